@@ -1,0 +1,1 @@
+"""The private engine room: net, progress, device, seeds, state, schedules."""

@@ -1,0 +1,29 @@
+"""Which device computes."""
+
+from __future__ import annotations
+
+import torch
+
+
+def resolve_device(device: str) -> torch.device:
+    """Return the torch device for a name; "auto" is CUDA, else MPS, else CPU."""
+    if device == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        resolved = torch.device(device)
+        torch.empty(0, device=resolved)
+    except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
+        raise ValueError(
+            f"device={device!r} cannot be used here; the devices are "
+            f"{available_devices()}."
+        ) from error
+    return resolved
+
+
+def available_devices() -> list[str]:
+    """Names that `resolve_device` accepts on this machine."""
+    names = ["auto", "cpu"]
+    names += [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    return names + (["mps"] if torch.backends.mps.is_available() else [])

@@ -1,0 +1,139 @@
+"""Rows of a fitted module, with and without interventions, in bounded memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..interventions import apply_intervention
+from .seeds import torch_stream
+
+Interventions = Mapping[str, Callable[[Tensor], Tensor]]
+Pair = tuple[np.ndarray, np.ndarray]
+CHUNK = 1024
+
+
+def find_bounds(bounds: object, X: np.ndarray, axis: int | None) -> np.ndarray | None:
+    """Turn the parameter ``bounds`` into (lower, upper), or None for no bounds."""
+    if bounds is None:
+        return None
+    if isinstance(bounds, str):
+        low, high = X.min(axis=axis), X.max(axis=axis)
+    else:
+        try:
+            low, high = (float(b) for b in bounds)
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"bounds must be 'data', None, or a pair (low, high), got {bounds!r}."
+            ) from error
+        if not low < high:
+            raise ValueError(
+                f"bounds must be (low, high) with low < high, got {bounds!r}."
+            )
+    return np.array([np.atleast_1d(low), np.atleast_1d(high)], dtype=np.float64)
+
+
+class RowQueries:
+    """Run a module's graph and return float64 rows.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        With ``graph``, ``layout``, ``noise``, ``likelihood`` and ``abduct``.
+    bounds : ndarray of shape (2, 1) or (2, n_features), or None
+        Range to which values are clipped.
+    """
+
+    def __init__(self, module: nn.Module, bounds: np.ndarray | None) -> None:
+        self.module = module
+        self.device = next(module.parameters()).device
+        self.data_node = module.graph.data_node
+        self.low, self.high = (-np.inf, np.inf) if bounds is None else bounds
+
+    def prior(
+        self, interventions: Interventions, n: int, entropy: int, *, noisy: bool
+    ) -> Iterator[Pair]:
+        """Yield (factual, intervened) draws that share latents and noise."""
+        latents = torch_stream(entropy, "latents")
+        observations = torch_stream(entropy, "observations")
+        likelihood = self.module.likelihood
+        for start in range(0, n, CHUNK):
+            size = min(CHUNK, n - start)
+            noise = self.module.noise.draw(size, latents)
+            draw = likelihood.draw(size, observations).to(self.device)
+            factual, changed = (
+                self.clip(self.to_rows(likelihood.observe(m, draw) if noisy else m))
+                for m in self._means(noise, interventions)
+            )
+            yield (
+                factual,
+                self._change_data(changed, interventions, self.low, self.high),
+            )
+
+    def counterfactual(
+        self, interventions: Interventions, X: np.ndarray, *, keep: bool
+    ) -> Iterator[Pair]:
+        """Yield (factual, intervened) versions of given rows."""
+        for start in range(0, len(X), CHUNK):
+            rows = X[start : start + CHUNK].astype(np.float64)
+            with torch.no_grad():
+                noise = self.module.abduct(self.to_node(rows).to(self.device))
+            factual, changed = map(self.to_rows, self._means(noise, interventions))
+            low, high = self.low, self.high
+            if keep:
+                # Added as a difference, so that no intervention means no change at all.
+                factual, changed = rows, rows + (changed - factual)
+                # A row's own values are possible values, even outside the bounds.
+                low, high = np.minimum(low, rows), np.maximum(high, rows)
+            else:
+                factual = self.clip(factual)
+            changed = np.clip(changed, low, high)
+            yield factual, self._change_data(changed, interventions, low, high)
+
+    @torch.no_grad()
+    def decode(self, noise: np.ndarray) -> np.ndarray:
+        """Mean rows of given values of the noise node."""
+        z = torch.from_numpy(noise.astype(np.float32)).to(self.device)
+        means = [self.module.graph(c)[self.data_node] for c in z.split(CHUNK)]
+        return self.clip(np.concatenate([self.to_rows(m) for m in means]))
+
+    @torch.no_grad()
+    def _means(
+        self, noise: Tensor, interventions: Interventions
+    ) -> tuple[Tensor, Tensor]:
+        """Data node without and with the interventions on hidden nodes."""
+        graph = self.module.graph
+        hidden = {k: v for k, v in interventions.items() if k != self.data_node}
+        factual = changed = graph(noise)
+        if hidden:
+            changed = graph(noise, hidden, factual=factual)
+        return factual[self.data_node], changed[self.data_node]
+
+    def _change_data(
+        self,
+        rows: np.ndarray,
+        interventions: Interventions,
+        low: np.ndarray | float,
+        high: np.ndarray | float,
+    ) -> np.ndarray:
+        """Apply an intervention on the data node to observed values, noise included."""
+        if self.data_node not in interventions:
+            return rows
+        node = self.module.layout.to_node(torch.from_numpy(rows))
+        node = apply_intervention(interventions, self.data_node, node)
+        return np.clip(self.to_rows(node), low, high)
+
+    def to_node(self, rows: np.ndarray) -> Tensor:
+        """Rows as values of the data node, float32 on the CPU."""
+        return self.module.layout.to_node(torch.from_numpy(rows.astype(np.float32)))
+
+    def to_rows(self, node: Tensor) -> np.ndarray:
+        """Values of the data node as float64 rows."""
+        return self.module.layout.to_rows(node).cpu().numpy().astype(np.float64)
+
+    def clip(self, rows: np.ndarray) -> np.ndarray:
+        """Rows inside the bounds."""
+        return np.clip(rows, self.low, self.high)

@@ -1,0 +1,5 @@
+"""Generators behind preprocessing."""
+
+from ._pipeline import GenerativePipeline
+
+__all__ = ["GenerativePipeline"]

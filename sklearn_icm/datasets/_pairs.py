@@ -1,0 +1,108 @@
+"""Two real glyphs side by side: images in which parts can move while strokes stay."""
+
+import numpy as np
+from sklearn.datasets import load_digits
+from sklearn.utils import Bunch, check_array, check_random_state
+
+__all__ = ["make_glyph_pairs"]
+
+
+def make_glyph_pairs(
+    n_samples=1000,
+    *,
+    glyphs=None,
+    stretch=1.3,
+    distance=(1.0, 1.35),
+    margin=2,
+    random_state=None,
+):
+    """Pairs of glyphs on one canvas, in two environments of different distance.
+
+    In the environment "narrow" the distance of the two centres is drawn uniformly;
+    in "wide" it is `stretch` times larger, and the glyphs are the same. Each row of
+    "wide" is the counterfactual of one row of "narrow".
+
+    Parameters
+    ----------
+    n_samples : int, default=1000
+        Rows per environment.
+    glyphs : array-like of shape (n_glyphs, height, width), default=None
+        Images with a background of 0; None takes scikit-learn's 8 x 8 digits, scaled
+        to [0, 1].
+    stretch : float, default=1.3
+        Ratio of the distances in the two environments.
+    distance : (float, float), default=(1.0, 1.35)
+        Range of the distance of the centres in "narrow", in widths of a glyph.
+    margin : int, default=2
+        Empty rows above and below.
+    random_state : int, RandomState or None, default=None
+
+    Returns
+    -------
+    Bunch
+        ``data`` (2 * n_samples, n_features), "narrow" first; ``environments`` its
+        labels; ``data_shape`` of one row; ``factors`` dict of ``distance`` and the
+        indices ``left`` and ``right`` of the glyphs; ``pairs`` (2, n_samples) indices
+        of factual and counterfactual rows; ``render(stretch)`` draws the same pairs
+        at another ratio.
+
+    Notes
+    -----
+    Glyphs are placed at fractional positions by linear interpolation.
+
+    Examples
+    --------
+    >>> pairs = make_glyph_pairs(10, random_state=0)
+    >>> pairs.data.shape, pairs.data_shape
+    ((20, 336), (12, 28))
+    """
+    if glyphs is None:
+        glyphs = load_digits().images / 16
+    glyphs = check_array(glyphs, allow_nd=True, ensure_2d=False, dtype=np.float64)
+    if glyphs.ndim != 3:
+        raise ValueError(
+            f"glyphs must be (n_glyphs, height, width), got shape {glyphs.shape}."
+        )
+    low, high = distance
+    if not 0 < low <= high or not stretch > 0:
+        raise ValueError(
+            "distance must be (low, high) with 0 < low <= high and stretch positive, "
+            f"got {distance!r} and {stretch!r}."
+        )
+    rng = check_random_state(random_state)
+    height, width = glyphs.shape[1:]
+    left, right = rng.randint(len(glyphs), size=(2, n_samples))
+    gaps = width * rng.uniform(low, high, size=n_samples)
+    widest = width * high * max(stretch, 1)
+    # Room for a glyph and one pixel at both ends, in multiples of 4 so maps halve well.
+    shape = tuple(
+        -(-int(np.ceil(s)) // 4) * 4 for s in (height + 2 * margin, widest + width)
+    )
+
+    def render(ratio):
+        canvas = np.zeros((n_samples, *shape))
+        top = (shape[0] - height) // 2
+        for which, side in ((left, -1), (right, 1)):
+            start = (shape[1] - 1) / 2 + side * ratio * gaps / 2 - (width - 1) / 2
+            canvas[:, top : top + height] += _placed(glyphs[which], start, shape[1])
+        return np.clip(canvas, 0, glyphs.max()).reshape(n_samples, -1)
+
+    rows = np.arange(n_samples)
+    return Bunch(
+        data=np.concatenate([render(1.0), render(stretch)]),
+        environments=np.repeat(["narrow", "wide"], n_samples),
+        data_shape=shape,
+        factors={"distance": gaps, "left": left, "right": right},
+        pairs=np.stack([rows, rows + n_samples]),
+        render=render,
+        DESCR=make_glyph_pairs.__doc__,
+    )
+
+
+def _placed(images, start, width):
+    """Rows of a canvas with each image's left edge at a fractional position."""
+    n = images.shape[-1]
+    # Weight of glyph column j at canvas column i: linear interpolation.
+    offset = np.arange(width)[:, None] - np.arange(n) - start[:, None, None]
+    weights = np.clip(1 - np.abs(offset), 0, None)
+    return images @ weights.transpose(0, 2, 1)

@@ -1,0 +1,69 @@
+"""Errors and warnings of the package; each builds its own message."""
+
+__all__ = ["DegenerateMechanismWarning", "FitDivergedError", "FitInterruptedWarning"]
+
+
+class FitDivergedError(ArithmeticError):
+    """A loss term became infinite or NaN during `fit`.
+
+    The estimator keeps the state of the last epoch whose losses were all finite, if
+    there was one.
+
+    Parameters
+    ----------
+    epoch : int
+        Epoch, counted from 1, in which it happened.
+    term : str
+        Name of the first loss term that is not finite.
+
+    Attributes
+    ----------
+    keeps_model : bool
+        Whether an epoch was finished before, so that there is a model to keep.
+    """
+
+    def __init__(self, epoch, term):
+        self.epoch, self.term = epoch, term
+        self.keeps_model = epoch > 1
+        kept = (
+            f"The model of epoch {epoch - 1} is kept."
+            if self.keeps_model
+            else "No epoch was finished, so there is no model to keep."
+        )
+        super().__init__(
+            f"The loss term {term!r} became non-finite in epoch {epoch}. {kept} Try a "
+            "smaller lr or icm_weight, a longer icm_warmup, or scaled features."
+        )
+
+    def __reduce__(self):
+        return type(self), (self.epoch, self.term)
+
+
+class FitInterruptedWarning(UserWarning):
+    """`fit` was interrupted (Ctrl-C) and leaves a usable model."""
+
+    def __init__(self, done, wanted):
+        self.done, self.wanted = done, wanted
+        super().__init__(
+            f"fit was interrupted after {done} of {wanted} epochs; the model is usable "
+            "as it is. Set warm_start=True and call fit again to train it further."
+        )
+
+    def __reduce__(self):
+        return type(self), (self.done, self.wanted)
+
+
+class DegenerateMechanismWarning(UserWarning):
+    """Some pairs of mechanisms have rho = 1 by construction, whatever they learned."""
+
+    def __init__(self, pairs):
+        self.pairs = list(pairs)
+        super().__init__(
+            f"Nothing can be read from rho for the pairs {self.pairs}: one of their "
+            "mechanisms is isotropic at the hidden node, so rho is 1 whatever the "
+            "other one does (a kernel no longer than its stride, a single unit, an "
+            "identity)."
+        )
+
+    def __reduce__(self):
+        return type(self), (self.pairs,)

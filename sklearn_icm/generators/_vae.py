@@ -1,0 +1,415 @@
+"""Variational autoencoder whose decoder is a graph of mechanisms."""
+
+import copy
+from numbers import Integral, Real
+
+import numpy as np
+import torch
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils import check_array
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from .._training.queries import RowQueries
+from .._training.seeds import torch_stream
+from ..base import BaseGenerator, DensityMixin
+from ..mechanisms import (
+    BernoulliLikelihood,
+    DataLayout,
+    GaussianLikelihood,
+    MechanismGraph,
+    conv_decoder,
+    conv_encoder,
+    dense_decoder,
+    dense_encoder,
+)
+from ..mechanisms._modules import ACTIVATIONS
+from ..utils._sklearn import Interval, StrOptions
+from ._vae_module import VAEModule
+
+__all__ = ["VAEGenerator"]
+
+LIKELIHOODS = {"gaussian": GaussianLikelihood, "bernoulli": BernoulliLikelihood}
+N_BOUND_DRAWS = 16
+SCORE_CHUNK = 256
+
+
+class VAEGenerator(
+    DensityMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseGenerator
+):
+    """Variational autoencoder with named mechanisms and an independence penalty.
+
+    Parameters
+    ----------
+    data_shape : tuple of int, default=None
+        Shape of one row: ``(length,)`` of a signal, ``(height, width)`` of a grey and
+        ``(height, width, channels)`` of a colour image; the decoder is then
+        convolutional. None means a table, with a dense decoder.
+    n_latents : int, default=12
+        Dimensions of the noise node.
+    hidden : sequence of int, default=None
+        Widths of the hidden nodes, from the noise to the data; None is ``(256, 256)``
+        units for a table and ``(32, 16)`` channels otherwise.
+    kernel_size : int, default=5
+        Of the convolutions.
+    activation : {"silu", "relu", "softplus", "tanh", "identity"}, default="silu"
+        Of the hidden nodes.
+    decoder : callable, default=None
+        Your own decoder: ``decoder(n_latents, data_shape)`` returns a
+        :class:`~sklearn_icm.mechanisms.MechanismGraph` whose one root has shape
+        ``(n_latents,)``; ``data_shape`` is channels first, or ``(n_features,)``. Its
+        output is in standardised units (gaussian) or logits (bernoulli).
+    likelihood : {"gaussian", "bernoulli"}, default="gaussian"
+        Gaussian noise of fitted variance, or Bernoulli entries for data in [0, 1].
+    beta : float, default=1.0
+        Weight of the Kullback-Leibler term in training.
+    latent_density : {"mixture", "gaussian"}, default="mixture"
+        Distribution of the noise node when sampling: a Gaussian mixture that is fitted
+        to the latents after training, or the N(0, I) prior.
+    icm_penalty : str, callable or None, default="auto"
+        "spectral", "trace", "auto" (whichever fits each pair of mechanisms), or a
+        penalty such as :class:`~sklearn_icm.independence.SpectralPenalty`.
+    icm_weight : float, default=0.0
+        Weight of the penalty beside the negative evidence bound per feature.
+    icm_warmup : int, default=0
+        Epochs over which the weight rises from 0.
+    observational : label or list of labels, default=None
+        Environment label(s) of the rows that are fitted; None fits all rows.
+    bounds : {"data"}, (low, high) or None, default="data"
+        Samples are clipped to the observed range (of each column of a table, of all
+        entries of an image or signal), to a given range, or not at all.
+    max_epochs : int, default=200
+    batch_size : int, default=128
+    lr : float, default=2e-3
+        Learning rate; the highest one of the one-cycle schedule.
+    lr_schedule : {"one-cycle", "constant"}, default="one-cycle"
+    optimizer : {"adam", "adamw", "sgd"}, default="adam"
+    weight_decay : float, default=0.0
+    early_stopping : bool, default=False
+        Stop when the held-out loss has not improved by `tol` for `n_iter_no_change`
+        epochs, and go back to the best epoch.
+    validation_fraction : float or "auto", default="auto"
+        Part of the rows that is held out and logged; "auto" is 0.1 with
+        `early_stopping` and 0 without.
+    n_iter_no_change : int, default=10
+    tol : float, default=1e-4
+    callbacks : list of skorch callbacks, default=None
+    device : str, default="auto"
+        "auto" is CUDA, else MPS, else CPU; or the name of a torch device.
+    warm_start : bool, default=False
+        Train `max_epochs` more at the next `fit`, with the optimiser's state kept.
+    random_state : int, RandomState or None, default=None
+    verbose : int, default=0
+        1 shows one line of progress.
+
+    Attributes
+    ----------
+    graph_ : MechanismGraph
+        The fitted decoder.
+    encoder_ : MechanismGraph
+        The fitted encoder.
+    nodes_ : dict of str to tuple
+        Nodes that can be intervened on, with their shapes.
+    mechanisms_ : dict of str to (tuple of str, str)
+    history_ : DataFrame
+        Loss terms per feature, penalty and held-out losses, one row per epoch.
+    n_iter_ : int
+        Epochs trained.
+    bounds_ : ndarray of shape (2, 1) or (2, n_features), or None
+    random_state_ : RandomState
+        Where unseeded draws come from.
+    n_features_in_ : int
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Only if X has string column names.
+
+    References
+    ----------
+    Kingma, Welling (2014), *Auto-encoding variational Bayes*, arXiv 1312.6114.
+    Besserve, Sun, Janzing, Schölkopf (2021), *A theory of independent mechanisms for
+    extrapolation in generative models*, arXiv 2004.00184.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from sklearn_icm.generators import VAEGenerator
+    >>> from sklearn_icm.interventions import Stretch
+    >>> X = load_digits().data / 16
+    >>> vae = VAEGenerator(data_shape=(8, 8), max_epochs=2, random_state=0).fit(X)
+    >>> vae.nodes_
+    {'noise': (12,), 'conv1': (32, 4, 4), 'conv2': (16, 4, 4), 'data': (1, 8, 8)}
+    >>> vae.sample(3).shape
+    (3, 64)
+    >>> vae.intervene({"conv2": Stretch(1.5, axis="width")}, n_samples=3).shape
+    (3, 64)
+    """
+
+    _parameter_constraints = {
+        **BaseGenerator._parameter_constraints,
+        "data_shape": [tuple, list, None],
+        "n_latents": [Interval(Integral, 1, None, closed="left")],
+        "hidden": ["array-like", None],
+        "kernel_size": [Interval(Integral, 1, None, closed="left")],
+        "activation": [StrOptions(set(ACTIVATIONS))],
+        "decoder": [callable, None],
+        "likelihood": [StrOptions(set(LIKELIHOODS))],
+        "beta": [Interval(Real, 0, None, closed="left")],
+        "latent_density": [StrOptions({"gaussian", "mixture"})],
+    }
+
+    def __init__(
+        self,
+        data_shape=None,
+        *,
+        n_latents=12,
+        hidden=None,
+        kernel_size=5,
+        activation="silu",
+        decoder=None,
+        likelihood="gaussian",
+        beta=1.0,
+        latent_density="mixture",
+        icm_penalty="auto",
+        icm_weight=0.0,
+        icm_warmup=0,
+        observational=None,
+        bounds="data",
+        max_epochs=200,
+        batch_size=128,
+        lr=2e-3,
+        lr_schedule="one-cycle",
+        optimizer="adam",
+        weight_decay=0.0,
+        early_stopping=False,
+        validation_fraction="auto",
+        n_iter_no_change=10,
+        tol=1e-4,
+        callbacks=None,
+        device="auto",
+        warm_start=False,
+        random_state=None,
+        verbose=0,
+    ):
+        self.data_shape = data_shape
+        self.n_latents = n_latents
+        self.hidden = hidden
+        self.kernel_size = kernel_size
+        self.activation = activation
+        self.decoder = decoder
+        self.likelihood = likelihood
+        self.beta = beta
+        self.latent_density = latent_density
+        self.icm_penalty = icm_penalty
+        self.icm_weight = icm_weight
+        self.icm_warmup = icm_warmup
+        self.observational = observational
+        self.bounds = bounds
+        self.max_epochs = max_epochs
+        self.batch_size = batch_size
+        self.lr = lr
+        self.lr_schedule = lr_schedule
+        self.optimizer = optimizer
+        self.weight_decay = weight_decay
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.tol = tol
+        self.callbacks = callbacks
+        self.device = device
+        self.warm_start = warm_start
+        self.random_state = random_state
+        self.verbose = verbose
+
+    # ---------------------------------------------------- what a family writes
+    def _make_layout(self):
+        shape = self.data_shape
+        if shape is not None:
+            shape = tuple(shape)
+            whole = all(isinstance(n, Integral) and n > 0 for n in shape)
+            if not whole or not 1 <= len(shape) <= 3:
+                raise ValueError(
+                    "data_shape must be None or (length,), (height, width) or (height, "
+                    f"width, channels) of positive ints, got {self.data_shape!r}."
+                )
+        return DataLayout(self.n_features_in_, shape)
+
+    def _build_module(self, layout):
+        decoder = self._build_decoder(layout)
+        layout = layout.adapted_to(decoder.nodes[decoder.data_node])
+        likelihood = LIKELIHOODS[self.likelihood](layout.node_shape)
+        return VAEModule(
+            layout,
+            graph=decoder.with_link(likelihood.link),
+            encoder=self._build_encoder(layout),
+            likelihood=likelihood,
+            beta=self.beta,
+            fits_mixture=self.latent_density == "mixture",
+        )
+
+    def _hidden_widths(self, is_table):
+        if self.hidden is None:
+            return (256, 256) if is_table else (32, 16)
+        widths = tuple(self.hidden)
+        whole = all(isinstance(w, Integral) and w > 0 for w in widths)
+        if not whole or (not widths and not is_table):
+            raise ValueError(
+                "hidden must be None or a sequence of positive ints (not empty with a "
+                f"data_shape), got {self.hidden!r}."
+            )
+        return tuple(int(w) for w in widths)
+
+    def _build_decoder(self, layout):
+        if self.decoder is None:
+            is_table = layout.data_shape is None
+            hidden = self._hidden_widths(is_table)
+            if is_table:
+                return dense_decoder(
+                    self.n_latents,
+                    layout.node_shape,
+                    hidden,
+                    activation=self.activation,
+                )
+            return conv_decoder(
+                self.n_latents,
+                layout.node_shape,
+                hidden,
+                kernel_size=self.kernel_size,
+                activation=self.activation,
+            )
+        graph = self.decoder(self.n_latents, layout.node_shape)
+        if not isinstance(graph, MechanismGraph):
+            raise TypeError(
+                "decoder must return a MechanismGraph, got "
+                f"{type(graph).__name__} from decoder({self.n_latents}, "
+                f"{layout.node_shape})."
+            )
+        if list(graph.roots.values()) != [(self.n_latents,)]:
+            raise ValueError(
+                f"The decoder's graph must have one root of shape ({self.n_latents},), "
+                f"got {graph.roots}."
+            )
+        # A builder may keep a reference to its modules; training must not move them.
+        return copy.deepcopy(graph)
+
+    def _build_encoder(self, layout):
+        is_table = layout.data_shape is None
+        hidden = self._hidden_widths(is_table)
+        if is_table:
+            return dense_encoder(
+                layout.node_shape,
+                2 * self.n_latents,
+                hidden,
+                activation=self.activation,
+            )
+        return conv_encoder(
+            layout.node_shape,
+            2 * self.n_latents,
+            hidden,
+            kernel_size=self.kernel_size,
+            activation=self.activation,
+        )
+
+    def _find_bounds(self, X):
+        if self.likelihood == "bernoulli":
+            return np.array([[0.0], [1.0]])
+        return super()._find_bounds(X)
+
+    # ----------------------------------------------------------------- queries
+    @property
+    def encoder_(self):
+        """Fitted encoder, data to posterior (means, then log variances)."""
+        return self._fitted_module("encoder_").encoder
+
+    @property
+    def _n_features_out(self):
+        return self._module.encoder.nodes["posterior"][0] // 2
+
+    def transform(self, X):
+        """Encode rows as the posterior mean of their latents.
+
+        Computed in float64, so that a row's value does not depend on its neighbours.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_latents)
+        """
+        check_is_fitted(self)
+        X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
+        encode = _in_double(self._module)
+        chunks = [encode.abduct(x).numpy() for x in self._double_chunks(X)]
+        return np.concatenate(chunks).astype(X.dtype, copy=False)
+
+    def inverse_transform(self, X):
+        """Decode latents to the mean of their rows.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_latents)
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features)
+        """
+        check_is_fitted(self)
+        Z = check_array(X, dtype=[np.float64, np.float32])
+        if Z.shape[1] != self._n_features_out:
+            raise ValueError(
+                f"inverse_transform needs {self._n_features_out} latents per row, got "
+                f"{Z.shape[1]}."
+            )
+        rows = RowQueries(self._module, self.bounds_).decode(Z)
+        return rows.astype(Z.dtype, copy=False)
+
+    def score_samples(self, X, *, n_importance=None):
+        """Lower bound of the log density of each row, in nats.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        n_importance : int, optional
+            None gives the evidence lower bound at beta = 1; an int the tighter
+            importance-weighted bound with that many draws (Burda et al. 2016, arXiv
+            1509.00519).
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            Under the density that `sample` uses (before its values are clipped). All
+            rows share one fixed set of noise, so that a row's value does not depend
+            on the others.
+        """
+        check_is_fitted(self)
+        if n_importance is not None and (
+            not isinstance(n_importance, Integral) or n_importance < 1
+        ):
+            raise ValueError(
+                f"n_importance must be None or a positive int, got {n_importance!r}."
+            )
+        X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
+        n_draws = n_importance or N_BOUND_DRAWS
+        noise = torch.randn(
+            n_draws,
+            self._n_features_out,
+            generator=torch_stream(self._entropy, "bound"),
+            dtype=torch.float64,
+        )
+        module = _in_double(self._module)
+        scores = []
+        for x in self._double_chunks(X):
+            weights = torch.stack([module.log_weight(x, e) for e in noise])
+            bound = weights.mean(0)
+            if n_importance is not None:
+                bound = weights.logsumexp(0) - np.log(n_draws)
+            scores.append(bound.numpy())
+        return np.concatenate(scores)
+
+    def _double_chunks(self, X):
+        for start in range(0, len(X), SCORE_CHUNK):
+            rows = torch.from_numpy(X[start : start + SCORE_CHUNK].astype(np.float64))
+            yield self._module.layout.to_node(rows)
+
+
+def _in_double(module):
+    return copy.deepcopy(module).cpu().double().requires_grad_(False)

@@ -1,0 +1,114 @@
+"""Penalties: independence of mechanisms as a term of the loss."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from sklearn.base import BaseEstimator
+from torch import Tensor
+
+from ..mechanisms import MechanismGraph
+from ._pairs import mechanism_pairs
+
+SMALLEST_RATIO = 1e-3
+
+
+class _PairPenalty(BaseEstimator):
+    """Mean over pairs of the squared logarithm of rho, pooled per hidden channel.
+
+    A value object: equal parameters make equal penalties.
+    """
+
+    measures: tuple[str, ...] = ()
+
+    def __call__(self, graph: MechanismGraph, nodes: Any = None) -> Tensor:
+        """Penalty of a graph, a differentiable 0-d tensor; 0 without any such pair."""
+        values = [
+            pair.measure().rho.clamp(min=SMALLEST_RATIO).log().square().mean()
+            for pair in mechanism_pairs(graph)
+            if pair.measure_name in self.measures
+        ]
+        if not values:
+            return next(graph.parameters()).new_zeros(())
+        return torch.stack(values).mean()
+
+    def applies_to(self, graph: MechanismGraph) -> bool:
+        """Whether the graph has a pair of mechanisms that the penalty can see."""
+        return any(p.measure_name in self.measures for p in mechanism_pairs(graph))
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and self.get_params() == other.get_params()
+
+    def __hash__(self) -> int:
+        return hash((type(self), *sorted(self.get_params().items())))
+
+
+class SpectralPenalty(_PairPenalty):
+    """Spectral independence of mechanisms that share a hidden map.
+
+    Parameters
+    ----------
+    form : {"pooled"}
+        Which spectra are compared: "pooled" sums the power of a hidden channel over
+        its inputs and over its outputs, and takes the mean of ``(log rho)^2`` over
+        channels, then over pairs.
+
+    Notes
+    -----
+    See :func:`sklearn_icm.independence.spectral_ratio` for formula and source. The
+    pooled value of a fresh decoder is about 0.001 to 0.1, so that weights from 1 to
+    100 matter beside a loss per feature.
+    """
+
+    measures = ("spectral",)
+
+    def __init__(self, form="pooled"):
+        self.form = form
+
+    def __call__(self, graph, nodes=None):
+        if self.form != "pooled":
+            raise ValueError(
+                f"SpectralPenalty: form must be 'pooled', got {self.form!r}."
+            )
+        return super().__call__(graph, nodes)
+
+
+class TracePenalty(_PairPenalty):
+    """Trace condition of mechanisms that share a hidden vector.
+
+    Hidden units are scaled to unit input weights first; see
+    :func:`sklearn_icm.independence.trace_ratio` for formula and source.
+    """
+
+    measures = ("trace",)
+
+
+class AutoPenalty(_PairPenalty):
+    """Spectral for pairs that share a map, trace for pairs that share a vector."""
+
+    measures = ("spectral", "trace")
+
+
+PENALTIES = {
+    "auto": AutoPenalty,
+    "spectral": SpectralPenalty,
+    "trace": TracePenalty,
+}
+
+
+def resolve_penalty(penalty: Any) -> Any:
+    """Return the penalty for a name, or the object itself; None means none."""
+    if isinstance(penalty, str):
+        if penalty not in PENALTIES:
+            raise ValueError(
+                f"icm_penalty must be one of {sorted(PENALTIES)}, a penalty such as "
+                f"SpectralPenalty(), or None, got {penalty!r}."
+            )
+        return PENALTIES[penalty]()
+    if penalty is not None and not callable(penalty):
+        raise TypeError(
+            f"icm_penalty must be one of {sorted(PENALTIES)}, a callable "
+            f"penalty(graph, nodes) -> 0-d tensor, or None, got {penalty!r}."
+        )
+    return penalty

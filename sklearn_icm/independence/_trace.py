@@ -1,0 +1,82 @@
+"""Trace condition of dense mechanisms."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ._common import PairMeasure, anisotropy, as_tensors, like_input
+
+ArrayLike = np.ndarray | Tensor
+
+
+def trace_measure(w: Tensor, s: Tensor) -> PairMeasure:
+    """Trace dependence of a matrix and a covariance; see `trace_ratio`."""
+    d = w.shape[1]
+    gram = w.T @ w
+    power = gram.trace() * s.trace() / d
+    tiny = torch.finfo(power.dtype).tiny
+    # tr(W S W^T) with both products taken at the d x d hidden node.
+    rho = (gram * s.T).sum() / power.clamp(min=tiny)
+    rho = torch.where(power > tiny, rho, torch.ones_like(rho))
+    a1, a2 = anisotropy(s), anisotropy(gram)
+    if d == 1:
+        sd = torch.zeros_like(rho)
+    else:
+        spread = a1 / (1 - a1) * a2 / (1 - a2)
+        sd = (2 / ((d - 1) * (d + 2)) * spread).sqrt()
+    return PairMeasure(rho[None], sd[None], a1[None], a2[None])
+
+
+def normalised_pair(w1: Tensor, w2: Tensor) -> tuple[Tensor, Tensor]:
+    """Scale every hidden unit to unit input weights.
+
+    Rescaling a unit of a ReLU network leaves its function but moves rho.
+    """
+    norms = w1.norm(dim=1)
+    scale = torch.where(norms > 0, norms, torch.ones_like(norms))
+    return w1 / scale[:, None], w2 * scale
+
+
+def trace_ratio(w: ArrayLike, s: ArrayLike) -> ArrayLike:
+    r"""Trace-method dependence ratio of a matrix and the covariance of its input.
+
+    Parameters
+    ----------
+    w : ndarray or Tensor of shape (e, d)
+        The later mechanism.
+    s : ndarray or Tensor of shape (d, d)
+        Covariance of the hidden node, or ``W_1 @ W_1.T`` of the earlier mechanism.
+
+    Returns
+    -------
+    float or 0-d Tensor
+        1 for independent mechanisms; ``1 / rho`` is the factor by which a random
+        rotation of the hidden node changes the output's power. 1 for ``d = 1`` (where
+        nothing can be seen) and where either factor is zero.
+
+    Notes
+    -----
+    With :math:`\tau_n = \mathrm{tr} / n`,
+
+    .. math:: \rho = \tau_e(W S W^T) / (\tau_e(W W^T)\, \tau_d(S)).
+
+    References
+    ----------
+    Janzing, Hoyer, Schölkopf (2010), *Telling cause from effect based on
+    high-dimensional observations*, arXiv 0909.4386.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> trace_ratio(np.diag([1.0, 2.0]), np.eye(2))
+    1.0
+    """
+    tw, ts = as_tensors(w, s)
+    if tw.ndim != 2 or ts.shape != (tw.shape[-1], tw.shape[-1]):
+        raise ValueError(
+            f"w must be (e, d) and s (d, d), got {tuple(tw.shape)} and "
+            f"{tuple(ts.shape)}."
+        )
+    return like_input(trace_measure(tw, ts).rho[0], w, s)

@@ -1,0 +1,142 @@
+"""Displays of rows: samples, and pairs with and without an intervention."""
+
+import numpy as np
+
+from ._plotting import axes_or_new, data_shape_of, draw_grid
+
+__all__ = ["InterventionDisplay", "SamplesDisplay"]
+
+
+class SamplesDisplay:
+    """Samples of a generator, beside real rows if there are any.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n_rows, n_columns, n_features)
+    data_shape : tuple of int
+        Shape of one row of data.
+    labels : list of str
+        One per row of the grid.
+
+    Attributes
+    ----------
+    ax_, figure_, artists_
+        Set by `plot`.
+    """
+
+    def __init__(self, rows, *, data_shape, labels):
+        self.rows = rows
+        self.data_shape = data_shape
+        self.labels = labels
+
+    @classmethod
+    def from_estimator(
+        cls, estimator, X=None, *, n_rows=4, n_columns=8, ax=None, **params
+    ):
+        """Draw samples from a fitted generator and plot them.
+
+        Parameters
+        ----------
+        estimator : fitted generator with a data_shape
+        X : array-like of shape (n_samples, n_features), optional
+            Real rows; the first ones are shown above the samples.
+        n_rows, n_columns : int
+            Size of the grid of samples.
+        ax : matplotlib axes, optional
+        **params : dict
+            As `sample` takes them: ``random_state``, ``observation_noise``.
+
+        Returns
+        -------
+        SamplesDisplay
+        """
+        samples = estimator.sample(n_rows * n_columns, **params)
+        rows = np.asarray(samples).reshape(n_rows, n_columns, -1)
+        labels = ["sample"] * n_rows
+        if X is not None:
+            real = np.asarray(X)[: n_rows * n_columns]
+            real = real[: len(real) // n_columns * n_columns]
+            rows = np.concatenate([real.reshape(-1, n_columns, rows.shape[2]), rows])
+            labels = ["real"] * (len(rows) - n_rows) + labels
+        display = cls(rows, data_shape=data_shape_of(estimator), labels=labels)
+        return display.plot(ax=ax)
+
+    def plot(self, ax=None):
+        """Plot the rows as one grid.
+
+        Parameters
+        ----------
+        ax : matplotlib axes, optional
+
+        Returns
+        -------
+        self : object
+        """
+        size = (1.0 + self.rows.shape[1], 0.5 + 0.6 * self.rows.shape[0])
+        self.ax_ = axes_or_new(ax, size)
+        self.figure_ = self.ax_.figure
+        self.artists_ = draw_grid(self.ax_, self.rows, self.data_shape, self.labels)
+        return self
+
+
+class InterventionDisplay(SamplesDisplay):
+    """The same draws without and with an intervention, one row of the grid per node.
+
+    Parameters are those of :class:`SamplesDisplay`.
+    """
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator,
+        intervention,
+        X=None,
+        *,
+        nodes=None,
+        truth=None,
+        n_columns=8,
+        ax=None,
+        **params,
+    ):
+        """Apply an intervention at one node after the other and plot the pairs.
+
+        Parameters
+        ----------
+        estimator : fitted generator with a data_shape
+        intervention : intervention, callable, number or array
+        X : array-like of shape (n_samples, n_features), optional
+            Rows to change; None draws from the prior.
+        nodes : list of str, optional
+            Nodes to change; None takes all that have a map like the data.
+        truth : array-like of shape (n_samples, n_features), optional
+            True counterfactuals of X, shown in the last row.
+        n_columns : int
+        ax : matplotlib axes, optional
+        **params : dict
+            As `intervene` takes them: ``residual``, ``observation_noise`` or
+            ``random_state`` (0 by default, so that the rows of the grid share their
+            noise).
+
+        Returns
+        -------
+        InterventionDisplay
+        """
+        shapes = estimator.nodes_
+        if nodes is None:
+            rank = len(list(shapes.values())[-1])
+            nodes = [name for name, shape in shapes.items() if len(shape) == rank]
+        draws = {"random_state": 0, **params, "n_samples": n_columns}
+        if X is not None:
+            draws = {**params, "X": X[:n_columns]}
+        rows, labels = [np.asarray(estimator.intervene({}, **draws))], ["factual"]
+        for node in nodes:
+            changed = estimator.intervene({node: intervention}, **draws)
+            rows.append(np.asarray(changed))
+            labels.append(f"at {node}")
+        if truth is not None:
+            rows.append(np.asarray(truth)[:n_columns])
+            labels.append("truth")
+        display = cls(
+            np.stack(rows), data_shape=data_shape_of(estimator), labels=labels
+        )
+        return display.plot(ax=ax)

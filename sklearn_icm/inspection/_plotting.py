@@ -1,0 +1,74 @@
+"""What the displays share."""
+
+import numpy as np
+
+__all__ = ["axes_or_new", "data_shape_of", "draw_grid"]
+
+
+def axes_or_new(ax, figsize):
+    """Return the axes, or those of a new figure."""
+    if ax is not None:
+        return ax
+    try:
+        import matplotlib.pyplot as plt
+    except ImportError as error:
+        raise ImportError(
+            "Displays need matplotlib: pip install 'sklearn-icm[plots]'."
+        ) from error
+    return plt.subplots(figsize=figsize, layout="constrained")[1]
+
+
+def data_shape_of(estimator):
+    """Shape of a row of an estimator's data, of the last step of a pipeline."""
+    while hasattr(estimator, "steps"):
+        estimator = estimator.steps[-1][1]
+    shape = getattr(estimator, "data_shape", None)
+    if shape is None:
+        raise ValueError(
+            "Rows can be drawn as images or signals only if the generator has a "
+            f"data_shape, got data_shape=None of {type(estimator).__name__}."
+        )
+    return tuple(shape)
+
+
+def draw_grid(ax, rows, data_shape, labels):
+    """Draw rows (n_rows, n_columns, n_features) as one mosaic, or as signals.
+
+    Returns the artists.
+    """
+    n_rows, n_columns = rows.shape[:2]
+    cells = rows.reshape(n_rows, n_columns, *data_shape)
+    if len(data_shape) == 1:
+        return _draw_signals(ax, cells, labels)
+    height, width = data_shape[:2]
+    gap = 1
+    shape = (n_rows * (height + gap) - gap, n_columns * (width + gap) - gap)
+    canvas = np.full((*shape, *data_shape[2:3]), np.nan)
+    for i in range(n_rows):
+        for j in range(n_columns):
+            top, left = i * (height + gap), j * (width + gap)
+            canvas[top : top + height, left : left + width] = cells[i, j]
+    low, high = float(rows.min()), float(rows.max())
+    if canvas.shape[2:] == (3,):
+        canvas = np.nan_to_num((canvas - low) / max(high - low, 1e-12), nan=1.0)
+    else:
+        canvas = canvas[..., 0] if canvas.ndim == 3 else canvas
+    image = ax.imshow(canvas, cmap="gray", vmin=low, vmax=high, interpolation="nearest")
+    middles = [i * (height + gap) + (height - 1) / 2 for i in range(n_rows)]
+    ax.set(xticks=[], yticks=middles, yticklabels=labels)
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
+    return image
+
+
+def _draw_signals(ax, cells, labels):
+    n_rows, n_columns, length = cells.shape
+    step = 1.2 * max(float(np.ptp(cells)), 1e-12)
+    lines = []
+    for i in range(n_rows):
+        for j in range(n_columns):
+            x = np.arange(length) + j * 1.1 * length
+            lines += ax.plot(x, cells[i, j] - i * step, color=f"C{i}", linewidth=1)
+    middles = [float(cells[i].mean()) - i * step for i in range(n_rows)]
+    ax.set(xticks=[], yticks=middles, yticklabels=labels)
+    return lines

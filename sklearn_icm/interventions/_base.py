@@ -1,0 +1,135 @@
+"""What an intervention is, and how one is applied to a node."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from difflib import get_close_matches
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+Shape = tuple[int, ...]
+
+
+class Intervention:
+    """Base of the value objects that change a node's value.
+
+    A subclass is a frozen dataclass with ``__call__(value) -> value`` on a tensor of
+    shape ``(n, *node shape)``, and may refuse nodes that it does not fit in
+    `check`. Equality and hash compare the fields, arrays included.
+    """
+
+    def __call__(self, value: Tensor) -> Tensor:
+        raise NotImplementedError  # pragma: no cover
+
+    def check(self, node: str, shape: Shape) -> None:
+        """Raise ValueError if the intervention does not fit a node of this shape."""
+
+    def _key(self) -> tuple:
+        return (type(self), *(_hashable(getattr(self, f.name)) for f in fields(self)))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Intervention) and self._key() == other._key()
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+
+def _hashable(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return (value.shape, value.dtype.str, value.tobytes())
+    return value
+
+
+def as_intervention(value: Any, node: str = "node") -> Callable[[Tensor], Tensor]:
+    """Return a callable that changes a node: interventions and callables as they are,
+
+    numbers and arrays as ``Do(value)``.
+    """
+    from ._soft import Do
+
+    if callable(value):
+        return value
+    if isinstance(value, (bool, str, bytes)) or value is None:
+        raise TypeError(
+            f"The intervention on node {node!r} must be an intervention, a callable, a "
+            f"number or an array, got {value!r}. Try Do(0.0), Scale(2.0), or "
+            "lambda value: 2 * value."
+        )
+    return Do(value)
+
+
+def check_interventions(
+    interventions: Mapping[str, Any], nodes: Mapping[str, Shape]
+) -> dict[str, Callable[[Tensor], Tensor]]:
+    """Wrap interventions and check that each has a node which it fits.
+
+    Parameters
+    ----------
+    interventions : dict of node name to intervention, callable, number or array
+    nodes : dict of node name to shape
+        The nodes that exist.
+    """
+    if not isinstance(interventions, Mapping):
+        raise TypeError(
+            "interventions must be a dict {node name: intervention}, got "
+            f"{type(interventions).__name__}."
+        )
+    checked = {}
+    for name, value in interventions.items():
+        if name not in nodes:
+            close = get_close_matches(str(name), list(nodes), n=1)
+            hint = f" Did you mean {close[0]!r}?" if close else ""
+            raise ValueError(
+                f"Unknown node {name!r}; the nodes are {list(nodes)}.{hint}"
+            )
+        intervention = as_intervention(value, name)
+        if isinstance(intervention, Intervention):
+            intervention.check(name, nodes[name])
+        checked[name] = intervention
+    return checked
+
+
+def apply_intervention(
+    interventions: Mapping[str, Callable[[Tensor], Tensor]], name: str, value: Tensor
+) -> Tensor:
+    """Value of the node after its intervention, if it has one."""
+    if name not in interventions:
+        return value
+    result = interventions[name](value)
+    if isinstance(result, np.ndarray):
+        result = torch.from_numpy(np.ascontiguousarray(result))
+    if not isinstance(result, Tensor) or result.shape != value.shape:
+        got = type(result).__name__
+        if isinstance(result, Tensor):
+            got = f"shape {tuple(result.shape)}"
+        raise ValueError(
+            f"The intervention on node {name!r} must return a tensor of the shape that "
+            f"it is given, {tuple(value.shape)}, got {got}."
+        )
+    result = result.to(value)
+    if not bool(torch.isfinite(result).all()):
+        raise ValueError(
+            f"The intervention on node {name!r} returned values that are not finite."
+        )
+    return result
+
+
+def check_finite_number(owner: Any, name: str, *, positive: bool = False) -> float:
+    """Return the field as a float, or say what is allowed."""
+    value = getattr(owner, name)
+    number = isinstance(value, (int, float, np.integer, np.floating))
+    if isinstance(value, bool) or not number:
+        raise TypeError(
+            f"{type(owner).__name__}: {name} must be a number, got {value!r}."
+        )
+    if not math.isfinite(value) or (positive and value <= 0):
+        allowed = "positive and finite" if positive else "finite"
+        raise ValueError(
+            f"{type(owner).__name__}: {name} must be {allowed}, got {value!r}."
+        )
+    return float(value)

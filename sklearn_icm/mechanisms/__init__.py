@@ -1,0 +1,25 @@
+"""Graphs of named mechanisms in pure torch, and builders for them."""
+
+from ._builders import conv_decoder, conv_encoder, dense_decoder, dense_encoder
+from ._graph import MechanismGraph
+from ._layout import DataLayout
+from ._likelihood import BernoulliLikelihood, GaussianLikelihood
+from ._modules import ConvMechanism, DenseMechanism
+from ._noise import MixtureNoise
+from ._operators import LinearOperator, linear_operator
+
+__all__ = [
+    "BernoulliLikelihood",
+    "ConvMechanism",
+    "DataLayout",
+    "DenseMechanism",
+    "GaussianLikelihood",
+    "LinearOperator",
+    "MechanismGraph",
+    "MixtureNoise",
+    "conv_decoder",
+    "conv_encoder",
+    "dense_decoder",
+    "dense_encoder",
+    "linear_operator",
+]

@@ -1,0 +1,158 @@
+"""Builders of decoders, and of the encoders that mirror them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import nn
+
+from ._graph import MechanismGraph
+from ._modules import ConvMechanism, DenseMechanism
+
+SMALLEST_MAP = 3
+
+
+def dense_decoder(
+    n_latents: int,
+    data_shape: Sequence[int],
+    hidden: Sequence[int] = (256, 256),
+    *,
+    activation: str = "silu",
+) -> MechanismGraph:
+    """Path ``noise -> dense1 -> ... -> data`` of dense mechanisms.
+
+    Parameters
+    ----------
+    n_latents : int
+    data_shape : tuple of int
+        Shape of the data node, ``(n_features,)`` for a table.
+    hidden : sequence of int
+        Widths of the hidden nodes ``dense1``, ``dense2``, ...
+    activation : {"silu", "relu", "softplus", "tanh", "identity"}
+    """
+    shapes = [(n_latents,), *((w,) for w in hidden), tuple(data_shape)]
+    names = [f"dense{i + 1}" for i in range(len(hidden))] + ["data"]
+    return _dense_path("noise", names, shapes, activation)
+
+
+def dense_encoder(
+    data_shape: Sequence[int],
+    n_outputs: int,
+    hidden: Sequence[int] = (256, 256),
+    *,
+    activation: str = "silu",
+) -> MechanismGraph:
+    """Path ``data -> dense1 -> ... -> posterior`` mirroring :func:`dense_decoder`."""
+    widths = list(reversed(hidden))
+    shapes = [tuple(data_shape), *((w,) for w in widths), (n_outputs,)]
+    names = [f"dense{len(widths) - i}" for i in range(len(widths))] + ["posterior"]
+    return _dense_path("data", names, shapes, activation)
+
+
+def conv_decoder(
+    n_latents: int,
+    data_shape: Sequence[int],
+    hidden: Sequence[int] = (32, 16),
+    *,
+    kernel_size: int = 5,
+    activation: str = "silu",
+    resize: str = "nearest",
+) -> MechanismGraph:
+    """Path ``noise -> conv1 -> ... -> data`` of maps that double towards the data.
+
+    Parameters
+    ----------
+    n_latents : int
+    data_shape : tuple of int
+        Channels first: ``(channels, length)`` or ``(channels, height, width)``.
+    hidden : sequence of int
+        Channels of the hidden maps ``conv1``, ``conv2``, ... Each axis doubles from
+        one map to the next, except where a map would become smaller than 3.
+    kernel_size : int
+    activation : {"silu", "relu", "softplus", "tanh", "identity"}
+    resize : {"nearest", "linear"}
+        How a map is brought to the next one's grid before it is convolved.
+    """
+    sizes = map_sizes(data_shape[1:], len(hidden))
+    shapes = [(c, *s) for c, s in zip(hidden, sizes, strict=True)]
+    shapes.append(tuple(data_shape))
+    names = [f"conv{i + 1}" for i in range(len(hidden))] + ["data"]
+    mechanisms: dict[str, tuple[str, nn.Module]] = {
+        names[0]: ("noise", DenseMechanism((n_latents,), shapes[0], activation))
+    }
+    for i in range(1, len(shapes)):
+        mechanisms[names[i]] = (
+            names[i - 1],
+            ConvMechanism(
+                shapes[i - 1][0],
+                shapes[i],
+                _factors(shapes[i - 1][1:], shapes[i][1:]),
+                kernel_size=kernel_size,
+                activation="identity" if names[i] == "data" else activation,
+                resize=resize,
+            ),
+        )
+    return MechanismGraph({"noise": (n_latents,)}, mechanisms)
+
+
+def conv_encoder(
+    data_shape: Sequence[int],
+    n_outputs: int,
+    hidden: Sequence[int] = (32, 16),
+    *,
+    kernel_size: int = 5,
+    activation: str = "silu",
+) -> MechanismGraph:
+    """Path ``data -> ... -> conv1 -> posterior`` that mirrors :func:`conv_decoder`."""
+    sizes = map_sizes(data_shape[1:], len(hidden))
+    shapes = [(c, *s) for c, s in zip(hidden, sizes, strict=True)]
+    mechanisms: dict[str, tuple[str, nn.Module]] = {}
+    parent, parent_shape = "data", tuple(data_shape)
+    for i in reversed(range(len(shapes))):
+        name = f"conv{i + 1}"
+        mechanisms[name] = (
+            parent,
+            ConvMechanism(
+                parent_shape[0],
+                shapes[i],
+                _factors(shapes[i][1:], parent_shape[1:]),
+                kernel_size=kernel_size,
+                activation=activation,
+                down=True,
+            ),
+        )
+        parent, parent_shape = name, shapes[i]
+    head = DenseMechanism(parent_shape, (n_outputs,), "identity")
+    mechanisms["posterior"] = (parent, head)
+    return MechanismGraph({"data": tuple(data_shape)}, mechanisms)
+
+
+def map_sizes(size: Sequence[int], n_maps: int) -> list[tuple[int, ...]]:
+    """Grids of ``n_maps`` hidden maps, coarse to fine, below data of the given size.
+
+    Each axis is halved (rounding up) from the data towards the noise, and stays as it
+    is once half of it would be smaller than 3.
+
+    >>> map_sizes((28, 28), 2), map_sizes((25, 8), 2)
+    ([(7, 7), (14, 14)], [(7, 4), (13, 4)])
+    """
+    sizes: list[tuple[int, ...]] = []
+    for _ in range(n_maps):
+        size = tuple(h if (h := -(-n // 2)) >= SMALLEST_MAP else n for n in size)
+        sizes.append(size)
+    return sizes[::-1]
+
+
+def _factors(coarse: Sequence[int], fine: Sequence[int]) -> tuple[int, ...]:
+    return tuple(-(-f // c) for c, f in zip(coarse, fine, strict=True))
+
+
+def _dense_path(
+    root: str, names: list[str], shapes: list[tuple[int, ...]], activation: str
+) -> MechanismGraph:
+    mechanisms, parent = {}, root
+    for i, name in enumerate(names):
+        kind = "identity" if i == len(names) - 1 else activation
+        mechanisms[name] = (parent, DenseMechanism(shapes[i], shapes[i + 1], kind))
+        parent = name
+    return MechanismGraph({root: shapes[0]}, mechanisms)

@@ -1,0 +1,135 @@
+"""p(x | data node): how observed values scatter about the graph's output."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+class Affine(nn.Module):
+    """Fixed change of units: ``offset + scale * value``."""
+
+    def __init__(self, shape: Sequence[int]) -> None:
+        super().__init__()
+        self.register_buffer("offset", torch.zeros(*shape))
+        self.register_buffer("scale", torch.ones(*shape))
+
+    def forward(self, value: Tensor) -> Tensor:
+        return self.offset + self.scale * value
+
+    def inverse(self, value: Tensor) -> Tensor:
+        return (value - self.offset) / self.scale
+
+
+class GaussianLikelihood(nn.Module):
+    """Independent normal noise of one fitted variance about the data node.
+
+    The variance is in standardised units. During training it is the running mean of
+    the squared residuals, its maximum-likelihood value; one common variance, since
+    with one per entry those that hardly vary would take over the loss.
+    """
+
+    FLOOR = 1e-6
+    RATE = 0.02
+
+    def __init__(self, node_shape: Sequence[int]) -> None:
+        super().__init__()
+        self.link = Affine(node_shape)
+        self.register_buffer("variance", torch.ones(()))
+
+    def set_units(self, x: Tensor) -> None:
+        """Take offset and scale from data: per column of a table, else one of each."""
+        dims = 0 if x.ndim == 2 else tuple(range(x.ndim))
+        values = x.double()
+        offset = values.mean(dims)
+        scale = values.std(dims, correction=0)
+        # A constant column keeps its own unit: any residual of it is noise-free.
+        tiny = 1e-6 * (1 + offset.abs())
+        self.link.offset.copy_(offset.float().expand_as(self.link.offset))
+        scale = torch.where(scale > tiny, scale, torch.ones_like(scale))
+        self.link.scale.copy_(scale.float().expand_as(self.link.scale))
+
+    def standardised(self, x: Tensor) -> Tensor:
+        """Data in the units that the encoder reads."""
+        return self.link.inverse(x)
+
+    def log_prob(self, x: Tensor, mean: Tensor) -> Tensor:
+        """Log density of each row, shape (n,)."""
+        squared = self.squared(x - mean)
+        # Not log(scale^2): the square of a large unit overflows float32.
+        constant = (2 * math.pi * self.variance).log() + 2 * self.link.scale.log()
+        return -0.5 * (squared / self.variance + constant).flatten(1).sum(1)
+
+    def squared(self, residual: Tensor) -> Tensor:
+        """Squared residuals in standardised units."""
+        return (residual / self.link.scale).square()
+
+    @torch.no_grad()
+    def track(self, x: Tensor, mean: Tensor) -> None:
+        """Move the common variance towards this batch's."""
+        self.variance.lerp_(self.squared(x - mean).mean(), self.RATE)
+        self.variance.clamp_(min=self.FLOOR)
+
+    @torch.no_grad()
+    def fit_variance(self, squared: Tensor) -> None:
+        """Set the variance to the mean of all rows' squared residuals."""
+        self.variance.copy_(squared.mean().clamp(min=self.FLOOR))
+
+    def draw(self, n: int, generator: torch.Generator) -> Tensor:
+        """Draw what `observe` needs, on the CPU."""
+        return torch.randn(n, *self.link.scale.shape, generator=generator)
+
+    def observe(self, mean: Tensor, draw: Tensor) -> Tensor:
+        """One draw of the data about each row's mean."""
+        return mean + self.link.scale * self.variance.sqrt() * draw
+
+
+class BernoulliLikelihood(nn.Module):
+    """Independent Bernoulli entries whose probabilities are the data node."""
+
+    MARGIN = 1e-6
+
+    def __init__(self, node_shape: Sequence[int]) -> None:
+        super().__init__()
+        self.node_shape = tuple(node_shape)
+        self.link = nn.Sigmoid()
+
+    def set_units(self, x: Tensor) -> None:
+        """Check that the data are probabilities."""
+        low, high = float(x.min()), float(x.max())
+        if low < 0 or high > 1:
+            raise ValueError(
+                "likelihood='bernoulli' needs values in [0, 1], got values from "
+                f"{low:g} to {high:g}. Scale X (MinMaxScaler), or use "
+                "likelihood='gaussian'."
+            )
+
+    def standardised(self, x: Tensor) -> Tensor:
+        """Data in the units that the encoder reads."""
+        return 2 * x - 1
+
+    def log_prob(self, x: Tensor, mean: Tensor) -> Tensor:
+        """Log probability of each row, shape (n,)."""
+        p = mean.clamp(self.MARGIN, 1 - self.MARGIN)
+        return (x * p.log() + (1 - x) * (1 - p).log()).flatten(1).sum(1)
+
+    def squared(self, residual: Tensor) -> Tensor:
+        """Squared residuals."""
+        return residual.square()
+
+    def track(self, x: Tensor, mean: Tensor) -> None:
+        """Nothing to fit."""
+
+    def fit_variance(self, squared: Tensor) -> None:
+        """Nothing to fit: the mean determines the variance."""
+
+    def draw(self, n: int, generator: torch.Generator) -> Tensor:
+        """Draw what `observe` needs, on the CPU."""
+        return torch.rand(n, *self.node_shape, generator=generator)
+
+    def observe(self, mean: Tensor, draw: Tensor) -> Tensor:
+        """One draw of the data about each row's mean."""
+        return (draw < mean).to(mean.dtype)

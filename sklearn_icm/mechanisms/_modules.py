@@ -1,0 +1,112 @@
+"""Mechanisms: the maps between successive nodes of a graph."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ._operators import LinearOperator, linear_operator, resized_operator
+
+ACTIVATIONS = {
+    "identity": nn.Identity,
+    "relu": nn.ReLU,
+    "silu": nn.SiLU,
+    "softplus": nn.Softplus,
+    "tanh": nn.Tanh,
+}
+
+
+class DenseMechanism(nn.Module):
+    """Affine map of the flattened parent, an activation, and the shape of the child."""
+
+    def __init__(
+        self, in_shape: Sequence[int], out_shape: Sequence[int], activation: str
+    ) -> None:
+        super().__init__()
+        self.out_shape = tuple(out_shape)
+        self.linear = nn.Linear(math.prod(in_shape), math.prod(out_shape))
+        self.activation = ACTIVATIONS[activation]()
+
+    def forward(self, parent: Tensor) -> Tensor:
+        value = self.activation(self.linear(parent.flatten(1)))
+        return value.unflatten(1, self.out_shape)
+
+    def operator(self) -> LinearOperator:
+        return LinearOperator(self.linear.weight)
+
+
+class ConvMechanism(nn.Module):
+    """Resize to the child's grid, convolve, activate; or convolve with a stride.
+
+    ``factors`` says per spatial axis how the child's grid relates to the parent's:
+    the parent is resized by it (and cropped to ``out_shape``), or, if ``down`` is
+    set, the convolution samples its result by it.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_shape: Sequence[int],
+        factors: Sequence[int],
+        *,
+        kernel_size: int,
+        activation: str,
+        resize: str = "nearest",
+        down: bool = False,
+    ) -> None:
+        super().__init__()
+        n_axes = len(factors)
+        conv = {1: nn.Conv1d, 2: nn.Conv2d}[n_axes]
+        self.out_shape, self.factors = tuple(out_shape), tuple(factors)
+        self.resize, self.down = resize, down
+        self.conv = conv(
+            in_channels,
+            out_shape[0],
+            kernel_size,
+            stride=self.factors if down else 1,
+        )
+        self.padding = [(kernel_size - 1) // 2, kernel_size // 2] * n_axes
+        self.activation = ACTIVATIONS[activation]()
+
+    def forward(self, parent: Tensor) -> Tensor:
+        if not self.down:
+            parent = self._resized(parent)
+        return self.activation(self.conv(functional.pad(parent, self.padding)))
+
+    def _resized(self, value: Tensor) -> Tensor:
+        if max(self.factors) == 1:
+            return value
+        if self.resize == "nearest":
+            for axis, factor in enumerate(self.factors, start=2):
+                if factor > 1:
+                    value = value.repeat_interleave(factor, dim=axis)
+        else:
+            mode = "linear" if len(self.factors) == 1 else "bilinear"
+            size = [n * f for n, f in zip(value.shape[2:], self.factors, strict=True)]
+            value = functional.interpolate(value, size=size, mode=mode)
+        for axis, size in enumerate(self.out_shape[1:], start=2):
+            value = value.narrow(axis, 0, size)
+        return value
+
+    def operator(self) -> LinearOperator:
+        if self.down:
+            return LinearOperator(self.conv.weight, downsample=self.factors)
+        mode = "nearest" if self.resize == "nearest" else "linear"
+        return resized_operator(self.conv.weight, self.factors, mode)
+
+
+class LinkedMechanism(nn.Module):
+    """A mechanism followed by a fixed elementwise map, such as a change of units."""
+
+    def __init__(self, mechanism: nn.Module, link: nn.Module) -> None:
+        super().__init__()
+        self.mechanism, self.link = mechanism, link
+
+    def forward(self, *parents: Tensor) -> Tensor:
+        return self.link(self.mechanism(*parents))
+
+    def operator(self) -> LinearOperator | None:
+        return linear_operator(self.mechanism)

@@ -1,0 +1,1 @@
+"""Utilities: discovery of estimators, checks for generators, environment labels."""

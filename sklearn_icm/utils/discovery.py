@@ -1,0 +1,36 @@
+"""Find the public estimators of the package."""
+
+import inspect
+from importlib import import_module
+from pkgutil import iter_modules
+
+from sklearn.base import BaseEstimator
+
+__all__ = ["all_estimators"]
+
+SUBPACKAGES = ("generators", "compose")
+
+
+def all_estimators():
+    """Return the public estimators that can be fitted.
+
+    Returns
+    -------
+    list of (str, type)
+        Sorted by name.
+
+    Examples
+    --------
+    >>> [name for name, _ in all_estimators()]
+    ['GenerativePipeline', 'VAEGenerator']
+    """
+    root = import_module(__package__.rpartition(".")[0])
+    present = {module.name for module in iter_modules(root.__path__)}
+    found = {}
+    for name in present.intersection(SUBPACKAGES):
+        package = import_module(f"{root.__name__}.{name}")
+        for member in package.__all__:
+            value = getattr(package, member)
+            if inspect.isclass(value) and issubclass(value, BaseEstimator):
+                found[member] = value
+    return sorted(found.items())

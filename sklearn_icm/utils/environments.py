@@ -1,0 +1,60 @@
+"""Labels that say which environment each row comes from."""
+
+import numpy as np
+from sklearn.utils import check_consistent_length, column_or_1d
+
+__all__ = ["as_label_list", "find_rows", "resolve_environments"]
+
+
+def resolve_environments(X, y=None, environments=None, *, required_by=None):
+    """Return the environment label of every row, or None.
+
+    Parameters
+    ----------
+    X : array-like of shape (n_samples, n_features)
+    y, environments : array-like of shape (n_samples,), optional
+        The labels; only one of them may be given.
+    required_by : str, optional
+        Who needs labels; without any, the error names it.
+
+    Returns
+    -------
+    ndarray of shape (n_samples,) or None
+    """
+    if y is not None and environments is not None:
+        raise ValueError(
+            "Environment labels were given twice, as y and as environments; give one."
+        )
+    labels = y if environments is None else environments
+    if labels is None:
+        if required_by:
+            raise ValueError(
+                f"{required_by} needs the environment label of every row: pass them as "
+                "y, or as environments=."
+            )
+        return None
+    check_consistent_length(X, labels)
+    return column_or_1d(labels)
+
+
+def as_label_list(labels):
+    """Return one label or several as a list."""
+    if isinstance(labels, (list, tuple, set, frozenset, np.ndarray)):
+        return list(labels)
+    return [labels]
+
+
+def find_rows(labels, wanted, name="observational"):
+    """Return a mask of the rows that bear one of the wanted labels.
+
+    Raises ValueError if one of them is on no row.
+    """
+    present = list(dict.fromkeys(labels.tolist()))
+    wanted = as_label_list(wanted)
+    missing = [w for w in wanted if w not in present]
+    if missing:
+        raise ValueError(
+            f"{name}={missing[0]!r} is not the label of any row; the labels are "
+            f"{present[:20]}."
+        )
+    return np.array([label in wanted for label in labels.tolist()], dtype=bool)

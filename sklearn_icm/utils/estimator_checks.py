@@ -1,0 +1,320 @@
+"""Checks that every generator passes, for families of this package and of yours."""
+
+import pickle
+from inspect import signature
+
+import numpy as np
+import torch
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+
+__all__ = ["check_generator", "generator_checks"]
+
+N_ROWS = 24
+
+
+def check_generator(estimator):
+    """Check that an estimator keeps the contract of generators.
+
+    Parameters
+    ----------
+    estimator : generator
+        Unfitted; it is cloned for every check and fitted to small random data.
+        Choose few epochs.
+
+    Raises
+    ------
+    AssertionError
+        With what was expected, from the first check that fails.
+    """
+    for check in generator_checks():
+        check(estimator)
+
+
+def generator_checks():
+    """Return the checks, callables that take an unfitted generator.
+
+    Returns
+    -------
+    list of callable
+    """
+    return [
+        check_sample_needs_fit,
+        check_row_counts,
+        check_bad_row_counts,
+        check_finite,
+        check_dtype,
+        check_fit_returns_self_and_keeps_params,
+        check_nodes,
+        check_no_intervention_is_sample,
+        check_pairs_share_noise,
+        check_counterfactual_identity,
+        check_do_is_effective,
+        check_intervene_is_stateless,
+        check_sample_never_fits,
+        check_global_random_streams,
+        check_same_seed_same_samples,
+        check_successive_draws_differ,
+        check_unknown_node,
+        check_observational_rows_only,
+    ]
+
+
+def _data(estimator, n_rows=N_ROWS, seed=0):
+    shape = getattr(estimator, "data_shape", None)
+    n_features = 4 if shape is None else int(np.prod(shape))
+    return np.random.RandomState(seed).uniform(size=(n_rows, n_features))
+
+
+def _fitted(estimator):
+    estimator = clone(estimator)
+    if "random_state" in estimator.get_params():
+        estimator.set_params(random_state=0)
+    return estimator.fit(_data(estimator))
+
+
+def _expect(condition, message):
+    if not condition:
+        raise AssertionError(message)
+
+
+def _raises(error, call, message, match=()):
+    try:
+        call()
+    except error as caught:
+        missing = [m for m in match if m not in str(caught)]
+        _expect(
+            not missing, f"{message}; the message does not name {missing}: {caught}"
+        )
+        return
+    except Exception as other:
+        raise AssertionError(f"{message}, got {other!r}.") from other
+    raise AssertionError(f"{message}, but nothing was raised.")
+
+
+def check_sample_needs_fit(estimator):
+    """`sample` and `intervene` raise NotFittedError before `fit`: they never fit."""
+    estimator = clone(estimator)
+    _raises(NotFittedError, lambda: estimator.sample(2), "sample needs a fit")
+    _raises(
+        NotFittedError,
+        lambda: estimator.intervene({}, n_samples=2),
+        "intervene needs a fit",
+    )
+
+
+def check_row_counts(estimator):
+    """Exactly as many rows as asked for."""
+    estimator = _fitted(estimator)
+    width = _data(estimator).shape[1]
+    for n in (1, 2, np.int64(7), 1025):
+        got = estimator.sample(n).shape
+        _expect(got == (n, width), f"sample({n}) must be {(n, width)}, got {got}.")
+        got = estimator.intervene({}, n_samples=n).shape
+        _expect(got == (n, width), f"intervene must give {(n, width)}, got {got}.")
+
+
+def check_bad_row_counts(estimator):
+    """0, negative or fractional numbers of rows are refused."""
+    estimator = _fitted(estimator)
+    for n in (0, -1, 2.5, "2"):
+        _raises(
+            (ValueError, TypeError),
+            lambda n=n: estimator.sample(n),
+            f"sample({n!r}) must raise ValueError or TypeError",
+            match=["n_samples"],
+        )
+
+
+def check_finite(estimator):
+    """Samples are finite."""
+    rows = _fitted(estimator).sample(200, random_state=0)
+    _expect(np.isfinite(rows).all(), "samples must be finite.")
+
+
+def check_dtype(estimator):
+    """Samples have the dtype of the fitted rows: float32 or float64."""
+    for dtype in (np.float32, np.float64):
+        fitted = clone(estimator).fit(_data(estimator).astype(dtype))
+        got = fitted.sample(2).dtype
+        _expect(got == dtype, f"samples of {dtype} data must be {dtype}, got {got}.")
+
+
+def check_fit_returns_self_and_keeps_params(estimator):
+    """`fit` returns self and changes no parameter."""
+    estimator = clone(estimator)
+    before = estimator.get_params()
+    _expect(estimator.fit(_data(estimator)) is estimator, "fit must return self.")
+    for name, value in estimator.get_params().items():
+        _expect(value is before[name], f"fit must not change the parameter {name!r}.")
+
+
+def check_nodes(estimator):
+    """`nodes_` is in topological order, ends with the data, and fits `mechanisms_`."""
+    estimator = _fitted(estimator)
+    nodes, known = list(estimator.nodes_), set()
+    children = {child for _, child in estimator.mechanisms_.values()}
+    known.update(n for n in nodes if n not in children)
+    for name, (parents, child) in estimator.mechanisms_.items():
+        _expect(name == child, f"a mechanism bears its node's name, got {name!r}.")
+        _expect(known.issuperset(parents), f"{child!r} comes before its parents.")
+        known.add(child)
+    _expect(known == set(nodes), "nodes_ and mechanisms_ must name the same nodes.")
+
+
+def check_no_intervention_is_sample(estimator):
+    """`intervene({})` equals `sample` under one seed."""
+    estimator = _fitted(estimator)
+    _expect(
+        np.array_equal(
+            estimator.sample(9, random_state=3),
+            estimator.intervene({}, n_samples=9, random_state=3),
+        ),
+        "intervene({}) must equal sample under the same seed.",
+    )
+
+
+def check_pairs_share_noise(estimator):
+    """Factual rows of an intervention are the samples of the same seed."""
+    estimator = _fitted(estimator)
+    node = _root(estimator)
+    factual, changed = estimator.intervene(
+        {node: 0.0}, n_samples=9, random_state=3, return_factual=True
+    )
+    _expect(
+        np.array_equal(factual, estimator.sample(9, random_state=3)),
+        "the factual rows must be the samples of the same seed.",
+    )
+    again = estimator.intervene({node: 0.0}, n_samples=9, random_state=3)
+    _expect(np.array_equal(changed, again), "return_factual must not change the draws.")
+
+
+def check_counterfactual_identity(estimator):
+    """`intervene({}, X=X)` returns X."""
+    estimator = _fitted(estimator)
+    X = _data(estimator, seed=1)
+    _expect(
+        np.allclose(estimator.intervene({}, X=X), X, rtol=0, atol=1e-12),
+        "intervene({}, X=X) must return X.",
+    )
+
+
+def check_do_is_effective(estimator):
+    """A data node that is set has the value that it is set to."""
+    estimator = _fitted(estimator)
+    node = list(estimator.nodes_)[-1]
+    rows = estimator.intervene({node: 0.5}, n_samples=5)
+    _expect(np.allclose(rows, 0.5), f"setting {node!r} to 0.5 must give rows of 0.5.")
+
+
+def check_intervene_is_stateless(estimator):
+    """`intervene` leaves no trace, also when the intervention raises."""
+    estimator = _fitted(estimator)
+    node = _root(estimator)
+    before = estimator.sample(9, random_state=0)
+
+    def fails(value):
+        raise RuntimeError("from the intervention")
+
+    estimator.intervene({node: lambda value: value.zero_()}, n_samples=9)
+    _raises(
+        RuntimeError,
+        lambda: estimator.intervene({node: fails}, n_samples=9),
+        "an error in an intervention must reach the caller",
+        match=["from the intervention"],
+    )
+    _expect(
+        np.array_equal(before, estimator.sample(9, random_state=0)),
+        "intervene must not change the fitted model.",
+    )
+
+
+def check_sample_never_fits(estimator):
+    """`sample` changes nothing but the position of `random_state_`."""
+    estimator = _fitted(estimator)
+    before = {k: id(v) for k, v in vars(estimator).items() if k != "random_state_"}
+    estimator.sample(5)
+    after = {k: id(v) for k, v in vars(estimator).items() if k != "random_state_"}
+    _expect(before == after, "sample must not change attributes.")
+
+
+def check_global_random_streams(estimator):
+    """The global random streams of numpy and torch stay where they are."""
+    numpy_before, torch_before = np.random.get_state(), torch.get_rng_state()
+    fitted = clone(estimator).fit(_data(estimator))
+    fitted.sample(5)
+    fitted.intervene({_root(fitted): 0.0}, n_samples=5)
+    same = all(
+        np.array_equal(a, b)
+        for a, b in zip(numpy_before, np.random.get_state(), strict=True)
+    )
+    _expect(same, "numpy's global random state must not move.")
+    _expect(
+        torch.equal(torch_before, torch.get_rng_state()),
+        "torch's global random state must not move.",
+    )
+
+
+def check_same_seed_same_samples(estimator):
+    """One seed, one model: after pickle and after a clone that is fitted again."""
+    fitted = _fitted(estimator)
+    expected = fitted.sample(9, random_state=1)
+    loaded = pickle.loads(pickle.dumps(fitted))
+    _expect(
+        np.array_equal(loaded.sample(9, random_state=1), expected),
+        "a pickled model must give the same seeded samples.",
+    )
+    _expect(
+        np.array_equal(loaded.sample(9), fitted.sample(9)),
+        "a pickled model must continue the same random_state_.",
+    )
+    again = clone(fitted).fit(_data(estimator))
+    _expect(
+        np.array_equal(again.sample(9, random_state=1), expected),
+        "the same seed and data must give the same model.",
+    )
+
+
+def check_successive_draws_differ(estimator):
+    """Without a seed, successive draws differ, and a refit repeats them."""
+    fitted = _fitted(estimator)
+    first, second = fitted.sample(9), fitted.sample(9)
+    _expect(not np.array_equal(first, second), "successive draws must differ.")
+    _expect(
+        np.array_equal(first, _fitted(estimator).sample(9)),
+        "the first draw of a seeded model must be reproducible.",
+    )
+
+
+def check_unknown_node(estimator):
+    """An unknown node is a ValueError that lists the valid ones."""
+    fitted = _fitted(estimator)
+    _raises(
+        ValueError,
+        lambda: fitted.intervene({"no such node": 0.0}, n_samples=2),
+        "an unknown node must raise ValueError",
+        match=["no such node", *fitted.nodes_],
+    )
+
+
+def check_observational_rows_only(estimator):
+    """With `observational`, rows of other environments have no influence at all."""
+    if "observational" not in signature(type(estimator)).parameters:
+        return
+    X = _data(estimator)
+    labels = np.array(["seen", "held out"])[np.arange(len(X)) % 2]
+    marked = X.copy()
+    marked[labels == "held out"] = 77.0
+    draws = []
+    for rows in (X, marked):
+        fitted = clone(estimator).set_params(observational="seen", random_state=0)
+        draws.append(fitted.fit(rows, labels).sample(9, random_state=0))
+    _expect(
+        np.array_equal(*draws),
+        "rows that are not observational must not influence the fit.",
+    )
+
+
+def _root(estimator):
+    children = {child for _, child in estimator.mechanisms_.values()}
+    return next(name for name in estimator.nodes_ if name not in children)
