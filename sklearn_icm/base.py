@@ -3,7 +3,6 @@
 from contextlib import contextmanager
 from numbers import Integral, Real
 from warnings import warn
-from zlib import crc32
 
 import numpy as np
 import pandas as pd
@@ -15,12 +14,12 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from ._training import seeds, state
 from ._training.device import resolve_device
 from ._training.net import OPTIMIZERS, make_net, split_rows
-from ._training.queries import RowQueries, find_bounds
+from ._training.queries import RowQueries, check_fits_float32, find_bounds
 from ._training.schedules import WarmUp
-from .exceptions import FitDivergedError, FitInterruptedWarning
-from .independence import independence_table, resolve_penalty
+from .exceptions import FitInterruptedWarning
+from .independence import check_penalty, independence_table, resolve_penalty
 from .interventions import check_interventions
-from .utils._sklearn import Interval, StrOptions, fit_context, get_container_adapter
+from .utils._sklearn import Interval, StrOptions, fit_context, in_output_container
 from .utils.environments import find_rows, resolve_environments
 
 __all__ = ["BaseGenerator", "DensityMixin", "GeneratorMixin", "is_generator"]
@@ -37,6 +36,14 @@ class GeneratorMixin:
 
 def is_generator(estimator):
     """Whether an estimator (or a pipeline's last step) is a generator.
+
+    Parameters
+    ----------
+    estimator : estimator
+
+    Returns
+    -------
+    bool
 
     Examples
     --------
@@ -158,7 +165,7 @@ class BaseGenerator(GeneratorMixin, BaseEstimator):
     def partial_fit(self, X, y=None, environments=None):
         """Make one pass over the rows of X, keeping what was learned before.
 
-        Parameters and errors are those of `fit`.
+        Parameters are those of `fit`, and so are the errors.
 
         Returns
         -------
@@ -202,6 +209,7 @@ class BaseGenerator(GeneratorMixin, BaseEstimator):
             reset=reset,
             ensure_min_samples=2,
         )
+        check_fits_float32(X)
         if labels is not None:
             X = X[find_rows(labels, self.observational)]
             if len(X) < 2:
@@ -215,28 +223,25 @@ class BaseGenerator(GeneratorMixin, BaseEstimator):
         penalty = resolve_penalty(self.icm_penalty)
         if fresh:
             self._start(X)
-        module, device = self._module, next(self._module.parameters()).device
+        check_penalty(penalty, self._module.graph)
+        module = self._module
         x = module.layout.to_node(torch.from_numpy(X.astype(np.float32)))
+        if fresh:
+            module.prepare(x)
+        x = x.to(next(module.parameters()).device)
         train, valid = x, None
         if not one_pass:
             train, valid = split_rows(
                 x, self.validation_fraction, self.early_stopping, self._entropy
             )
-        net = self._current_net(penalty, device, epochs, fresh=fresh, one_pass=one_pass)
-        before = len(net.finished_epochs())
-        diverged = None
-        try:
-            net.train_epochs(
-                train.to(device), None if valid is None else valid.to(device), epochs
-            )
-        except FitDivergedError as error:
-            diverged = error
-        if diverged is not None and not diverged.keeps_model:
-            raise diverged
-        self._keep_history(net)
+        net = self._current_net(penalty, epochs, fresh=fresh, one_pass=one_pass)
+        before = 0 if fresh else self.n_iter_
+        diverged = net.train_epochs(train, valid, epochs)
+        self._history = net.history_columns()
+        self.n_iter_ = len(self._history["loss"])
         module.eval()
-        module.finish(train.to(device), int(self._entropy))
-        self._fitted_digest = _digest(X)
+        module.finish(train, int(self._entropy))
+        self._fitted_digest = state.digest(X)
         if diverged is not None:
             raise diverged
         if self.n_iter_ - before < epochs and not net.stopped_early:
@@ -252,21 +257,18 @@ class BaseGenerator(GeneratorMixin, BaseEstimator):
         self._architecture = self.get_params(deep=False)
         self._dtype = X.dtype
         self.bounds_ = self._find_bounds(X)
-        device = resolve_device(self.device)
         layout = self._make_layout()
         module = seeds.build_seeded(lambda: self._build_module(layout), self._entropy)
-        module.prepare(module.layout.to_node(torch.from_numpy(X.astype(np.float32))))
-        self._module = module.to(device)
+        self._module = module.to(resolve_device(self.device))
         self._net = None
 
-    def _current_net(self, penalty, device, epochs, *, fresh, one_pass):
+    def _current_net(self, penalty, epochs, *, fresh, one_pass):
         """Return the net that trains: a new one, or the kept one with its optimiser."""
         patience = self.n_iter_no_change
         if one_pass or not self.early_stopping:
             patience = None
         net = make_net(
             self._module,
-            device=device,
             optimizer=self.optimizer,
             lr=self.lr,
             weight_decay=self.weight_decay,
@@ -284,12 +286,6 @@ class BaseGenerator(GeneratorMixin, BaseEstimator):
         history = {} if fresh else self._history
         self._net = net.continued(self._net, history)
         return self._net
-
-    def _keep_history(self, net):
-        rows = net.finished_epochs()
-        self.n_iter_ = len(rows)
-        names = dict.fromkeys(k for row in rows for k in row if k != "epoch")
-        self._history = {k: np.array([r.get(k, np.nan) for r in rows]) for k in names}
 
     def _find_bounds(self, X):
         """Range of the values: per column of a table, else one for all entries."""
@@ -432,16 +428,7 @@ class BaseGenerator(GeneratorMixin, BaseEstimator):
 
     def _wrap(self, rows, original=None):
         """Cast to the fitted dtype, and to the container that `set_output` names."""
-        rows = rows.astype(self._dtype, copy=False)
-        adapter = get_container_adapter("transform", self)
-        if adapter is None:
-            return rows
-        names = getattr(self, "feature_names_in_", None)
-        if names is None:
-            names = np.array(
-                [f"x{i}" for i in range(self.n_features_in_)], dtype=object
-            )
-        return adapter.create_container(rows, original, columns=names)
+        return in_output_container(self, rows.astype(self._dtype, copy=False), original)
 
     def independence(self, *, n_draws=0, random_state=None):
         """Measure how independent successive mechanisms are.
@@ -486,7 +473,7 @@ class BaseGenerator(GeneratorMixin, BaseEstimator):
         bool
         """
         check_is_fitted(self)
-        return _digest(np.asarray(X, dtype=self._dtype)) == self._fitted_digest
+        return state.digest(np.asarray(X, dtype=self._dtype)) == self._fitted_digest
 
     # ---------------------------------------------------------------- state
     def __getstate__(self):
@@ -509,12 +496,5 @@ class BaseGenerator(GeneratorMixin, BaseEstimator):
             lambda: like_fitted._build_module(like_fitted._make_layout()), 0
         )
         state.load_arrays(module, arrays)
-        try:
-            device = resolve_device(like_fitted.device)
-        except ValueError:
-            device = torch.device("cpu")
+        device = resolve_device(like_fitted.device, fallback="cpu")
         self._module, self._net = module.to(device).eval(), None
-
-
-def _digest(X):
-    return X.shape, crc32(np.ascontiguousarray(X).view(np.uint8))

@@ -5,8 +5,12 @@ from __future__ import annotations
 import torch
 
 
-def resolve_device(device: str) -> torch.device:
-    """Return the torch device for a name; "auto" is CUDA, else MPS, else CPU."""
+def resolve_device(device: str, fallback: str | None = None) -> torch.device:
+    """Return the torch device for a name; "auto" is CUDA, else MPS, else CPU.
+
+    A device that is not on this machine is an error, unless there is a fallback (for
+    models that were fitted elsewhere).
+    """
     if device == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")
@@ -15,6 +19,8 @@ def resolve_device(device: str) -> torch.device:
         resolved = torch.device(device)
         torch.empty(0, device=resolved)
     except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
+        if fallback is not None:
+            return torch.device(fallback)
         raise ValueError(
             f"device={device!r} cannot be used here; the devices are "
             f"{available_devices()}."

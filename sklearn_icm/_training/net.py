@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from skorch import NeuralNet
 from skorch.callbacks import Callback, EarlyStopping
@@ -43,7 +45,8 @@ class GeneratorNet(NeuralNet):
         **kwargs: Any,
     ) -> None:
         super().__init__(module, criterion=nn.Identity, train_split=None, **kwargs)
-        self.penalty = penalty
+        # skorch would take an nn.Module for a component to train: hide it.
+        self.penalty = None if penalty is None else partial(penalty)
         self.weight = weight
         self.generator = generator
         self.one_cycle = one_cycle
@@ -52,11 +55,21 @@ class GeneratorNet(NeuralNet):
     def _default_callbacks(self) -> list:
         return []
 
-    def train_epochs(self, x: Tensor, x_valid: Tensor | None, epochs: int) -> None:
-        """Train for some epochs more; Ctrl-C ends training and keeps the model."""
-        if not self.initialized_:
-            self.initialize()
-        self.partial_fit(x, x_valid, epochs=epochs)
+    def train_epochs(
+        self, x: Tensor, x_valid: Tensor | None, epochs: int
+    ) -> FitDivergedError | None:
+        """Train for some epochs more; Ctrl-C ends training and keeps the model.
+
+        Returns the error of a training that diverged but leaves a model to keep;
+        without one, it is raised.
+        """
+        try:
+            self.partial_fit(x, x_valid, epochs=epochs)
+        except FitDivergedError as error:
+            if not error.keeps_model:
+                raise
+            return error
+        return None
 
     def continued(
         self, before: GeneratorNet | None, history: Mapping[str, Any]
@@ -108,10 +121,13 @@ class GeneratorNet(NeuralNet):
             self.optimizer_, max_lr=self.lr, total_steps=steps + 1
         )
 
-    def finished_epochs(self) -> list[dict[str, float]]:
-        """Rows of the history whose epochs were not cut short."""
+    def history_columns(self) -> dict[str, np.ndarray]:
+        """Losses of the finished epochs, one array per column."""
         rows = [row for row in self.history if "loss" in row]
-        return [{k: v for k, v in row.items() if k != "batches"} for row in rows]
+        skipped = {"batches", "epoch"}
+        names = dict.fromkeys(k for row in rows for k in row if k not in skipped)
+        names.setdefault("loss")
+        return {k: np.array([row.get(k, np.nan) for row in rows]) for k in names}
 
     def _train_epoch(
         self, x: Tensor, weight: float, scheduler: Any
@@ -168,7 +184,6 @@ class GeneratorNet(NeuralNet):
 def make_net(
     module: nn.Module,
     *,
-    device: torch.device,
     optimizer: str,
     lr: float,
     weight_decay: float,
@@ -194,6 +209,7 @@ def make_net(
     if verbose:
         extra.append(ProgressLine(n_epochs))
     options: dict[str, Any] = {"optimizer__weight_decay": weight_decay}
+    device = next(module.parameters()).device
     if device.type in {"cpu", "cuda"}:
         options["optimizer__fused"] = True
     return GeneratorNet(

@@ -16,6 +16,16 @@ Pair = tuple[np.ndarray, np.ndarray]
 CHUNK = 1024
 
 
+def check_fits_float32(X: np.ndarray) -> None:
+    """Refuse values that would become infinite in the precision of the model."""
+    largest = np.abs(X).max()
+    if largest > np.finfo(np.float32).max:
+        raise ValueError(
+            "X must fit into float32, which the model computes in; its largest "
+            f"absolute value is {largest:.3g}. Scale the features."
+        )
+
+
 def find_bounds(bounds: object, X: np.ndarray, axis: int | None) -> np.ndarray | None:
     """Turn the parameter ``bounds`` into (lower, upper), or None for no bounds."""
     if bounds is None:

@@ -54,7 +54,7 @@ def make_glyph_pairs(
     --------
     >>> pairs = make_glyph_pairs(10, random_state=0)
     >>> pairs.data.shape, pairs.data_shape
-    ((20, 336), (12, 28))
+    ((20, 288), (12, 24))
     """
     if glyphs is None:
         glyphs = load_digits().images / 16

@@ -2,7 +2,13 @@
 
 from ._common import anisotropy
 from ._pairs import MechanismPair, mechanism_pairs
-from ._penalties import AutoPenalty, SpectralPenalty, TracePenalty, resolve_penalty
+from ._penalties import (
+    AutoPenalty,
+    SpectralPenalty,
+    TracePenalty,
+    check_penalty,
+    resolve_penalty,
+)
 from ._report import independence_table
 from ._spectral import spectral_ratio
 from ._trace import trace_ratio
@@ -13,6 +19,7 @@ __all__ = [
     "SpectralPenalty",
     "TracePenalty",
     "anisotropy",
+    "check_penalty",
     "independence_table",
     "mechanism_pairs",
     "resolve_penalty",

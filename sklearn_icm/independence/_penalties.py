@@ -112,3 +112,21 @@ def resolve_penalty(penalty: Any) -> Any:
             f"penalty(graph, nodes) -> 0-d tensor, or None, got {penalty!r}."
         )
     return penalty
+
+
+@torch.no_grad()
+def check_penalty(penalty: Any, graph: MechanismGraph) -> None:
+    """Call a penalty once, so that a wrong one is refused before training starts."""
+    if penalty is None:
+        return
+    device = next(graph.parameters()).device
+    noise = {k: torch.zeros(2, *s, device=device) for k, s in graph.roots.items()}
+    value = penalty(graph, graph(noise))
+    if not isinstance(value, Tensor) or value.ndim != 0:
+        got = type(value).__name__
+        if isinstance(value, Tensor):
+            got += f" of shape {tuple(value.shape)}"
+        raise TypeError(
+            "icm_penalty must be a callable penalty(graph, nodes) that returns a 0-d "
+            f"tensor, got {got}."
+        )

@@ -46,9 +46,18 @@ def _hashable(value: Any) -> Any:
 
 
 def as_intervention(value: Any, node: str = "node") -> Callable[[Tensor], Tensor]:
-    """Return a callable that changes a node: interventions and callables as they are,
+    """Wrap what a node is changed by: a number or array becomes ``Do(value)``.
 
-    numbers and arrays as ``Do(value)``.
+    Parameters
+    ----------
+    value : intervention, callable, number or array
+        Interventions and callables are returned as they are.
+    node : str
+        Name for the error message.
+
+    Returns
+    -------
+    callable
     """
     from ._soft import Do
 

@@ -77,7 +77,12 @@ class Do(_ValuedIntervention):
 
 
 class Shift(_ValuedIntervention):
-    """Add a number, or an array that broadcasts to the node's shape.
+    """Add to the values of a node.
+
+    Parameters
+    ----------
+    value : float or array-like
+        Broadcasts to the shape of the node.
 
     Examples
     --------
@@ -91,7 +96,12 @@ class Shift(_ValuedIntervention):
 
 
 class Scale(_ValuedIntervention):
-    """Multiply by a number, or by an array that broadcasts to the node's shape.
+    """Multiply the values of a node.
+
+    Parameters
+    ----------
+    value : float or array-like
+        Broadcasts to the shape of the node.
 
     Examples
     --------

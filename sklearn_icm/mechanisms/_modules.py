@@ -35,6 +35,7 @@ class DenseMechanism(nn.Module):
         return value.unflatten(1, self.out_shape)
 
     def operator(self) -> LinearOperator:
+        """Weights of the affine map."""
         return LinearOperator(self.linear.weight)
 
 
@@ -92,6 +93,7 @@ class ConvMechanism(nn.Module):
         return value
 
     def operator(self) -> LinearOperator:
+        """Kernels of the convolution, with the resizing folded in."""
         if self.down:
             return LinearOperator(self.conv.weight, downsample=self.factors)
         mode = "nearest" if self.resize == "nearest" else "linear"
@@ -109,4 +111,5 @@ class LinkedMechanism(nn.Module):
         return self.link(self.mechanism(*parents))
 
     def operator(self) -> LinearOperator | None:
+        """Operator of the mechanism: a fixed link belongs to no pair."""
         return linear_operator(self.mechanism)

@@ -49,8 +49,10 @@ def resize_filter(factor: int, mode: str, like: Tensor) -> Tensor:
     """Filter that makes zero insertion by ``factor`` nearest or linear resizing."""
     if mode == "nearest":
         return torch.ones(factor, dtype=like.dtype, device=like.device)
-    steps = torch.arange(-factor + 0.5, factor, dtype=like.dtype, device=like.device)
-    return 1 - steps.abs() / factor
+    # Between pixel centres: an even factor has no output right on an input's centre.
+    n_taps = 2 * factor - factor % 2
+    steps = torch.arange(n_taps, dtype=like.dtype, device=like.device)
+    return 1 - (steps - (n_taps - 1) / 2).abs() / factor
 
 
 def convolve_axis(kernels: Tensor, taps: Tensor, axis: int) -> Tensor:

@@ -1,0 +1,95 @@
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.base import clone
+from sklearn.decomposition import PCA
+from sklearn.feature_selection import SelectKBest
+from sklearn.linear_model import LinearRegression
+from sklearn.preprocessing import FunctionTransformer, Normalizer, StandardScaler
+
+from sklearn_icm.compose import GenerativePipeline
+from sklearn_icm.generators import VAEGenerator
+
+X = np.random.RandomState(0).uniform(size=(40, 3)) * [1, 10, 100]
+
+
+def pipeline(*steps, **params):
+    model = VAEGenerator(
+        hidden=(8,), n_latents=2, max_epochs=2, random_state=0, **params
+    )
+    return GenerativePipeline([*steps, ("vae", model)])
+
+
+SCALE = ("scale", StandardScaler())
+
+
+def test_samples_live_in_input_space():
+    pipe = pipeline(SCALE).fit(X)
+    rows = pipe.sample(200, random_state=0)
+    assert (rows.min(0) >= X.min(0) - 1e-6).all()
+    assert (rows.max(0) <= X.max(0) + 1e-6).all()
+    inner = pipe["vae"].sample(200, random_state=0)
+    assert np.allclose(rows, pipe["scale"].inverse_transform(inner))
+
+
+def test_interventions_map_rows_only():
+    pipe = pipeline(SCALE, bounds=None).fit(X)
+    assert np.allclose(pipe.intervene({}, X=X), X)
+    factual, changed = pipe.intervene({"data": 0.0}, X=X, return_factual=True)
+    assert np.allclose(factual, X)
+    # 0 in the units of the generator's node is the mean in input space.
+    assert np.allclose(changed, X.mean(0))
+    assert list(pipe.nodes_) == ["noise", "dense1", "data"]
+    assert list(pipe.mechanisms_) == ["dense1", "data"]
+    assert len(pipe.independence()) == 1
+
+
+def test_score_transform_and_clone():
+    pipe = pipeline(SCALE).fit(X)
+    assert pipe.score(X) == pipe["vae"].score(pipe["scale"].transform(X))
+    assert pipe.transform(X).shape == (40, 2)
+    assert pipe.was_fitted_on(X)
+    assert not clone(pipe).fit(X[::2]).was_fitted_on(X)
+
+
+def test_passthrough_and_several_steps():
+    pipe = pipeline(SCALE, ("none", "passthrough"), ("pca", PCA(2))).fit(X)
+    assert pipe.sample(5).shape == (5, 3)
+    assert pipeline().fit(X).sample(5).shape == (5, 3)
+
+
+def test_transformers_see_observational_rows_only():
+    labels = np.array(["a", "b"])[np.arange(40) % 2]
+    marked = np.where((labels == "b")[:, None], 1e6, X)
+    pipe = pipeline(SCALE, observational="a").fit(marked, labels)
+    assert np.allclose(pipe["scale"].mean_, X[labels == "a"].mean(0))
+    frame = pd.DataFrame(marked, columns=list("abc"))
+    routed = pipeline(SCALE, observational="a").fit(frame, environments=labels)
+    assert np.allclose(routed["scale"].mean_, pipe["scale"].mean_)
+    with pytest.raises(ValueError, match="observational='a' needs"):
+        pipeline(SCALE, observational="a").fit(X)
+
+
+@pytest.mark.parametrize(
+    ("steps", "match"),
+    [
+        ([("norm", Normalizer())], r"'norm' \(Normalizer\) has no inverse_transform"),
+        (
+            [("scale", StandardScaler()), ("ols", LinearRegression())],
+            "a generator, got",
+        ),
+    ],
+)
+def test_steps_that_cannot_be_inverted_are_named(steps, match):
+    if steps[-1][0] != "ols":
+        steps = [*steps, ("vae", VAEGenerator())]
+    with pytest.raises(TypeError, match=match):
+        GenerativePipeline(steps).fit(X, X[:, 0])
+
+
+def test_transformers_with_inverses_of_any_kind():
+    log = FunctionTransformer(np.log1p, np.expm1, check_inverse=False)
+    assert (pipeline(("log", log)).fit(X).sample(20) >= 0).all()
+    labels = np.arange(40) % 2
+    select = SelectKBest(k=2)
+    assert pipeline(("select", select)).fit(X, labels).sample(5).shape == (5, 3)

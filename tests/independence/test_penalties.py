@@ -1,0 +1,181 @@
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from sklearn.base import clone
+from torch import nn
+
+from sklearn_icm.exceptions import DegenerateMechanismWarning
+from sklearn_icm.independence import (
+    AutoPenalty,
+    SpectralPenalty,
+    TracePenalty,
+    independence_table,
+    mechanism_pairs,
+    resolve_penalty,
+    spectral_ratio,
+)
+from sklearn_icm.mechanisms import (
+    MechanismGraph,
+    conv_decoder,
+    conv_encoder,
+    dense_decoder,
+    dense_encoder,
+)
+
+GRAPHS = {
+    "conv decoder": lambda: conv_decoder(3, (1, 12, 9), (4, 3)),
+    "conv encoder": lambda: conv_encoder((1, 12, 9), 6, (4, 3)),
+    "dense decoder": lambda: dense_decoder(3, (5,), (6, 4)),
+    "dense encoder": lambda: dense_encoder((5,), 6, (6, 4)),
+}
+
+
+def seeded(name):
+    torch.manual_seed(0)
+    return GRAPHS[name]().double()
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_auto_penalty_sees_every_pair_and_is_differentiable(name):
+    graph = seeded(name)
+    assert len(list(mechanism_pairs(graph))) == 2
+    value = AutoPenalty()(graph)
+    value.backward()
+    assert value > 0
+    assert all(
+        p.grad is not None and p.grad.isfinite().all()
+        for n, p in graph.named_parameters()
+        if n.endswith("weight")
+    )
+
+
+def test_named_penalties_see_their_own_pairs():
+    conv, dense = seeded("conv decoder"), seeded("dense decoder")
+    assert SpectralPenalty()(conv) == AutoPenalty()(conv)
+    assert TracePenalty()(dense) == AutoPenalty()(dense)
+    assert SpectralPenalty()(dense) == TracePenalty()(conv) == 0
+    assert SpectralPenalty().applies_to(conv)
+    assert not SpectralPenalty().applies_to(dense)
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_descent_makes_mechanisms_independent(name):
+    graph = seeded(name)
+    optimiser = torch.optim.Adam(graph.parameters(), lr=1e-2)
+    start = AutoPenalty()(graph).item()
+    for _ in range(200):
+        optimiser.zero_grad()
+        value = AutoPenalty()(graph)
+        value.backward()
+        optimiser.step()
+    assert value < 0.05 * start
+
+
+def descend_from_equal_kernels(noise):
+    torch.manual_seed(0)
+    kernel = torch.randn(1, 1, 5, 5, dtype=torch.float64)
+    w1, w2 = (
+        (kernel + noise * torch.randn_like(kernel)).requires_grad_() for _ in range(2)
+    )
+    optimiser = torch.optim.Adam([w1, w2], lr=0.01)
+    for _ in range(1500):
+        optimiser.zero_grad()
+        rho = spectral_ratio(w1, w2)
+        rho.log().square().sum().backward()
+        optimiser.step()
+    return rho.item()
+
+
+def test_symmetric_start_traps_and_noise_frees():
+    """Theory 3: equal kernels stay equal, which is a trap; 2 % of noise frees them."""
+    assert descend_from_equal_kernels(0.0) > 1.05
+    assert descend_from_equal_kernels(0.02) == pytest.approx(1, abs=1e-4)
+
+
+@pytest.mark.parametrize("penalty", [AutoPenalty(), SpectralPenalty(), TracePenalty()])
+def test_penalties_are_value_objects(penalty):
+    assert clone(penalty) == pickle.loads(pickle.dumps(penalty)) == penalty
+    assert len({penalty, clone(penalty)}) == 1
+    assert type(penalty).__name__ in repr(penalty)
+
+
+def test_unknown_form_names_the_allowed_ones():
+    with pytest.raises(ValueError, match="form must be 'pooled', got 'x'"):
+        SpectralPenalty(form="x")(seeded("conv decoder"))
+
+
+def test_resolve_penalty():
+    assert resolve_penalty("spectral") == SpectralPenalty()
+    assert resolve_penalty(None) is None
+    with pytest.raises(ValueError, match=r"one of \['auto', 'spectral', 'trace'\]"):
+        resolve_penalty("spectrum")
+    with pytest.raises(TypeError, match="a callable penalty"):
+        resolve_penalty(3)
+
+
+def table(graph, n_draws=0):
+    return independence_table(graph, n_draws, torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_table_has_the_agreed_columns(name):
+    rows = table(seeded(name), n_draws=19)
+    assert {
+        "pair",
+        "measure",
+        "rho",
+        "power_ratio",
+        "anisotropy_in",
+        "anisotropy_out",
+        "z",
+        "p_value",
+        "degenerate",
+    } <= set(rows.columns)
+    assert np.allclose(rows["rho"] * rows["power_ratio"], 1)
+    assert rows["p_value"].between(1 / 20, 1).all()
+    assert not rows["degenerate"].any()
+
+
+def test_p_values_of_the_trace_condition_are_uniform():
+    """Independent factors: the law is invariant under rotations of the hidden node."""
+    from scipy.stats import kstest
+
+    p_values = []
+    for seed in range(200):
+        torch.manual_seed(seed)
+        graph = MechanismGraph(
+            {"noise": (6,)},
+            {"h": ("noise", nn.Linear(6, 4)), "data": ("h", nn.Linear(4, 5))},
+        )
+        for module in graph.mechanisms:
+            nn.init.normal_(module.weight)
+        generator = torch.Generator().manual_seed(seed)
+        p_values.append(independence_table(graph, 39, generator)["p_value"][0])
+    jitter = np.random.RandomState(0).uniform(size=200)
+    smooth = np.array(p_values) - jitter * 2 / 40
+    assert kstest(smooth, "uniform").pvalue > 1e-3
+
+
+def test_single_hidden_unit_is_degenerate():
+    graph = MechanismGraph(
+        {"noise": (3,)},
+        {"h": ("noise", nn.Linear(3, 1)), "data": ("h", nn.Linear(1, 2))},
+    )
+    with pytest.warns(DegenerateMechanismWarning, match="h -> data"):
+        rows = table(graph, n_draws=9)
+    assert rows["rho"].tolist() == [1.0]
+    assert rows[["z", "p_value"]].isna().all(axis=None)
+
+
+def test_mechanisms_without_a_single_kernel_are_left_out():
+    graph = MechanismGraph(
+        {"noise": (3,)},
+        {
+            "a": ("noise", nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))),
+            "data": ("a", nn.Linear(3, 2)),
+        },
+    )
+    assert len(table(graph)) == 0
+    assert AutoPenalty()(graph) == 0

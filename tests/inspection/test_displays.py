@@ -1,0 +1,80 @@
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+
+from sklearn_icm.generators import VAEGenerator
+from sklearn_icm.inspection import (
+    IndependenceDisplay,
+    InterventionDisplay,
+    SamplesDisplay,
+    TrainingDisplay,
+)
+from sklearn_icm.interventions import Stretch
+
+
+@pytest.fixture(autouse=True)
+def close_figures():
+    yield
+    plt.close("all")
+
+
+def test_samples_beside_real_rows(fitted, pairs):
+    display = SamplesDisplay.from_estimator(
+        fitted, pairs.data[:5], n_rows=2, n_columns=4, random_state=0
+    )
+    assert display.labels == ["real", "sample", "sample"]
+    assert display.rows.shape == (3, 4, pairs.data.shape[1])
+    shown = display.artists_.get_array()
+    first = pairs.data[0].reshape(pairs.data_shape)
+    assert np.allclose(shown[:12, :24], first)
+
+
+def test_interventions_per_node_with_truth(fitted, pairs):
+    factual, truth = pairs.pairs[:, :3]
+    display = InterventionDisplay.from_estimator(
+        fitted,
+        Stretch(1.3),
+        pairs.data[factual],
+        truth=pairs.data[truth],
+        n_columns=3,
+    )
+    assert display.labels == ["factual", "at conv1", "at conv2", "at data", "truth"]
+    expected = fitted.intervene({"conv2": Stretch(1.3)}, X=pairs.data[factual])
+    assert np.allclose(display.rows[2], expected)
+
+
+def test_interventions_on_draws_share_their_noise(fitted):
+    display = InterventionDisplay.from_estimator(
+        fitted, Stretch(1.3), nodes=["conv2"], n_columns=3, random_state=5
+    )
+    assert np.allclose(display.rows[0], fitted.sample(3, random_state=5))
+
+
+@pytest.mark.parametrize("shape", [(4,), (2, 2), (1, 2, 2), (2, 2, 3), (2, 2, 1)])
+def test_signals_grey_and_colour(shape):
+    X = np.random.RandomState(0).uniform(size=(10, int(np.prod(shape))))
+    model = VAEGenerator(shape, hidden=(3,), max_epochs=1, random_state=0).fit(X)
+    display = SamplesDisplay.from_estimator(model, X, n_rows=1, n_columns=2)
+    display.figure_.canvas.draw()
+    assert display.ax_.get_yticklabels()[0].get_text() == "real"
+
+
+def test_plots_into_given_axes(fitted):
+    _, ax = plt.subplots()
+    assert SamplesDisplay.from_estimator(fitted, ax=ax).ax_ is ax
+    assert TrainingDisplay.from_estimator(fitted, ax=ax).figure_ is ax.figure
+
+
+def test_independence_and_training_curves(fitted):
+    display = IndependenceDisplay.from_estimator(fitted)
+    rho = fitted.independence()["rho"]
+    assert display.points_.get_xdata() == pytest.approx(rho)
+    curves = TrainingDisplay.from_estimator(fitted)
+    labels = [line.get_label() for line in curves.lines_]
+    assert labels == ["loss", "reconstruction", "kl", "penalty (right)"]
+
+
+def test_tables_have_no_image():
+    model = VAEGenerator(max_epochs=1).fit(np.eye(4))
+    with pytest.raises(ValueError, match="data_shape, got data_shape=None"):
+        SamplesDisplay.from_estimator(model)

@@ -1,0 +1,174 @@
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sklearn_icm.interventions import (
+    Ablate,
+    Do,
+    Scale,
+    Shift,
+    Stretch,
+    apply_intervention,
+    as_intervention,
+    check_interventions,
+)
+
+ALL = [
+    Do(0.5),
+    Do([[1.0, 2.0], [3.0, 4.0]]),
+    Shift(2),
+    Scale(0.5),
+    Ablate(0),
+    Ablate([1, 0]),
+    Stretch(1.3),
+    Stretch(0.7, axis="height"),
+]
+
+
+@pytest.mark.parametrize("intervention", ALL, ids=repr)
+def test_value_object(intervention):
+    copy = pickle.loads(pickle.dumps(intervention))
+    assert copy == intervention
+    assert hash(copy) == hash(intervention)
+    assert eval(repr(intervention)) == intervention
+    assert intervention != object()
+
+
+def test_equality_is_of_values_and_types():
+    assert Do(1) == Do(1.0) == Do(np.array(1))
+    assert Do(1.0) != Shift(1.0)
+    assert Do([1.0, 2.0]) != Do([1.0, 3.0])
+    assert Stretch(1.3, axis="width") != Stretch(1.3, axis="height")
+    assert Ablate([1, 0]) == Ablate((0, 1, 1))
+
+
+def maps(shape, seed=0):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize(
+    "neutral", [Shift(0.0), Scale(1.0), Stretch(1.0), Stretch(1, "height")], ids=repr
+)
+def test_neutral_interventions_are_exact_identities(neutral):
+    value = maps((3, 2, 5, 7))
+    assert torch.equal(neutral(value), value)
+
+
+@pytest.mark.parametrize("intervention", ALL, ids=repr)
+def test_input_is_not_changed_in_place(intervention):
+    value = maps((3, 2, 2, 2))
+    before = value.clone()
+    intervention(value)
+    assert torch.equal(value, before)
+
+
+@pytest.mark.parametrize("intervention", [Do(0.5), Do([[1.0], [2.0]]), Ablate(1)])
+def test_hard_interventions_are_idempotent(intervention):
+    once = intervention(maps((3, 2, 2, 2)))
+    assert torch.equal(intervention(once), once)
+
+
+@given(factor=st.floats(0.3, 4.0), n=st.integers(1, 12), seed=st.integers(0, 99))
+def test_stretch_is_numpys_interpolation_inside_the_map(factor, n, seed):
+    value = maps((1, 1, n), seed).double()
+    centre = (n - 1) / 2
+    source = centre + (np.arange(n) - centre) / factor
+    inside = (source >= 0) & (source <= n - 1)
+    expected = np.interp(source, np.arange(n), value[0, 0].numpy())
+    stretched = Stretch(factor, axis="length")(value)[0, 0].numpy()
+    assert np.allclose(stretched[inside], expected[inside], atol=1e-12)
+    far = (source <= -1) | (source >= n)
+    assert np.all(stretched[far] == 0)
+
+
+@given(st.floats(1.0, 3.0))
+def test_stretch_of_linear_ramps_composes_exactly(factor):
+    ramp = torch.arange(-5.0, 6.0, dtype=torch.float64).reshape(1, 1, -1)
+    there = Stretch(factor, axis="length")(ramp)
+    assert torch.allclose(there, ramp / factor, atol=1e-12)
+
+
+def test_stretch_axes_are_height_and_width():
+    value = maps((2, 3, 5, 5))
+    turned = Stretch(1.5, axis="height")(value.transpose(2, 3)).transpose(2, 3)
+    assert torch.allclose(Stretch(1.5, axis="width")(value), turned, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "match"),
+    [
+        (lambda: Do(np.nan), ValueError, "Do: value must be finite, got nan"),
+        (lambda: Shift("a"), TypeError, "Shift: value must be a number.*got 'a'"),
+        (lambda: Stretch(0.0), ValueError, "factor must be positive and finite"),
+        (lambda: Stretch(np.inf), ValueError, "factor must be positive and finite"),
+        (lambda: Stretch("2"), TypeError, "factor must be a number, got '2'"),
+        (lambda: Stretch(True), TypeError, "factor must be a number, got True"),
+        (lambda: Stretch(2, axis="x"), ValueError, "axis must be one of.*got 'x'"),
+        (lambda: Ablate([]), TypeError, "units must be a non-negative int"),
+        (lambda: Ablate(-1), TypeError, "units must be a non-negative int"),
+        (lambda: Ablate(0.5), TypeError, "units must be a non-negative int"),
+    ],
+)
+def test_bad_parameters(make, error, match):
+    with pytest.raises(error, match=match):
+        make()
+
+
+@pytest.mark.parametrize(
+    ("intervention", "shape", "match"),
+    [
+        (Do([1.0, 2.0]), (3,), r"shape \(2,\) does not fit node 'a'.*\(3,\)"),
+        (Ablate(4), (4, 5), "unit 4 is out of range for node 'a', which has 4"),
+        (Stretch(2.0), (4,), "it is not a map"),
+        (Stretch(2.0), (4, 9), r"its axes are \['length'\]"),
+        (Stretch(2.0, axis="length"), (4, 5, 5), r"axes are \['height', 'width'\]"),
+    ],
+)
+def test_interventions_refuse_nodes_that_they_do_not_fit(intervention, shape, match):
+    with pytest.raises(ValueError, match=match):
+        check_interventions({"a": intervention}, {"a": shape})
+
+
+def test_numbers_arrays_and_callables_are_wrapped():
+    assert as_intervention(2) == Do(2.0)
+    assert as_intervention(np.ones(3)) == Do([1.0, 1.0, 1.0])
+    assert as_intervention(torch.relu) is torch.relu
+
+
+@pytest.mark.parametrize("value", ["x", None, True])
+def test_other_things_are_refused(value):
+    with pytest.raises(
+        TypeError, match="must be an intervention, a callable, a number"
+    ):
+        as_intervention(value)
+
+
+def test_interventions_must_be_a_dict():
+    with pytest.raises(TypeError, match="must be a dict.*got list"):
+        check_interventions([Do(1)], {"a": (2,)})
+
+
+def test_callables_may_return_numpy_and_other_dtypes():
+    value = maps((2, 3))
+    result = apply_intervention(
+        {"a": lambda v: (2 * v.numpy()).astype(np.float64)}, "a", value
+    )
+    assert result.dtype == value.dtype
+    assert torch.allclose(result, 2 * value)
+
+
+@pytest.mark.parametrize(
+    ("function", "match"),
+    [
+        (lambda v: v[:1], "must return a tensor of the shape that it is given"),
+        (lambda v: None, "got NoneType"),
+        (lambda v: v / 0, "values that are not finite"),
+    ],
+)
+def test_bad_results_of_callables(function, match):
+    with pytest.raises(ValueError, match=f"node 'a'.*{match}"):
+        apply_intervention({"a": function}, "a", maps((2, 3)))

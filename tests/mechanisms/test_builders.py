@@ -1,0 +1,144 @@
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from sklearn_icm.mechanisms import (
+    ConvMechanism,
+    DataLayout,
+    conv_decoder,
+    conv_encoder,
+    dense_decoder,
+    dense_encoder,
+    linear_operator,
+)
+
+SHAPES = st.one_of(
+    st.tuples(st.integers(1, 3), st.integers(1, 70)),
+    st.tuples(st.integers(1, 3), st.integers(1, 40), st.integers(1, 40)),
+)
+
+
+@given(shape=SHAPES, hidden=st.lists(st.integers(1, 4), min_size=1, max_size=4))
+def test_conv_decoder_and_encoder_mirror_for_any_size(shape, hidden):
+    decoder = conv_decoder(3, shape, hidden)
+    encoder = conv_encoder(shape, 6, hidden)
+    assert decoder.nodes["data"] == shape
+    assert encoder.nodes["posterior"] == (6,)
+    hidden_maps = {k: v for k, v in decoder.nodes.items() if k.startswith("conv")}
+    assert hidden_maps.items() <= encoder.nodes.items()
+    assert list(decoder.nodes) == [
+        "noise",
+        *[f"conv{i + 1}" for i in range(len(hidden))],
+        "data",
+    ]
+
+
+@pytest.mark.parametrize("size", [8, 20, 25, 28, 64])
+def test_maps_double_towards_the_data(size):
+    nodes = conv_decoder(2, (1, size, size), (4, 4)).nodes
+    assert nodes["conv2"][1] == -(-size // 2)
+
+
+def test_dense_builders_mirror():
+    assert list(dense_decoder(2, (5,), (7, 6)).nodes.values()) == [
+        (2,),
+        (7,),
+        (6,),
+        (5,),
+    ]
+    assert list(dense_encoder((5,), 4, (7, 6)).nodes.values()) == [
+        (5,),
+        (6,),
+        (7,),
+        (4,),
+    ]
+
+
+@pytest.mark.parametrize("activation", ["identity", "relu", "silu", "softplus", "tanh"])
+def test_gradient_reaches_every_parameter(activation):
+    for graph in (
+        conv_decoder(3, (2, 9, 7), (4, 3), activation=activation),
+        dense_decoder(3, (5,), (4, 3), activation=activation),
+    ):
+        torch.manual_seed(0)
+        graph(torch.randn(20, 3))["data"].square().sum().backward()
+        assert all(p.grad.abs().sum() > 0 for p in graph.parameters())
+
+
+@pytest.mark.parametrize("resize", ["nearest", "linear"])
+@pytest.mark.parametrize("factors", [(2, 2), (1, 2), (3, 1)])
+def test_operator_of_a_resizing_mechanism_has_its_spectrum(resize, factors):
+    """Away from the border: the response to an impulse is the operator's kernel."""
+    torch.manual_seed(0)
+    shape = (1, *(20 * f for f in factors))
+    mechanism = ConvMechanism(
+        1, shape, factors, kernel_size=3, activation="identity", resize=resize
+    )
+    nn.init.zeros_(mechanism.conv.bias)
+    impulse = torch.zeros(1, 1, 20, 20)
+    impulse[0, 0, 10, 10] = 1
+    with torch.no_grad():
+        response, operator = mechanism(impulse)[0, 0], mechanism.operator()
+    assert operator.upsample == factors
+    spectra = [torch.fft.fft2(k, s=(64, 64)).abs() for k in (response, operator.weight)]
+    assert torch.allclose(*spectra, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("module", "up", "down"),
+    [
+        (nn.Sequential(nn.Conv2d(3, 4, 5, stride=2), nn.ReLU()), (), (2, 2)),
+        (nn.ConvTranspose2d(3, 4, 5, stride=2), (2, 2), ()),
+        (nn.Sequential(nn.Upsample(scale_factor=2), nn.Conv1d(3, 4, 5)), (2,), (1,)),
+    ],
+)
+def test_operators_of_plain_torch_modules(module, up, down):
+    operator = linear_operator(module)
+    assert operator.weight.shape[:2] == (4, 3)
+    assert (operator.upsample, operator.downsample) == (up, down)
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        nn.ReLU(),
+        nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2)),
+        nn.Conv2d(4, 4, 3, groups=2),
+        nn.Conv2d(4, 4, 3, dilation=2),
+        nn.Sequential(nn.Upsample(scale_factor=1.5), nn.Conv2d(1, 1, 3)),
+        nn.Sequential(nn.Upsample(scale_factor=2), nn.ConvTranspose2d(1, 1, 3)),
+        nn.Sequential(nn.Upsample(scale_factor=2), nn.Linear(2, 2)),
+    ],
+)
+def test_modules_without_one_kernel_have_no_operator(module):
+    assert linear_operator(module) is None
+
+
+@given(
+    shape=st.one_of(
+        st.none(),
+        st.tuples(st.integers(1, 9)),
+        st.tuples(st.integers(1, 9), st.integers(1, 9)),
+        st.tuples(st.integers(1, 9), st.integers(1, 9), st.integers(1, 4)),
+    )
+)
+def test_layout_is_inverted(shape):
+    n_features = 7 if shape is None else int(torch.tensor(shape).prod())
+    layout = DataLayout(n_features, shape)
+    rows = torch.arange(3.0 * n_features).reshape(3, -1)
+    node = layout.to_node(rows)
+    assert node.shape == (3, *layout.node_shape)
+    assert torch.equal(layout.to_rows(node), rows)
+
+
+def test_colour_channels_come_last_in_rows_and_first_in_nodes():
+    rows = torch.arange(12.0).reshape(1, 12)
+    node = DataLayout(12, (2, 2, 3)).to_node(rows)
+    assert node[0, :, 0, 1].tolist() == [3.0, 4.0, 5.0]
+
+
+def test_layout_refuses_a_wrong_shape():
+    with pytest.raises(ValueError, match=r"data_shape=\(2, 3\) has 6 entries.*7 feat"):
+        DataLayout(7, (2, 3))

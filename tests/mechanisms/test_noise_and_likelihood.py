@@ -1,0 +1,90 @@
+import numpy as np
+import pytest
+import torch
+from scipy.stats import multivariate_normal, norm
+
+from sklearn_icm.mechanisms import (
+    BernoulliLikelihood,
+    GaussianLikelihood,
+    MixtureNoise,
+)
+
+
+def test_noise_starts_as_a_standard_normal():
+    z = torch.randn(7, 3, generator=torch.Generator().manual_seed(0))
+    expected = norm.logpdf(z.numpy()).sum(1)
+    assert np.allclose(MixtureNoise(3).log_prob(z), expected, atol=1e-5)
+
+
+def test_mixture_density_and_moments_are_closed_form():
+    rng = np.random.RandomState(0)
+    weights, means = np.array([0.3, 0.7]), rng.randn(2, 2)
+    factors = rng.randn(2, 2, 2)
+    covariances = factors @ factors.transpose(0, 2, 1) + 0.1 * np.eye(2)
+    noise = MixtureNoise(2).double()
+    noise.set(*(torch.from_numpy(a) for a in (weights, means, covariances)))
+    z = rng.randn(5, 2)
+    parts = [
+        w * multivariate_normal.pdf(z, m, c)
+        for w, m, c in zip(weights, means, covariances, strict=True)
+    ]
+    expected = np.log(sum(parts))
+    assert np.allclose(noise.log_prob(torch.from_numpy(z)), expected)
+
+    n = 20_000
+    draws = noise.draw(n, torch.Generator().manual_seed(0)).numpy()
+    mean = weights @ means
+    second = sum(
+        w * (c + np.outer(m, m))
+        for w, m, c in zip(weights, means, covariances, strict=True)
+    )
+    sd = np.sqrt(np.diag(second - np.outer(mean, mean)))
+    assert np.all(np.abs(draws.mean(0) - mean) < 5 * sd / np.sqrt(n))
+
+
+@pytest.mark.parametrize("offset", [0.0, 5.0, 1e4])
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e6])
+def test_gaussian_log_prob_is_scipys(offset, scale):
+    generator = torch.Generator().manual_seed(0)
+    x = (offset + scale * torch.randn(50, 3, generator=generator)).double()
+    likelihood = GaussianLikelihood((3,)).double()
+    likelihood.set_units(x)
+    likelihood.fit_variance(likelihood.squared(x - x.mean(0)))
+    sd = (likelihood.link.scale * likelihood.variance.sqrt()).numpy()
+    expected = norm.logpdf(x.numpy(), x.mean(0).numpy(), sd).sum(1)
+    assert np.allclose(likelihood.log_prob(x, x.mean(0).expand_as(x)), expected)
+
+
+def test_fitted_variance_maximises_the_likelihood():
+    x = torch.randn(500, 4, generator=torch.Generator().manual_seed(1))
+    likelihood = GaussianLikelihood((4,))
+    likelihood.set_units(x)
+    mean = torch.zeros_like(x)
+    likelihood.fit_variance(likelihood.squared(x - mean))
+    best = likelihood.log_prob(x, mean).mean()
+    for factor in (0.9, 1.1):
+        likelihood.variance.mul_(factor)
+        assert likelihood.log_prob(x, mean).mean() < best
+        likelihood.variance.div_(factor)
+
+
+def test_constant_columns_keep_a_unit():
+    likelihood = GaussianLikelihood((2,))
+    likelihood.set_units(torch.tensor([[1.0, 7.0], [3.0, 7.0]]))
+    assert likelihood.link.scale.tolist() == [1.0, 1.0]
+    assert likelihood.link.offset.tolist() == [2.0, 7.0]
+
+
+def test_bernoulli_log_prob_and_draws():
+    likelihood = BernoulliLikelihood((2,))
+    x, p = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.8, 0.3]])
+    assert likelihood.log_prob(x, p).item() == pytest.approx(np.log(0.8 * 0.7))
+    n = 20_000
+    draw = likelihood.draw(n, torch.Generator().manual_seed(0))
+    means = likelihood.observe(p.expand(n, 2), draw).mean(0)
+    assert torch.all((means - p).abs() < 5 * 0.5 / n**0.5)
+
+
+def test_bernoulli_refuses_other_values():
+    with pytest.raises(ValueError, match=r"bernoulli.*\[0, 1\].*from 0 to 2"):
+        BernoulliLikelihood((1,)).set_units(torch.tensor([[0.0], [2.0]]))

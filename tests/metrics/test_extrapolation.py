@@ -1,0 +1,229 @@
+import pickle
+
+import numpy as np
+import pytest
+import sklearn
+from sklearn.base import clone
+from sklearn.linear_model import LinearRegression
+from sklearn.model_selection import GridSearchCV, cross_validate
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import MinMaxScaler
+
+from sklearn_icm.compose import GenerativePipeline
+from sklearn_icm.generators import VAEGenerator
+from sklearn_icm.interventions import Scale, Shift, Stretch
+from sklearn_icm.metrics import extrapolation_skill, make_extrapolation_scorer
+from sklearn_icm.model_selection import LeaveEnvironmentOut
+
+SCORER = make_extrapolation_scorer(
+    {"wide": {"conv2": Stretch(1.3)}}, observational="narrow"
+)
+
+
+def shifted(n=60, shift=2.0, seed=0):
+    """A table in two environments; in the other one all columns are shifted."""
+    rng = np.random.RandomState(seed)
+    X = rng.randn(2 * n, 3)
+    X[n:] += shift
+    return X, np.repeat(["seen", "moved"], n)
+
+
+def table_model(**params):
+    return VAEGenerator(
+        hidden=(8,),
+        n_latents=2,
+        max_epochs=3,
+        observational="seen",
+        bounds=None,
+        random_state=0,
+        **params,
+    )
+
+
+def table_scorer(shift):
+    return make_extrapolation_scorer(
+        {"moved": {"data": Shift(shift)}}, observational="seen"
+    )
+
+
+def test_skill_of_perfect_useless_and_harmful_predictions():
+    rng = np.random.RandomState(0)
+    base, env = rng.randn(200, 2), rng.randn(200, 2) + 3
+    assert extrapolation_skill(env, env, base) == pytest.approx(1, abs=0.05)
+    assert extrapolation_skill(env, base, base) == 0
+    assert extrapolation_skill(env, base - 3, base) < -0.5
+
+
+def test_skill_needs_a_shift():
+    X = np.random.RandomState(0).randn(50, 2)
+    with pytest.raises(ValueError, match="no shift that an intervention could explain"):
+        extrapolation_skill(X, X + 1, X)
+
+
+def test_the_right_intervention_scores_best():
+    X, labels = shifted()
+    model = table_model().fit(X, labels)
+    scores = [table_scorer(s)(model, X, labels) for s in (0.0, 1.0, 2.0, 4.0)]
+    assert np.argmax(scores) == 2
+    assert scores[2] > 0.8
+
+
+def test_score_is_reproducible_and_takes_labels_either_way(fitted, pairs):
+    scores = {
+        SCORER(fitted, pairs.data, pairs.environments),
+        SCORER(fitted, pairs.data, pairs.environments),
+        SCORER(fitted, pairs.data, environments=pairs.environments),
+        pickle.loads(pickle.dumps(SCORER))(fitted, pairs.data, pairs.environments),
+        clone(SCORER, safe=False)(fitted, pairs.data, pairs.environments),
+    }
+    assert len(scores) == 1
+
+
+def test_single_metric_search_over_icm_weight():
+    X, labels = shifted()
+    search = GridSearchCV(
+        table_model(),
+        {"icm_weight": [0, 1]},
+        scoring=table_scorer(2.0),
+        cv=LeaveEnvironmentOut("seen", n_splits=2),
+        error_score="raise",
+        return_train_score=True,
+    ).fit(X, labels)
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+    assert search.cv_results_["mean_train_score"].tolist() == [0, 0]
+
+
+def test_multi_metric_and_parallel_search():
+    X, labels = shifted()
+    search = GridSearchCV(
+        table_model(),
+        {"icm_weight": [0, 1]},
+        scoring={"two": table_scorer(2.0), "one": table_scorer(1.0)},
+        refit="two",
+        cv=LeaveEnvironmentOut("seen", n_splits=2),
+        error_score="raise",
+        n_jobs=2,
+    ).fit(X, labels)
+    two, one = (search.cv_results_[f"mean_test_{k}"] for k in ("two", "one"))
+    assert (two > one).all()
+
+
+def test_halving_search_scores_training_folds_too():
+    from sklearn.experimental import enable_halving_search_cv  # noqa: F401
+    from sklearn.model_selection import HalvingGridSearchCV
+
+    X, labels = shifted()
+    search = HalvingGridSearchCV(
+        table_model(),
+        {"icm_weight": [0, 1]},
+        scoring=table_scorer(2.0),
+        cv=LeaveEnvironmentOut("seen", n_splits=2),
+        error_score="raise",
+        min_resources=60,
+        random_state=0,
+    ).fit(X, labels)
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda model: make_pipeline(MinMaxScaler(), model),
+        lambda model: GenerativePipeline([("scale", MinMaxScaler()), ("vae", model)]),
+    ],
+    ids=["Pipeline", "GenerativePipeline"],
+)
+def test_search_inside_pipelines(wrap):
+    X, labels = shifted()
+    pipe = wrap(table_model())
+    name = f"{pipe.steps[-1][0]}__icm_weight"
+    # Half a unit of the scaled features: the scorer compares in input space.
+    scorer = make_extrapolation_scorer(
+        {"moved": {"data": Shift(0.4)}}, observational="seen"
+    )
+    search = GridSearchCV(
+        pipe,
+        {name: [0, 1]},
+        scoring=scorer,
+        cv=LeaveEnvironmentOut("seen", n_splits=2),
+        error_score="raise",
+        return_train_score=True,
+    ).fit(X, labels)
+    assert (search.cv_results_["mean_test_score"] > 0.3).all()
+    assert search.cv_results_["mean_train_score"].tolist() == [0, 0]
+
+
+def test_environments_are_routed():
+    X, labels = shifted()
+    cv = LeaveEnvironmentOut("seen", n_splits=2)
+    by_y = cross_validate(table_model(), X, labels, scoring=table_scorer(2.0), cv=cv)
+    with sklearn.config_context(enable_metadata_routing=True):
+        options = {"scoring": table_scorer(2.0), "cv": cv, "error_score": "raise"}
+        routed = cross_validate(
+            table_model(), X, params={"environments": labels}, **options
+        )
+        search = GridSearchCV(table_model(), {"icm_weight": [0]}, **options)
+        search.fit(X, environments=labels)
+    assert routed["test_score"].tolist() == by_y["test_score"].tolist()
+    assert search.best_score_ == pytest.approx(by_y["test_score"].mean())
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        (lambda X, y: (X[:60], y[:60]), "no rows of the environment 'moved'"),
+        (lambda X, y: (X[60:], y[60:]), "no rows of the environment 'seen'"),
+        (lambda X, y: (X, None), "needs the environment label of every row"),
+        (lambda X, y: (X, y[:5]), "inconsistent numbers of samples"),
+    ],
+)
+def test_folds_that_lack_something_are_errors(change, match):
+    X, labels = shifted()
+    # Fitted on a part, so that no fold is the training fold.
+    model = table_model().fit(X[10:], labels[10:])
+    with pytest.raises(ValueError, match=match):
+        table_scorer(2.0)(model, *change(X, labels))
+
+
+def test_the_error_says_which_splitter_to_use():
+    X, labels = shifted()
+    model = table_model().fit(X[10:], labels[10:])
+    with pytest.raises(
+        ValueError, match=r"LeaveEnvironmentOut\(observational='seen'\)"
+    ):
+        table_scorer(2.0)(model, X[:60], labels[:60])
+
+
+def test_only_generators_are_scored():
+    X, labels = shifted()
+    with pytest.raises(TypeError, match="needs a generator.*got LinearRegression"):
+        SCORER(LinearRegression(), X, labels)
+
+
+@pytest.mark.parametrize(
+    ("params", "error", "match"),
+    [
+        ({"interventions": {}}, ValueError, "non-empty dict"),
+        ({"interventions": {"wide": Scale(2)}}, TypeError, "must be a dict"),
+        ({"interventions": {"narrow": {}}}, ValueError, "is observational="),
+        ({"distance": "l2"}, ValueError, r"one of \['energy'\], got 'l2'"),
+        ({"n_samples": 1}, ValueError, "int >= 2, got 1"),
+    ],
+)
+def test_bad_parameters(params, error, match):
+    defaults = {"interventions": {"wide": {}}, "observational": "narrow"}
+    with pytest.raises(error, match=match):
+        make_extrapolation_scorer(**{**defaults, **params})
+
+
+def test_custom_distance():
+    X, labels = shifted()
+    model = table_model().fit(X, labels)
+
+    def mean_gap(X_real, X_gen):
+        return np.linalg.norm(X_real.mean(0) - X_gen.mean(0))
+
+    scorer = make_extrapolation_scorer(
+        {"moved": {"data": Shift(2.0)}}, observational="seen", distance=mean_gap
+    )
+    assert scorer(model, X, labels) > 0.8

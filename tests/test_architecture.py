@@ -1,0 +1,123 @@
+"""Dependencies run in one direction; private names and heavy imports have one home."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import sklearn_icm
+
+ROOT = Path(sklearn_icm.__file__).parent
+TESTS = Path(__file__).parent
+EVERYTHING = {"*"}
+
+# What each part may import from the package.
+ALLOWED = {
+    "exceptions": set(),
+    "interventions": set(),
+    "mechanisms": {"interventions"},
+    "independence": {"mechanisms", "exceptions"},
+    "_training": {"mechanisms", "independence", "interventions", "exceptions"},
+    "utils": set(),
+    "base": {"_training", "independence", "interventions", "utils", "exceptions"},
+    "generators": {"base", "mechanisms", "independence", "_training", "utils"},
+    "datasets": {"mechanisms", "interventions"},
+    "metrics": {"base", "independence", "interventions", "utils"},
+    "model_selection": {"base", "metrics", "utils"},
+    "compose": {"base", "metrics", "utils"},
+    "inspection": EVERYTHING,
+    "__main__": EVERYTHING,
+    "__init__": EVERYTHING,
+}
+FILES = sorted(ROOT.rglob("*.py"))
+
+
+def part_of(path):
+    return path.relative_to(ROOT).parts[0].removesuffix(".py")
+
+
+def imports_of(path):
+    """Absolute names of imported modules, with the depth of nesting of the import."""
+    package = ("sklearn_icm", *path.relative_to(ROOT).with_suffix("").parts)
+    found = []
+    tree = ast.parse(path.read_text())
+    top_level = set(map(id, tree.body))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found += [(alias.name, id(node) in top_level) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level] if node.level else ()
+            module = ".".join([*base, *((node.module,) if node.module else ())])
+            found.append((module, id(node) in top_level))
+    return found
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_follow_the_architecture(path):
+    part = part_of(path)
+    for name, at_top in imports_of(path):
+        head, *rest = name.split(".")
+        if head == "sklearn_icm" and rest and rest[0] != part:
+            assert ALLOWED[part] == EVERYTHING or rest[0] in ALLOWED[part], name
+        if head == "skorch":
+            assert part == "_training", name
+        if head == "matplotlib":
+            assert part in {"inspection", "__main__"}, name
+            assert not at_top, f"{name} must be imported inside a function"
+        if part in {"mechanisms", "interventions"}:
+            assert head in {*sys.stdlib_module_names, "torch", "numpy", "sklearn_icm"}
+        if head == "sklearn" and any(r.startswith("_") for r in rest):
+            assert path.name == "_sklearn.py", name
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_files_and_functions_stay_short(path):
+    text = path.read_text()
+    assert text.count("\n") <= 500
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef):
+            body = node.body[1:] if ast.get_docstring(node) else node.body
+            lines = body[-1].end_lineno - body[0].lineno + 1 if body else 0
+            assert lines <= 60, node.name
+
+
+def test_families_do_not_import_each_other():
+    families = {p.stem for p in (ROOT / "generators").glob("_[a-z]*.py")}
+    families = {f for f in families if not f.endswith("_module")}
+    for family in families:
+        names = [n for n, _ in imports_of(ROOT / "generators" / f"{family}.py")]
+        own = {f"sklearn_icm.generators.{f}" for f in families - {family}}
+        assert not own.intersection(names)
+
+
+def test_tests_mirror_the_package():
+    for path in FILES:
+        part = part_of(path)
+        if part not in {"__init__", "__main__", "exceptions", "base"}:
+            assert (TESTS / part).is_dir() or part == "_training", part
+
+
+def test_import_is_light():
+    code = (
+        "import sys, sklearn_icm; "
+        "heavy = {'torch', 'matplotlib', 'pandas', 'skorch', 'sklearn'}; "
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules); "
+        "assert 'generators' in dir(sklearn_icm)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_use_does_not_touch_threads_or_matplotlib():
+    code = (
+        "import sys, torch; torch.set_num_threads(2); import sklearn_icm; "
+        "sklearn_icm.generators; sklearn_icm.metrics; sklearn_icm.inspection; "
+        "assert 'matplotlib' not in sys.modules; assert torch.get_num_threads() == 2"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_unknown_attribute():
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = sklearn_icm.nothing

@@ -1,0 +1,67 @@
+import numpy as np
+import pytest
+from sklearn.cluster import KMeans
+from sklearn.mixture import GaussianMixture
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from sklearn_icm.base import is_generator
+from sklearn_icm.exceptions import (
+    DegenerateMechanismWarning,
+    FitDivergedError,
+    FitInterruptedWarning,
+)
+from sklearn_icm.generators import VAEGenerator
+
+
+def test_is_generator():
+    assert is_generator(VAEGenerator())
+    assert is_generator(make_pipeline(StandardScaler(), VAEGenerator()))
+    assert not is_generator(GaussianMixture())
+    assert not is_generator(KMeans())
+
+
+@pytest.mark.parametrize("name", ["graph_", "encoder_", "nodes_", "history_"])
+def test_fitted_attributes_do_not_exist_before_fit(name):
+    assert not hasattr(VAEGenerator(), name)
+
+
+def test_mechanisms_bear_the_names_of_their_nodes(fitted):
+    assert fitted.mechanisms_ == {
+        "conv1": (("noise",), "conv1"),
+        "conv2": (("conv1",), "conv2"),
+        "data": (("conv2",), "data"),
+    }
+    assert fitted.nodes_["data"] == (1, 12, 24)
+
+
+def test_independence_of_a_fitted_model(fitted):
+    table = fitted.independence(n_draws=99)
+    assert table["pair"].tolist() == ["conv1 -> conv2", "conv2 -> data"]
+    assert (table["measure"] == "spectral").all()
+    again = fitted.independence(n_draws=99)
+    assert table.equals(again)
+    assert fitted.independence()["p_value"].isna().all()
+    with pytest.raises(ValueError, match="n_draws == -1"):
+        fitted.independence(n_draws=-1)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        FitDivergedError(3, "kl"),
+        FitDivergedError(1, "kl"),
+        FitInterruptedWarning(2, 9),
+        DegenerateMechanismWarning(["a -> b"]),
+    ],
+)
+def test_messages_survive_worker_processes(message):
+    import pickle
+
+    assert str(pickle.loads(pickle.dumps(message))) == str(message)
+
+
+def test_a_million_values_in_chunks_equal_one_seed(fitted):
+    """Chunks are a matter of memory: a longer request does not repeat its draws."""
+    rows = fitted.sample(3000, random_state=0)
+    assert len(np.unique(rows[:, 100:].round(6), axis=0)) == 3000

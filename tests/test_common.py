@@ -1,0 +1,47 @@
+"""What every public estimator keeps: the contracts of scikit-learn and generators."""
+
+import pytest
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from sklearn_icm.generators import VAEGenerator
+from sklearn_icm.utils.discovery import all_estimators
+from sklearn_icm.utils.estimator_checks import check_generator, generator_checks
+
+# Needs steps, so there is no default instance; its own tests cover it.
+NO_DEFAULT = {"GenerativePipeline"}
+
+ESTIMATORS = [
+    estimator(max_epochs=2)
+    for name, estimator in all_estimators()
+    if name not in NO_DEFAULT
+]
+
+VARIANTS = [
+    VAEGenerator(max_epochs=2, likelihood="bernoulli"),
+    VAEGenerator(max_epochs=2, latent_density="gaussian", icm_weight=1.0),
+    VAEGenerator(data_shape=(20,), hidden=(4, 3), max_epochs=1),
+    VAEGenerator(data_shape=(8, 8), hidden=(4, 3), max_epochs=1, icm_weight=1.0),
+    VAEGenerator(data_shape=(7, 5), hidden=(4, 3, 2), max_epochs=1),
+    VAEGenerator(data_shape=(6, 5, 3), hidden=(4,), max_epochs=1),
+]
+
+
+@parametrize_with_checks(ESTIMATORS)
+def test_sklearn_contract(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.parametrize("check", generator_checks(), ids=lambda c: c.__name__)
+@pytest.mark.parametrize("estimator", ESTIMATORS + VARIANTS, ids=repr)
+def test_generator_contract(estimator, check):
+    check(estimator)
+
+
+def test_check_generator_runs_all_checks():
+    check_generator(ESTIMATORS[0])
+
+
+@pytest.mark.slow
+@parametrize_with_checks([VAEGenerator()])
+def test_sklearn_contract_of_the_defaults(estimator, check):
+    check(estimator)

@@ -1,0 +1,70 @@
+"""Public docstrings are numpydoc and name every parameter."""
+
+import inspect
+import re
+from importlib import import_module
+
+import pytest
+
+import sklearn_icm
+
+PUBLIC = [
+    (f"{package}.{name}", getattr(import_module(f"sklearn_icm.{package}"), name))
+    for package in sklearn_icm._SUBPACKAGES
+    for name in getattr(import_module(f"sklearn_icm.{package}"), "__all__", [])
+]
+METHODS = [
+    (f"{name}.{attribute}", member)
+    for name, value in PUBLIC
+    if inspect.isclass(value)
+    for attribute, member in vars(value).items()
+    if not attribute.startswith("_") and inspect.isfunction(member)
+]
+
+
+def parameters_of(value):
+    signature = inspect.signature(value)
+    return {p for p in signature.parameters if p not in {"self", "args", "kwargs"}}
+
+
+def documented_in(text):
+    """Names at the start of the lines of the Parameters section."""
+    section = re.search(
+        r"Parameters\n\s*-+\n(.*?)(\n\s*[A-Z]\w+\n\s*-+\n|\Z)", text, re.S
+    )
+    lines = section.group(1).splitlines() if section else []
+    names = set()
+    for line in lines:
+        head = line.split(":")[0]
+        if re.fullmatch(r"\s*\**\w+(,\s*\**\w+)*\s*", head):
+            names |= {n.strip().lstrip("*") for n in head.split(",")}
+    return names
+
+
+@pytest.mark.parametrize(("name", "value"), PUBLIC + METHODS, ids=lambda v: str(v)[:60])
+def test_docstring_starts_with_a_sentence(name, value):
+    text = inspect.getdoc(value)
+    assert text, name
+    assert text.splitlines()[0].endswith((".", "?")), name
+
+
+EXEMPT = re.compile(
+    # One-line verbs of torch modules, whose parameters their class documents.
+    r"mechanisms\.|exceptions\.|independence\.(MechanismPair|mechanism_pairs|"
+    r"resolve_penalty|check_penalty|independence_table)|interventions\.\w+_|utils\.|"
+    r"independence\.\w+\.|interventions\.\w+\."
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [(n, v) for n, v in PUBLIC + METHODS if callable(v) and not EXEMPT.match(n)],
+    ids=lambda v: str(v)[:60],
+)
+def test_every_parameter_is_documented(name, value):
+    text = inspect.getdoc(value) or ""
+    wanted = parameters_of(value)
+    if "Parameters are those of" in text or "documents the parameters" in text:
+        return
+    missing = wanted - documented_in(text)
+    assert not missing, f"{name} does not document {sorted(missing)}"
