@@ -1,26 +1,20 @@
 """The contract of a generator: fit, sample, intervene."""
 
-from contextlib import contextmanager
-from numbers import Integral, Real
-from warnings import warn
+from numbers import Integral
 
 import numpy as np
 import pandas as pd
-import torch
-from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state, check_scalar, get_tags
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
-from ._training import seeds, state
-from ._training.device import resolve_device
-from ._training.net import OPTIMIZERS, make_net, split_rows
-from ._training.queries import RowQueries, check_fits_float32, find_bounds
-from ._training.schedules import WarmUp
-from .exceptions import FitInterruptedWarning
-from .independence import check_penalty, independence_table, resolve_penalty
+from ._training import seeds
+from ._training.fitting import TrainedEstimator
+from ._training.queries import RowQueries
+from .independence import independence_table
 from .interventions import check_interventions
-from .utils._sklearn import Interval, StrOptions, fit_context, in_output_container
+from .utils._sklearn import in_output_container
 from .utils.environments import find_rows, resolve_environments
+from .utils.rows import select_rows
 
 __all__ = ["BaseGenerator", "DensityMixin", "GeneratorMixin", "is_generator"]
 
@@ -57,6 +51,8 @@ def is_generator(estimator):
 class DensityMixin:
     """Mixin for generators with `score_samples`."""
 
+    __metadata_request__score = {"environments": True}
+
     def score(self, X, y=None, environments=None):
         """Mean of `score_samples`, over the observational rows when labels are given.
 
@@ -75,224 +71,22 @@ class DensityMixin:
         if self.observational is not None:
             labels = resolve_environments(X, y, environments)
             if labels is not None:
-                X = X[find_rows(labels, self.observational)]
+                X = select_rows(X, find_rows(labels, self.observational))
+        elif y is not None and environments is not None:
+            resolve_environments(X, y, environments)
         return float(np.mean(self.score_samples(X)))
 
 
-class BaseGenerator(GeneratorMixin, BaseEstimator):
-    """Base of the generators: the verbs, the training and the state.
+class BaseGenerator(GeneratorMixin, TrainedEstimator):
+    """Base of the generators: the verbs, on top of training and state.
 
-    A family adds its parameters to `_parameter_constraints` and writes
+    A family adds its parameters to `_parameter_constraints`, lists those that shape
+    its module in `_architecture_names`, and writes ``_make_layout()`` and
     ``_build_module(layout)``: a ``torch.nn.Module`` with a ``graph``, a ``noise`` and a
     ``likelihood``, and the methods ``prepare(x)``, ``loss_terms(x, generator)``,
     ``finish(x, entropy)`` and ``abduct(x)``.
     """
 
-    __metadata_request__fit = {"environments": True}
-    __metadata_request__partial_fit = {"environments": True}
-    __metadata_request__score = {"environments": True}
-
-    _parameter_constraints = {
-        "icm_penalty": [str, callable, None],
-        "icm_weight": [Interval(Real, 0, None, closed="left")],
-        "icm_warmup": [Interval(Integral, 0, None, closed="left")],
-        "observational": "no_validation",
-        "bounds": [StrOptions({"data"}), tuple, list, None],
-        "max_epochs": [Interval(Integral, 1, None, closed="left")],
-        "batch_size": [Interval(Integral, 1, None, closed="left")],
-        "lr": [Interval(Real, 0, None, closed="neither")],
-        "lr_schedule": [StrOptions({"one-cycle", "constant"})],
-        "optimizer": [StrOptions(set(OPTIMIZERS))],
-        "weight_decay": [Interval(Real, 0, None, closed="left")],
-        "early_stopping": ["boolean"],
-        "validation_fraction": [
-            StrOptions({"auto"}),
-            Interval(Real, 0, 1, closed="left"),
-        ],
-        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
-        "tol": [Interval(Real, 0, None, closed="left")],
-        "callbacks": [list, None],
-        "device": [str],
-        "warm_start": ["boolean"],
-        "random_state": ["random_state"],
-        "verbose": ["verbose"],
-    }
-
-    def set_params(self, **params):
-        """Set parameters, nested ones such as ``icm_penalty__form`` too.
-
-        Parameters
-        ----------
-        **params : dict
-
-        Returns
-        -------
-        self : object
-        """
-        nested = [key for key in params if key.startswith("icm_penalty__")]
-        penalty = params.get("icm_penalty", getattr(self, "icm_penalty", None))
-        if nested and not hasattr(penalty, "set_params"):
-            raise ValueError(
-                f"{nested[0]!r} needs a penalty object, but icm_penalty is "
-                f"{penalty!r}: set it first, such as icm_penalty=SpectralPenalty()."
-            )
-        return super().set_params(**params)
-
-    # ------------------------------------------------------------------ fit
-    @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None, environments=None):
-        """Fit the generator to the rows of X.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            At least two rows of finite numbers, C order if `data_shape` is given.
-        y, environments : array-like of shape (n_samples,), optional
-            Environment labels. Only the rows labelled `observational` are fitted;
-            without `observational` the labels are ignored.
-
-        Returns
-        -------
-        self : object
-        """
-        fresh = not (self.warm_start and self.__sklearn_is_fitted__())
-        with self._unchanged_on_error():
-            X = self._rows_to_fit(X, y, environments, reset=fresh)
-            self._train(X, self.max_epochs, fresh=fresh)
-        return self
-
-    @fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y=None, environments=None):
-        """Make one pass over the rows of X, keeping what was learned before.
-
-        Parameters are those of `fit`, and so are the errors.
-
-        Returns
-        -------
-        self : object
-        """
-        fresh = not self.__sklearn_is_fitted__()
-        with self._unchanged_on_error():
-            X = self._rows_to_fit(X, y, environments, reset=fresh)
-            self._train(X, 1, fresh=fresh, one_pass=True)
-        return self
-
-    def __sklearn_is_fitted__(self):
-        return getattr(self, "_module", None) is not None
-
-    @contextmanager
-    def _unchanged_on_error(self):
-        """Undo every change of attributes if a fit fails, so nothing is half-fitted."""
-        before = dict(self.__dict__)
-        try:
-            yield
-        except Exception as error:
-            if getattr(error, "keeps_model", False):
-                raise
-            self.__dict__.clear()
-            self.__dict__.update(before)
-            raise
-
-    def _rows_to_fit(self, X, y, environments, *, reset):
-        labels = None
-        if self.observational is not None:
-            labels = resolve_environments(
-                X, y, environments, required_by=f"observational={self.observational!r}"
-            )
-        elif y is not None and environments is not None:
-            resolve_environments(X, y, environments)
-        X = validate_data(
-            self,
-            X,
-            dtype=[np.float64, np.float32],
-            order="C",
-            reset=reset,
-            ensure_min_samples=2,
-        )
-        check_fits_float32(X)
-        if labels is not None:
-            X = X[find_rows(labels, self.observational)]
-            if len(X) < 2:
-                raise ValueError(
-                    f"observational={self.observational!r} labels {len(X)} row; at "
-                    "least 2 are needed to fit."
-                )
-        return X
-
-    def _train(self, X, epochs, *, fresh, one_pass=False):
-        penalty = resolve_penalty(self.icm_penalty)
-        if fresh:
-            self._start(X)
-        check_penalty(penalty, self._module.graph)
-        module = self._module
-        x = module.layout.to_node(torch.from_numpy(X.astype(np.float32)))
-        if fresh:
-            module.prepare(x)
-        x = x.to(next(module.parameters()).device)
-        train, valid = x, None
-        if not one_pass:
-            train, valid = split_rows(
-                x, self.validation_fraction, self.early_stopping, self._entropy
-            )
-        net = self._current_net(penalty, epochs, fresh=fresh, one_pass=one_pass)
-        before = 0 if fresh else self.n_iter_
-        diverged = net.train_epochs(train, valid, epochs)
-        self._history = net.history_columns()
-        self.n_iter_ = len(self._history["loss"])
-        module.eval()
-        module.finish(train, int(self._entropy))
-        self._fitted_digest = state.digest(X)
-        if diverged is not None:
-            raise diverged
-        if self.n_iter_ - before < epochs and not net.stopped_early:
-            warn(FitInterruptedWarning(self.n_iter_ - before, epochs), stacklevel=4)
-
-    def _start(self, X):
-        """Build everything that a fresh fit starts from."""
-        seed = self.random_state
-        # None must not draw from numpy's global stream, which is not ours to move.
-        source = np.random.RandomState() if seed is None else check_random_state(seed)
-        self._entropy = source.randint(seeds.ENTROPY_BOUND)
-        self.random_state_ = seeds.numpy_stream(self._entropy, "sample")
-        self._architecture = self.get_params(deep=False)
-        self._dtype = X.dtype
-        self.bounds_ = self._find_bounds(X)
-        layout = self._make_layout()
-        module = seeds.build_seeded(lambda: self._build_module(layout), self._entropy)
-        self._module = module.to(resolve_device(self.device))
-        self._net = None
-
-    def _current_net(self, penalty, epochs, *, fresh, one_pass):
-        """Return the net that trains: a new one, or the kept one with its optimiser."""
-        patience = self.n_iter_no_change
-        if one_pass or not self.early_stopping:
-            patience = None
-        net = make_net(
-            self._module,
-            optimizer=self.optimizer,
-            lr=self.lr,
-            weight_decay=self.weight_decay,
-            n_epochs=epochs,
-            patience=patience,
-            tol=self.tol,
-            callbacks=self.callbacks,
-            verbose=self.verbose,
-            penalty=penalty,
-            weight=WarmUp(self.icm_weight, self.icm_warmup),
-            generator=seeds.torch_stream(self._entropy, "batches"),
-            one_cycle=not one_pass and self.lr_schedule == "one-cycle",
-            batch_size=self.batch_size,
-        )
-        history = {} if fresh else self._history
-        self._net = net.continued(self._net, history)
-        return self._net
-
-    def _find_bounds(self, X):
-        """Range of the values: per column of a table, else one for all entries."""
-        is_table = getattr(self, "data_shape", None) is None
-        return find_bounds(self.bounds, X, axis=0 if is_table else None)
-
-    # -------------------------------------------------------------- queries
     @property
     def graph_(self):
         """Fitted :class:`~sklearn_icm.mechanisms.MechanismGraph`."""
@@ -342,6 +136,7 @@ class BaseGenerator(GeneratorMixin, BaseEstimator):
             In the dtype of the fitted data (a DataFrame under `set_output`), clipped
             to `bounds_`.
         """
+        check_scalar(n_samples, "n_samples", Integral, min_val=1)
         return self.intervene(
             {},
             n_samples=n_samples,
@@ -392,6 +187,11 @@ class BaseGenerator(GeneratorMixin, BaseEstimator):
         ValueError
             For an unknown node, an intervention that does not fit its node, or one
             that returns another shape or values that are not finite.
+
+        Warns
+        -----
+        ClippedInterventionWarning
+            If `bounds_` took back much of what the interventions did.
         """
         check_is_fitted(self)
         interventions = check_interventions(interventions, self.nodes_)
@@ -414,9 +214,11 @@ class BaseGenerator(GeneratorMixin, BaseEstimator):
             original = None
         else:
             original = X
-            X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
+            X = self._check_rows(X)
             chunks = queries.counterfactual(interventions, X, keep=residual == "keep")
         factual, changed = (np.concatenate(rows) for rows in zip(*chunks, strict=True))
+        if interventions:
+            queries.warn_if_clipped()
         changed = self._wrap(changed, original)
         return (self._wrap(factual, original), changed) if return_factual else changed
 
@@ -428,7 +230,9 @@ class BaseGenerator(GeneratorMixin, BaseEstimator):
 
     def _wrap(self, rows, original=None):
         """Cast to the fitted dtype, and to the container that `set_output` names."""
-        return in_output_container(self, rows.astype(self._dtype, copy=False), original)
+        rows = rows.astype(self._dtype, copy=False)
+        names = getattr(self, "feature_names_in_", None)
+        return in_output_container(self, rows, original, names)
 
     def independence(self, *, n_draws=0, random_state=None):
         """Measure how independent successive mechanisms are.
@@ -458,43 +262,3 @@ class BaseGenerator(GeneratorMixin, BaseEstimator):
         seed = 0 if random_state is None else random_state
         generator = seeds.torch_stream(self._draw_entropy(seed), "independence")
         return independence_table(self._module.graph, n_draws, generator)
-
-    def was_fitted_on(self, X):
-        """Whether the last fit saw exactly the rows X, in this order.
-
-        Scorers use it to tell a search's training folds from its test folds.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-
-        Returns
-        -------
-        bool
-        """
-        check_is_fitted(self)
-        return state.digest(np.asarray(X, dtype=self._dtype)) == self._fitted_digest
-
-    # ---------------------------------------------------------------- state
-    def __getstate__(self):
-        kept = dict(super().__getstate__())
-        module = kept.pop("_module", None)
-        kept.pop("_net", None)
-        if module is not None:
-            kept["_arrays"] = state.to_arrays(module)
-        return kept
-
-    def __setstate__(self, kept):
-        kept = dict(kept)
-        arrays = kept.pop("_arrays", None)
-        super().__setstate__(kept)
-        if arrays is None:
-            return
-        like_fitted = type(self)(**self._architecture)
-        like_fitted.n_features_in_ = self.n_features_in_
-        module = seeds.build_seeded(
-            lambda: like_fitted._build_module(like_fitted._make_layout()), 0
-        )
-        state.load_arrays(module, arrays)
-        device = resolve_device(like_fitted.device, fallback="cpu")
-        self._module, self._net = module.to(device).eval(), None

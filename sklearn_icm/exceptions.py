@@ -1,6 +1,11 @@
 """Errors and warnings of the package; each builds its own message."""
 
-__all__ = ["DegenerateMechanismWarning", "FitDivergedError", "FitInterruptedWarning"]
+__all__ = [
+    "ClippedInterventionWarning",
+    "DegenerateMechanismWarning",
+    "FitDivergedError",
+    "FitInterruptedWarning",
+]
 
 
 class FitDivergedError(ArithmeticError):
@@ -67,3 +72,18 @@ class DegenerateMechanismWarning(UserWarning):
 
     def __reduce__(self):
         return type(self), (self.pairs,)
+
+
+class ClippedInterventionWarning(UserWarning):
+    """Intervened values lay outside the bounds, and were clipped to them."""
+
+    def __init__(self, excess):
+        self.excess = excess
+        super().__init__(
+            f"Intervened values left the bounds by {excess:.0%} of their range on "
+            "average and were clipped. Fit with bounds=None (or wider ones) to let "
+            "interventions leave the range of the data."
+        )
+
+    def __reduce__(self):
+        return type(self), (self.excess,)

@@ -7,6 +7,7 @@ gathered once per epoch. Losses are summed on the device and read once per epoch
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -80,10 +81,12 @@ class GeneratorNet(NeuralNet):
             row = {name: float(values[epoch]) for name, values in history.items()}
             self.history.append({"batches": [], **row})
         if before is not None:
-            self.optimizer_.load_state_dict(before.optimizer_.state_dict())
-            for group in self.optimizer_.param_groups:
-                group["lr"] = self.lr
-            self.generator = before.generator
+            self.generator.set_state(before.generator.get_state())
+        if before is not None and type(before.optimizer_) is type(self.optimizer_):
+            # A copy: a training that fails must leave the earlier one as it was.
+            kept = copy.deepcopy(before.optimizer_.state_dict())
+            own = self.optimizer_.state_dict()["param_groups"]
+            self.optimizer_.load_state_dict({**kept, "param_groups": own})
         return self
 
     @property
@@ -196,6 +199,12 @@ def make_net(
 ) -> GeneratorNet:
     """Assemble the net from an estimator's parameters."""
     extra = list(callbacks or [])
+    for callback in extra:
+        if isinstance(callback, type) or not hasattr(callback, "on_epoch_end"):
+            raise TypeError(
+                "callbacks must be a list of skorch callbacks (instances of "
+                f"skorch.callbacks.Callback), got {callback!r}."
+            )
     if patience is not None:
         extra.append(
             EarlyStopping(

@@ -2,48 +2,22 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..exceptions import ClippedInterventionWarning
 from ..interventions import apply_intervention
 from .seeds import torch_stream
 
 Interventions = Mapping[str, Callable[[Tensor], Tensor]]
 Pair = tuple[np.ndarray, np.ndarray]
 CHUNK = 1024
-
-
-def check_fits_float32(X: np.ndarray) -> None:
-    """Refuse values that would become infinite in the precision of the model."""
-    largest = np.abs(X).max()
-    if largest > np.finfo(np.float32).max:
-        raise ValueError(
-            "X must fit into float32, which the model computes in; its largest "
-            f"absolute value is {largest:.3g}. Scale the features."
-        )
-
-
-def find_bounds(bounds: object, X: np.ndarray, axis: int | None) -> np.ndarray | None:
-    """Turn the parameter ``bounds`` into (lower, upper), or None for no bounds."""
-    if bounds is None:
-        return None
-    if isinstance(bounds, str):
-        low, high = X.min(axis=axis), X.max(axis=axis)
-    else:
-        try:
-            low, high = (float(b) for b in bounds)
-        except (TypeError, ValueError) as error:
-            raise ValueError(
-                f"bounds must be 'data', None, or a pair (low, high), got {bounds!r}."
-            ) from error
-        if not low < high:
-            raise ValueError(
-                f"bounds must be (low, high) with low < high, got {bounds!r}."
-            )
-    return np.array([np.atleast_1d(low), np.atleast_1d(high)], dtype=np.float64)
+# Of the range, on average over all entries.
+NOTICEABLE = 0.05
 
 
 class RowQueries:
@@ -62,6 +36,8 @@ class RowQueries:
         self.device = next(module.parameters()).device
         self.data_node = module.graph.data_node
         self.low, self.high = (-np.inf, np.inf) if bounds is None else bounds
+        self._excess: list[float] = []
+        self._excess: list[float] = []
 
     def prior(
         self, interventions: Interventions, n: int, entropy: int, *, noisy: bool
@@ -75,12 +51,12 @@ class RowQueries:
             noise = self.module.noise.draw(size, latents)
             draw = likelihood.draw(size, observations).to(self.device)
             factual, changed = (
-                self.clip(self.to_rows(likelihood.observe(m, draw) if noisy else m))
-                for m in self._means(noise, interventions)
+                self.to_rows(likelihood.observe(mean, draw) if noisy else mean)
+                for mean in self._means(noise, interventions)
             )
             yield (
-                factual,
-                self._change_data(changed, interventions, self.low, self.high),
+                self.clip(factual),
+                self._finished(factual, changed, interventions, self.low, self.high),
             )
 
     def counterfactual(
@@ -98,10 +74,10 @@ class RowQueries:
                 factual, changed = rows, rows + (changed - factual)
                 # A row's own values are possible values, even outside the bounds.
                 low, high = np.minimum(low, rows), np.maximum(high, rows)
-            else:
-                factual = self.clip(factual)
-            changed = np.clip(changed, low, high)
-            yield factual, self._change_data(changed, interventions, low, high)
+            yield (
+                np.clip(factual, low, high),
+                self._finished(factual, changed, interventions, low, high),
+            )
 
     @torch.no_grad()
     def decode(self, noise: np.ndarray) -> np.ndarray:
@@ -122,19 +98,31 @@ class RowQueries:
             changed = graph(noise, hidden, factual=factual)
         return factual[self.data_node], changed[self.data_node]
 
-    def _change_data(
+    def _finished(
         self,
-        rows: np.ndarray,
+        factual: np.ndarray,
+        changed: np.ndarray,
         interventions: Interventions,
         low: np.ndarray | float,
         high: np.ndarray | float,
     ) -> np.ndarray:
-        """Apply an intervention on the data node to observed values, noise included."""
-        if self.data_node not in interventions:
-            return rows
-        node = self.module.layout.to_node(torch.from_numpy(rows))
-        node = apply_intervention(interventions, self.data_node, node)
-        return np.clip(self.to_rows(node), low, high)
+        """Clip, and apply an intervention on the data node to observed values."""
+        excess = _excess(changed, low, high) - _excess(factual, low, high)
+        rows = np.clip(changed, low, high)
+        if self.data_node in interventions:
+            node = self.module.layout.to_node(torch.from_numpy(rows))
+            node = apply_intervention(interventions, self.data_node, node)
+            rows = self.to_rows(node)
+            excess += _excess(rows, low, high)
+            rows = np.clip(rows, low, high)
+        self._excess.append(excess)
+        return rows
+
+    def warn_if_clipped(self) -> None:
+        """Say so if the bounds took back much of what interventions did."""
+        excess = float(np.mean(self._excess))
+        if excess > NOTICEABLE:
+            warnings.warn(ClippedInterventionWarning(excess), stacklevel=3)
 
     def to_node(self, rows: np.ndarray) -> Tensor:
         """Rows as values of the data node, float32 on the CPU."""
@@ -147,3 +135,12 @@ class RowQueries:
     def clip(self, rows: np.ndarray) -> np.ndarray:
         """Rows inside the bounds."""
         return np.clip(rows, self.low, self.high)
+
+
+def _excess(
+    rows: np.ndarray, low: np.ndarray | float, high: np.ndarray | float
+) -> float:
+    """How far values lie outside the bounds on average, in units of their range."""
+    outside = np.abs(rows - np.clip(rows, low, high))
+    span = np.broadcast_to(np.subtract(high, low), rows.shape)
+    return float(np.mean(outside / np.where(span > 0, span, np.inf)))

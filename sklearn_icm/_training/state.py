@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from zlib import crc32
-
 import numpy as np
 import torch
 from torch import nn
@@ -29,11 +27,6 @@ def load_arrays(module: nn.Module, arrays: dict[str, np.ndarray]) -> None:
         else:
             with torch.no_grad():
                 owner.get_parameter(leaf).copy_(value)
-
-
-def digest(X: np.ndarray) -> tuple:
-    """Fingerprint of an array: shape and checksum."""
-    return X.shape, crc32(np.ascontiguousarray(X).view(np.uint8))
 
 
 def snapshot(module: nn.Module) -> dict[str, torch.Tensor]:

@@ -5,7 +5,9 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.metaestimators import available_if
 
 from ..base import is_generator
+from ..utils._sklearn import in_output_container
 from ..utils.environments import find_rows, resolve_environments
+from ..utils.rows import find_bounds, select_rows
 
 __all__ = ["GenerativePipeline"]
 
@@ -25,6 +27,7 @@ class GenerativePipeline(Pipeline):
     -----
     With ``observational`` set on the generator, the transformers too are fitted on the
     observational rows alone. (A plain `Pipeline` fits its transformers on all rows.)
+    With ``bounds="data"`` rows are clipped to the range of the pipeline's input.
     Interventions act on the generator's nodes; only rows are mapped.
 
     Examples
@@ -55,18 +58,47 @@ class GenerativePipeline(Pipeline):
         -------
         self : object
         """
+        X, labels, params = self._observational_rows(X, y, params)
+        self.bounds_ = self._find_bounds(X)
+        return super().fit(X, labels, **params)
+
+    def fit_transform(self, X, y=None, **params):
+        """Fit on the (observational) rows, and transform all rows.
+
+        Parameters
+        ----------
+        X, y, **params
+            As in `fit`.
+
+        Returns
+        -------
+        array-like of shape (n_samples, n_latents)
+        """
+        return self.fit(X, y, **params).transform(X)
+
+    def _observational_rows(self, X, y, params):
+        """Rows and labels that are fitted, and the other parameters of `fit`."""
         self._check_steps()
         environments = params.pop("environments", None)
-        labels = environments if y is None else y
         observational = getattr(self._generator, "observational", None)
-        if observational is not None:
-            labels = resolve_environments(
-                X, y, environments, required_by=f"observational={observational!r}"
-            )
-            rows = np.flatnonzero(find_rows(labels, observational))
-            X = X.iloc[rows] if hasattr(X, "iloc") else np.asarray(X)[rows]
-            labels = labels[rows]
-        return super().fit(X, labels, **params)
+        if observational is None:
+            labels = y
+            if environments is not None:
+                labels = resolve_environments(X, y, environments)
+            return X, labels, params
+        labels = resolve_environments(
+            X, y, environments, required_by=f"observational={observational!r}"
+        )
+        mask = find_rows(labels, observational)
+        return select_rows(X, mask), labels[mask], params
+
+    def _find_bounds(self, X):
+        """Range of the input, if the generator keeps to the range of its data."""
+        bounds = getattr(self._generator, "bounds", None)
+        if bounds != "data":
+            return None
+        is_table = getattr(self._generator, "data_shape", None) is None
+        return find_bounds(bounds, np.asarray(X), axis=0 if is_table else None)
 
     def sample(self, n_samples=1, random_state=None, **params):
         """Draw rows in input space.
@@ -98,12 +130,13 @@ class GenerativePipeline(Pipeline):
         -------
         array-like of shape (n_samples, n_features), or (factual, intervened)
         """
+        original = X
         if X is not None:
             X = self._to_generator(X)
         rows = self._generator.intervene(interventions, X=X, **params)
         if isinstance(rows, tuple):
-            return tuple(self._to_input(part) for part in rows)
-        return self._to_input(rows)
+            return tuple(self._to_input(part, original) for part in rows)
+        return self._to_input(rows, original)
 
     @available_if(lambda self: hasattr(self._generator, "score"))
     def score(self, X, y=None, environments=None):
@@ -188,7 +221,16 @@ class GenerativePipeline(Pipeline):
             X = step.transform(X)
         return X
 
-    def _to_input(self, rows):
+    def _to_input(self, rows, original=None):
+        """Map the generator's rows back, into the range of the input."""
         for step in reversed(self._transformers()):
             rows = step.inverse_transform(rows)
-        return rows
+        rows = np.asarray(rows)
+        if self.bounds_ is not None:
+            low, high = self.bounds_
+            if original is not None:
+                given = np.asarray(original)
+                low, high = np.minimum(low, given), np.maximum(high, given)
+            rows = np.clip(rows, low, high)
+        names = getattr(self, "feature_names_in_", None)
+        return in_output_container(self._generator, rows, original, names)

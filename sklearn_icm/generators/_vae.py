@@ -7,12 +7,13 @@ import numpy as np
 import torch
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_array
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from .._training.queries import RowQueries
 from .._training.seeds import torch_stream
 from ..base import BaseGenerator, DensityMixin
 from ..mechanisms import (
+    ACTIVATIONS,
     BernoulliLikelihood,
     DataLayout,
     GaussianLikelihood,
@@ -22,14 +23,13 @@ from ..mechanisms import (
     dense_decoder,
     dense_encoder,
 )
-from ..mechanisms._modules import ACTIVATIONS
 from ..utils._sklearn import Interval, StrOptions
 from ._vae_module import VAEModule
 
 __all__ = ["VAEGenerator"]
 
 LIKELIHOODS = {"gaussian": GaussianLikelihood, "bernoulli": BernoulliLikelihood}
-N_BOUND_DRAWS = 16
+N_BOUND_DRAWS = 4
 SCORE_CHUNK = 256
 
 
@@ -96,7 +96,8 @@ class VAEGenerator(
     device : str, default="auto"
         "auto" is CUDA, else MPS, else CPU; or the name of a torch device.
     warm_start : bool, default=False
-        Train `max_epochs` more at the next `fit`, with the optimiser's state kept.
+        Train `max_epochs` more at the next `fit`. The optimiser's state is kept too,
+        except in a model that was pickled in between.
     random_state : int, RandomState or None, default=None
     verbose : int, default=0
         1 shows one line of progress.
@@ -141,6 +142,18 @@ class VAEGenerator(
     >>> vae.intervene({"conv2": Stretch(1.5, axis="width")}, n_samples=3).shape
     (3, 64)
     """
+
+    _architecture_names = (
+        "data_shape",
+        "n_latents",
+        "hidden",
+        "kernel_size",
+        "activation",
+        "decoder",
+        "likelihood",
+        "beta",
+        "latent_density",
+    )
 
     _parameter_constraints = {
         **BaseGenerator._parameter_constraints,
@@ -308,7 +321,7 @@ class VAEGenerator(
         )
 
     def _find_bounds(self, X):
-        if self.likelihood == "bernoulli":
+        if self.likelihood == "bernoulli" and self.bounds == "data":
             return np.array([[0.0], [1.0]])
         return super()._find_bounds(X)
 
@@ -336,7 +349,7 @@ class VAEGenerator(
         ndarray of shape (n_samples, n_latents)
         """
         check_is_fitted(self)
-        X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
+        X = self._check_rows(X)
         encode = _in_double(self._module)
         chunks = [encode.abduct(x).numpy() for x in self._double_chunks(X)]
         return np.concatenate(chunks).astype(X.dtype, copy=False)
@@ -387,7 +400,7 @@ class VAEGenerator(
             raise ValueError(
                 f"n_importance must be None or a positive int, got {n_importance!r}."
             )
-        X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
+        X = self._check_rows(X)
         n_draws = n_importance or N_BOUND_DRAWS
         noise = torch.randn(
             n_draws,
@@ -398,7 +411,8 @@ class VAEGenerator(
         module = _in_double(self._module)
         scores = []
         for x in self._double_chunks(X):
-            weights = torch.stack([module.log_weight(x, e) for e in noise])
+            module.likelihood.check(x)
+            weights = module.log_weights(x, noise)
             bound = weights.mean(0)
             if n_importance is not None:
                 bound = weights.logsumexp(0) - np.log(n_draws)

@@ -93,10 +93,14 @@ class VAEModule(nn.Module):
         """Noise that explains given data: the posterior mean."""
         return self.posterior(x)[0]
 
-    def log_weight(self, x, noise):
-        """log p(x | z) + log p(z) - log q(z | x) at one draw of standard noise."""
+    def log_weights(self, x, noise):
+        """log p(x | z) + log p(z) - log q(z | x); one row per draw of noise."""
         mean, log_variance = self.posterior(x)
-        z = mean + (0.5 * log_variance).exp() * noise
-        log_q = -0.5 * (noise.square() + log_variance + np.log(2 * np.pi)).sum(1)
-        output = self.graph(z)[self.graph.data_node]
-        return self.likelihood.log_prob(x, output) + self.noise.log_prob(z) - log_q
+        weights = []
+        for draw in noise:
+            z = mean + (0.5 * log_variance).exp() * draw
+            log_q = -0.5 * (draw.square() + log_variance + np.log(2 * np.pi)).sum(1)
+            output = self.graph(z)[self.graph.data_node]
+            log_p = self.likelihood.log_prob(x, output) + self.noise.log_prob(z)
+            weights.append(log_p - log_q)
+        return torch.stack(weights)

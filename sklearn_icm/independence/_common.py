@@ -69,8 +69,12 @@ def anisotropy(covariance: np.ndarray | Tensor) -> np.ndarray | Tensor:
     (a,) = as_tensors(covariance)
     if a.ndim != 2 or a.shape[0] != a.shape[1]:
         raise ValueError(f"covariance must be square, got shape {tuple(a.shape)}.")
+    return like_input(anisotropy_of(a), covariance)
+
+
+def anisotropy_of(a: Tensor) -> Tensor:
+    """Formula of `anisotropy`, without checks: NaN in, NaN out."""
     squares = (a * a.T).sum()
     tiny = torch.finfo(a.dtype).tiny
     value = 1 - a.trace().square() / (len(a) * squares).clamp(min=tiny)
-    value = torch.where(squares > tiny, value, torch.zeros_like(value)).clamp(min=0)
-    return like_input(value, covariance)
+    return torch.where(squares <= tiny, torch.zeros_like(value), value).clamp(min=0)

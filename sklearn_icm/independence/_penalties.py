@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -106,7 +107,7 @@ def resolve_penalty(penalty: Any) -> Any:
                 f"SpectralPenalty(), or None, got {penalty!r}."
             )
         return PENALTIES[penalty]()
-    if penalty is not None and not callable(penalty):
+    if penalty is not None and (not callable(penalty) or isinstance(penalty, type)):
         raise TypeError(
             f"icm_penalty must be one of {sorted(PENALTIES)}, a callable "
             f"penalty(graph, nodes) -> 0-d tensor, or None, got {penalty!r}."
@@ -115,10 +116,23 @@ def resolve_penalty(penalty: Any) -> Any:
 
 
 @torch.no_grad()
-def check_penalty(penalty: Any, graph: MechanismGraph) -> None:
+def check_penalty(penalty: Any, graph: MechanismGraph, weight: float) -> None:
     """Call a penalty once, so that a wrong one is refused before training starts."""
+    if not math.isfinite(weight):
+        raise ValueError(f"icm_weight must be finite, got {weight!r}.")
     if penalty is None:
         return
+    if (
+        weight > 0
+        and isinstance(penalty, _PairPenalty)
+        and not penalty.applies_to(graph)
+    ):
+        raise ValueError(
+            f"icm_weight={weight} has no effect: icm_penalty={penalty!r} sees no pair "
+            f"of mechanisms among the nodes {graph.nodes}. Spectral penalties need a "
+            "hidden map, trace penalties a hidden vector; icm_penalty='auto' takes "
+            "either; icm_weight=0 switches the penalty off."
+        )
     device = next(graph.parameters()).device
     noise = {k: torch.zeros(2, *s, device=device) for k, s in graph.roots.items()}
     value = penalty(graph, graph(noise))
@@ -129,4 +143,8 @@ def check_penalty(penalty: Any, graph: MechanismGraph) -> None:
         raise TypeError(
             "icm_penalty must be a callable penalty(graph, nodes) that returns a 0-d "
             f"tensor, got {got}."
+        )
+    if not bool(torch.isfinite(value)):
+        raise ValueError(
+            f"icm_penalty={penalty!r} is {float(value)} before training has started."
         )

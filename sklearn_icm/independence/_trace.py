@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ._common import PairMeasure, anisotropy, as_tensors, like_input
+from ._common import PairMeasure, anisotropy_of, as_tensors, like_input
 
 ArrayLike = np.ndarray | Tensor
 
@@ -20,7 +20,7 @@ def trace_measure(w: Tensor, s: Tensor) -> PairMeasure:
     # tr(W S W^T) with both products taken at the d x d hidden node.
     rho = (gram * s.T).sum() / power.clamp(min=tiny)
     rho = torch.where(power > tiny, rho, torch.ones_like(rho))
-    a1, a2 = anisotropy(s), anisotropy(gram)
+    a1, a2 = anisotropy_of(s), anisotropy_of(gram)
     if d == 1:
         sd = torch.zeros_like(rho)
     else:

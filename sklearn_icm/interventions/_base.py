@@ -61,6 +61,11 @@ def as_intervention(value: Any, node: str = "node") -> Callable[[Tensor], Tensor
     """
     from ._soft import Do
 
+    if isinstance(value, type):
+        raise TypeError(
+            f"The intervention on node {node!r} must be an instance, got the class "
+            f"{value.__name__}: write {value.__name__}(...)."
+        )
     if callable(value):
         return value
     if isinstance(value, (bool, str, bytes)) or value is None:

@@ -4,11 +4,12 @@ from ._builders import conv_decoder, conv_encoder, dense_decoder, dense_encoder
 from ._graph import MechanismGraph
 from ._layout import DataLayout
 from ._likelihood import BernoulliLikelihood, GaussianLikelihood
-from ._modules import ConvMechanism, DenseMechanism
+from ._modules import ACTIVATIONS, ConvMechanism, DenseMechanism
 from ._noise import MixtureNoise
 from ._operators import LinearOperator, linear_operator
 
 __all__ = [
+    "ACTIVATIONS",
     "BernoulliLikelihood",
     "ConvMechanism",
     "DataLayout",

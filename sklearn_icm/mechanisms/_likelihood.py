@@ -34,6 +34,8 @@ class GaussianLikelihood(nn.Module):
 
     FLOOR = 1e-6
     RATE = 0.02
+    ROUNDING = 1e-12
+    RESOLUTION = 1e-5
 
     def __init__(self, node_shape: Sequence[int]) -> None:
         super().__init__()
@@ -44,13 +46,24 @@ class GaussianLikelihood(nn.Module):
         """Take offset and scale from data: per column of a table, else one of each."""
         dims = 0 if x.ndim == 2 else tuple(range(x.ndim))
         values = x.double()
-        offset = values.mean(dims)
-        scale = values.std(dims, correction=0)
-        # A constant column keeps its own unit: any residual of it is noise-free.
-        tiny = 1e-6 * (1 + offset.abs())
-        self.link.offset.copy_(offset.float().expand_as(self.link.offset))
-        scale = torch.where(scale > tiny, scale, torch.ones_like(scale))
-        self.link.scale.copy_(scale.float().expand_as(self.link.scale))
+        offset, scale = values.mean(dims), values.std(dims, correction=0)
+        # A constant column keeps the unit 1; the mean of equal numbers is not exact.
+        constant = scale <= self.ROUNDING * offset.abs()
+        blurred = ~constant & (scale < self.RESOLUTION * offset.abs())
+        if bool(blurred.any()):
+            column = int(blurred.flatten().int().argmax())
+            centre = float(offset.flatten()[column])
+            raise ValueError(
+                f"Column {column} of X varies by {float(scale.flatten()[column]):.3g} "
+                f"about {centre:.3g}, which float32 cannot resolve. Subtract the mean "
+                "first (StandardScaler)."
+            )
+        scale = torch.where(constant, torch.ones_like(scale), scale)
+        self.link.offset.copy_(offset.expand_as(self.link.offset))
+        self.link.scale.copy_(scale.expand_as(self.link.scale))
+
+    def check(self, x: Tensor) -> None:
+        """Any finite data are possible."""
 
     def standardised(self, x: Tensor) -> Tensor:
         """Data in the units that the encoder reads."""
@@ -98,7 +111,11 @@ class BernoulliLikelihood(nn.Module):
         self.link = nn.Sigmoid()
 
     def set_units(self, x: Tensor) -> None:
-        """Check that the data are probabilities."""
+        """There are none; the data must be probabilities."""
+        self.check(x)
+
+    def check(self, x: Tensor) -> None:
+        """Refuse data that are not probabilities."""
         low, high = float(x.min()), float(x.max())
         if low < 0 or high > 1:
             raise ValueError(

@@ -157,6 +157,12 @@ class ExtrapolationScorer:
         present = set(labels.tolist())
         needed = [*as_label_list(self.observational), *self.interventions]
         missing = [label for label in needed if label not in present]
+        scarce = [k for k in needed if np.count_nonzero(labels == k) == 1]
+        if not missing and scarce:
+            raise ValueError(
+                f"The fold has one row of the environment {scarce[0]!r}; a distance "
+                "needs at least 2. Give more rows, or fewer folds."
+            )
         if missing:
             raise ValueError(
                 f"The fold has no rows of the environment {missing[0]!r}, which the "

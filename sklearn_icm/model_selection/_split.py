@@ -13,18 +13,19 @@ __all__ = ["LeaveEnvironmentOut"]
 
 
 class LeaveEnvironmentOut(MetadataRequester):
-    """Leave out one environment, and a part of the rows that are trained on.
+    """Leave out environments, and a part of the rows that are trained on.
 
-    Every test fold holds all rows of one environment beside held-out rows of the
-    environments that are trained on; no training fold holds a row of the former.
+    Every test fold holds all rows of the environments that are left out beside
+    held-out rows of those that are trained on; no training fold holds a row of the
+    former.
 
     Parameters
     ----------
     observational : label or list of labels, default=None
-        Train on these environments only, and leave out each other one in turn. None
-        trains on all but the one that is left out.
+        Train on these environments only; all others are left out together. None
+        leaves out one environment after the other and trains on the rest.
     n_splits : int, default=3
-        Folds of the rows that are trained on, per environment left out.
+        Folds of the rows that are trained on.
     shuffle : bool, default=True
         Whether rows are shuffled before they are divided into folds.
     random_state : int, RandomState or None, default=0
@@ -79,17 +80,14 @@ class LeaveEnvironmentOut(MetadataRequester):
             shuffle=self.shuffle,
             random_state=self.random_state if self.shuffle else None,
         )
-        for label in held_out:
-            if self.observational is None:
-                pool = np.flatnonzero(~find_rows(labels, label))
-            else:
-                pool = np.flatnonzero(find_rows(labels, self.observational))
-            left_out = np.flatnonzero(find_rows(labels, label))
+        for group in held_out:
+            is_left_out = find_rows(labels, group)
+            pool, left_out = np.flatnonzero(~is_left_out), np.flatnonzero(is_left_out)
             for train, test in folds.split(pool):
                 yield pool[train], np.concatenate([pool[test], left_out])
 
     def get_n_splits(self, X=None, y=None, groups=None, environments=None):
-        """Number of folds: `n_splits` per environment that is left out.
+        """Number of folds: `n_splits`, times the environments without `observational`.
 
         Parameters are those of `split`.
 
@@ -117,4 +115,6 @@ class LeaveEnvironmentOut(MetadataRequester):
                 f"the ones that are trained on, got the labels {present} with "
                 f"observational={self.observational!r}."
             )
-        return labels, held_out
+        if self.observational is not None:
+            return labels, [held_out]
+        return labels, [[label] for label in held_out]

@@ -15,12 +15,11 @@ __all__ = [
 ]
 
 
-def in_output_container(estimator, rows, original):
+def in_output_container(estimator, rows, original, columns=None):
     """Rows as `set_output` wants them: an array, or a DataFrame with input columns."""
     adapter = _get_container_adapter("transform", estimator)
     if adapter is None:
         return rows
-    columns = getattr(estimator, "feature_names_in_", None)
     if columns is None:
         columns = np.array([f"x{i}" for i in range(rows.shape[1])], dtype=object)
     return adapter.create_container(rows, original, columns=columns)

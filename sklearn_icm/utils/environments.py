@@ -1,6 +1,7 @@
 """Labels that say which environment each row comes from."""
 
 import numpy as np
+import pandas as pd
 from sklearn.utils import check_consistent_length, column_or_1d
 
 __all__ = ["as_label_list", "find_rows", "resolve_environments"]
@@ -30,11 +31,18 @@ def resolve_environments(X, y=None, environments=None, *, required_by=None):
         if required_by:
             raise ValueError(
                 f"{required_by} needs the environment label of every row: pass them as "
-                "y, or as environments=."
+                "y, or as environments= (inside a search or pipeline that needs "
+                "sklearn.set_config(enable_metadata_routing=True))."
             )
         return None
     check_consistent_length(X, labels)
-    return column_or_1d(labels)
+    labels = column_or_1d(labels)
+    if pd.isna(labels).any():
+        raise ValueError(
+            "Environment labels must not be missing, but "
+            f"{int(pd.isna(labels).sum())} of {len(labels)} are."
+        )
+    return labels
 
 
 def as_label_list(labels):

@@ -52,6 +52,30 @@ def test_score_transform_and_clone():
     assert not clone(pipe).fit(X[::2]).was_fitted_on(X)
 
 
+def test_fit_transform_sees_observational_rows_only():
+    labels = np.array(["a", "b"])[np.arange(40) % 2]
+    pipe = pipeline(SCALE, observational="a")
+    latents = pipe.fit_transform(X, labels)
+    assert np.allclose(pipe["scale"].mean_, X[labels == "a"].mean(0))
+    assert np.array_equal(latents, pipe.transform(X))
+
+
+def test_images_stay_in_the_range_of_the_input():
+    images = np.random.RandomState(0).uniform(size=(50, 16)) ** 4
+    model = VAEGenerator((4, 4), hidden=(3,), max_epochs=2, random_state=0)
+    pipe = GenerativePipeline([SCALE, ("vae", model)]).fit(images)
+    rows = pipe.sample(200, random_state=0)
+    assert rows.min() >= images.min()
+    assert rows.max() <= images.max()
+
+
+def test_data_frames_out():
+    frame = pd.DataFrame(X, columns=list("abc"))
+    pipe = pipeline(SCALE).set_output(transform="pandas").fit(frame)
+    assert list(pipe.sample(3).columns) == list("abc")
+    assert list(pipe.intervene({}, X=frame.iloc[4:6]).index) == [4, 5]
+
+
 def test_passthrough_and_several_steps():
     pipe = pipeline(SCALE, ("none", "passthrough"), ("pca", PCA(2))).fit(X)
     assert pipe.sample(5).shape == (5, 3)

@@ -16,7 +16,11 @@ from sklearn.exceptions import NotFittedError
 from skorch.callbacks import Callback
 from torch import nn
 
-from sklearn_icm.exceptions import FitDivergedError, FitInterruptedWarning
+from sklearn_icm.exceptions import (
+    ClippedInterventionWarning,
+    FitDivergedError,
+    FitInterruptedWarning,
+)
 from sklearn_icm.generators import VAEGenerator
 from sklearn_icm.independence import SpectralPenalty
 from sklearn_icm.interventions import Ablate, Do, Scale, Shift, Stretch
@@ -112,7 +116,7 @@ def test_history_has_every_term(table_model):
 
 # --------------------------------------------------------------- the verbs
 @pytest.mark.parametrize(
-    "change", [Do(0.5), Shift(0.5), Scale(2), Ablate(0), Stretch(1.3), torch.tanh, 0.1]
+    "change", [Do(0.5), Shift(0.5), Scale(1.3), Ablate(0), Stretch(1.3), torch.tanh, 0.1]
 )
 @pytest.mark.parametrize("node", ["conv1", "conv2", "data"])
 def test_every_intervention_acts_on_every_map(fitted, pairs, change, node):
@@ -126,6 +130,14 @@ def test_every_intervention_acts_on_every_map(fitted, pairs, change, node):
     assert changed.max() <= high
     counterfactual = fitted.intervene({node: change}, X=pairs.data[:4])
     assert counterfactual.shape == (4, pairs.data.shape[1])
+
+
+def test_clipped_interventions_are_said():
+    model = small().fit(TABLE)
+    with pytest.warns(ClippedInterventionWarning, match="bounds=None"):
+        model.intervene({"data": Shift(1.0)}, n_samples=20)
+    free = small(bounds=None).fit(TABLE)
+    assert free.intervene({"data": Shift(1.0)}, n_samples=20).max() > 1.2
 
 
 def test_several_nodes_at_once(fitted):
@@ -172,7 +184,8 @@ def test_bernoulli_samples_are_binary():
 @pytest.mark.parametrize("shape", [(4,), (2, 2), (1, 4), (1, 1, 4)])
 def test_bounded_data_stay_bounded(shape):
     model = small(data_shape=shape).fit(TABLE)
-    rows = model.intervene({"data": Scale(100.0)}, n_samples=50)
+    with pytest.warns(ClippedInterventionWarning):
+        rows = model.intervene({"data": Scale(100.0)}, n_samples=50)
     assert rows.min() >= TABLE.min()
     assert rows.max() <= TABLE.max()
 
@@ -188,6 +201,13 @@ def test_bounds_can_be_given_or_lifted():
 
 
 # ------------------------------------------------------------- good input
+@pytest.mark.parametrize("unit", [1e-9, 1e-6, 1.0, 1e12])
+def test_learning_does_not_depend_on_the_unit(unit):
+    rows = small(max_epochs=20).fit(TABLE * unit).sample(50, random_state=0) / unit
+    expected = small(max_epochs=20).fit(TABLE).sample(50, random_state=0)
+    assert np.allclose(rows, expected, atol=1e-2)
+
+
 @given(
     n=st.integers(2, 30),
     d=st.integers(1, 6),
@@ -291,6 +311,11 @@ def one_feature_too_many(n_latents, data_shape):
         ),
         ({"validation_fraction": 0.99}, ValueError, "leaves 0 of 40 rows to fit"),
         ({"likelihood": "poisson"}, ValueError, "'likelihood' parameter"),
+        ({"icm_penalty": SpectralPenalty}, TypeError, "must be one of"),
+        ({"icm_penalty": "spectral", "icm_weight": 1}, ValueError, "has no effect"),
+        ({"hidden": (), "icm_weight": 1}, ValueError, "sees no pair"),
+        ({"callbacks": [1]}, TypeError, "skorch callbacks.*got 1"),
+        ({"device": "meta"}, ValueError, "device='meta' cannot be used"),
         ({"icm_penalty": lambda g, n: 1.0}, TypeError, "0-d tensor, got float"),
         (
             {"icm_penalty": lambda g, n: torch.zeros(2)},
@@ -327,6 +352,8 @@ def test_failed_refit_keeps_the_old_model():
         (lambda m: m.intervene({}, X=TABLE, residual="x"), "'keep' or 'drop', got 'x'"),
         (lambda m: m.intervene({}, X=TABLE[:, :2]), "2 features.*expecting 4"),
         (lambda m: m.sample(0), "n_samples == 0, must be >= 1"),
+        (lambda m: m.intervene({}, X=TABLE * 1e39), "must fit into float32"),
+        (lambda m: m.score(TABLE * 1e39), "must fit into float32"),
         (lambda m: m.score_samples(TABLE, n_importance=0), "None or a positive int"),
     ],
 )
@@ -367,16 +394,39 @@ def test_divergence_keeps_the_last_finite_model():
 
 
 def test_divergence_in_the_first_epoch_leaves_nothing():
-    model = small(
-        icm_penalty=lambda graph, nodes: (
-            graph(torch.zeros(1, 2))["data"].sum() * np.nan
-        ),
-        icm_weight=1.0,
-    )
+    model = small(optimizer="sgd", lr=1e12, max_epochs=1, batch_size=5)
     with pytest.raises(FitDivergedError, match="epoch 1. No epoch was finished"):
         model.fit(TABLE)
     with pytest.raises(NotFittedError):
         model.sample(1)
+
+
+def test_failed_continuation_changes_nothing():
+    model = small(warm_start=True).fit(TABLE)
+    before = model.sample(5, random_state=0)
+    calls = []
+
+    def fails(graph, nodes):
+        calls.append(1)
+        if len(calls) > 2:
+            raise RuntimeError("from the penalty")
+        return next(graph.parameters()).sum()
+
+    for train in (model.fit, model.partial_fit):
+        calls.clear()
+        model.set_params(icm_penalty=fails, icm_weight=1.0, batch_size=10)
+        with pytest.raises(RuntimeError, match="from the penalty"):
+            train(TABLE)
+        assert model.n_iter_ == 2
+        assert np.array_equal(model.sample(5, random_state=0), before)
+
+
+def test_continuation_refuses_another_architecture():
+    model = small(warm_start=True).fit(TABLE)
+    with pytest.raises(ValueError, match="n_latents cannot change from 2 to 3"):
+        model.set_params(n_latents=3).fit(TABLE)
+    model.set_params(n_latents=2, optimizer="sgd", lr=1e-3)
+    assert model.fit(TABLE).n_iter_ == 4
 
 
 class InterruptAt(Callback):
@@ -437,6 +487,19 @@ def test_early_stopping_restores_the_best_epoch():
 
 def test_held_out_losses_are_logged_without_early_stopping():
     assert "valid_loss" in small(validation_fraction=0.25).fit(TABLE).history_
+
+
+def test_interrupt_while_the_latent_density_is_fitted(monkeypatch):
+    from sklearn_icm.generators import _vae_module
+
+    def pressed(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(_vae_module.VAEModule, "_fit_mixture", pressed)
+    with pytest.warns(FitInterruptedWarning, match="after 2 of 2 epochs"):
+        model = small().fit(TABLE)
+    assert model.sample(5).shape == (5, 4)
+    assert model.was_fitted_on(TABLE)
 
 
 def test_warm_start_continues():

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import sklearn
 from sklearn.base import clone
+from sklearn.decomposition import PCA
 from sklearn.linear_model import LinearRegression
 from sklearn.model_selection import GridSearchCV, cross_validate
 from sklearn.pipeline import make_pipeline
@@ -153,6 +154,38 @@ def test_search_inside_pipelines(wrap):
     assert search.cv_results_["mean_train_score"].tolist() == [0, 0]
 
 
+def test_several_environments_in_one_search():
+    X, labels = shifted()
+    labels = np.where(np.arange(120) >= 90, "moved too", labels)
+    change = {"data": Shift(2.0)}
+    scorer = make_extrapolation_scorer(
+        {"moved": change, "moved too": change}, observational="seen"
+    )
+    cv = LeaveEnvironmentOut("seen", n_splits=2)
+    scores = cross_validate(
+        table_model(), X, labels, scoring=scorer, cv=cv, error_score="raise"
+    )
+    assert (scores["test_score"] > 0.5).all()
+    model = table_model().fit(X, labels)
+    assert set(scorer.skills(model, X, labels)) == {"moved", "moved too"}
+
+
+def test_training_folds_are_known_behind_a_rotation():
+    """PCA's fit_transform and transform differ in the last digits."""
+    X, labels = shifted()
+    pipe = make_pipeline(PCA(3), table_model())
+    scores = cross_validate(
+        pipe,
+        X,
+        labels,
+        scoring=table_scorer(0.1),
+        cv=LeaveEnvironmentOut("seen", n_splits=2),
+        return_train_score=True,
+        error_score="raise",
+    )
+    assert scores["train_score"].tolist() == [0, 0]
+
+
 def test_environments_are_routed():
     X, labels = shifted()
     cv = LeaveEnvironmentOut("seen", n_splits=2)
@@ -173,6 +206,8 @@ def test_environments_are_routed():
     [
         (lambda X, y: (X[:60], y[:60]), "no rows of the environment 'moved'"),
         (lambda X, y: (X[60:], y[60:]), "no rows of the environment 'seen'"),
+        (lambda X, y: (X[:61], y[:61]), "one row of the environment 'moved'"),
+        (lambda X, y: (X, [None, *y[1:]]), "must not be missing, but 1 of 120"),
         (lambda X, y: (X, None), "needs the environment label of every row"),
         (lambda X, y: (X, y[:5]), "inconsistent numbers of samples"),
     ],

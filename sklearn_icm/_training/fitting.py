@@ -1,0 +1,301 @@
+"""The fit half of every generator: parameters of training, `fit`, and the state."""
+
+import copy
+from contextlib import contextmanager
+from numbers import Integral, Real
+from warnings import warn
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import validate_data
+
+from ..exceptions import FitInterruptedWarning
+from ..independence import check_penalty, resolve_penalty
+from ..utils._sklearn import Interval, StrOptions, fit_context
+from ..utils.environments import find_rows, resolve_environments
+from ..utils.rows import check_fits_float32, find_bounds, fingerprint
+from . import seeds, state
+from .device import resolve_device
+from .net import OPTIMIZERS, make_net, split_rows
+from .schedules import WarmUp
+
+
+class TrainedEstimator(BaseEstimator):
+    """Estimator that trains a module; subclasses build it by ``_build_module``.
+
+    ``_architecture_names`` lists the parameters that shape the module: they cannot
+    change between a fit and its continuation, and are kept with the fitted state.
+    """
+
+    __metadata_request__fit = {"environments": True}
+    __metadata_request__partial_fit = {"environments": True}
+
+    _architecture_names = ()
+
+    _parameter_constraints = {
+        "icm_penalty": [str, callable, None],
+        "icm_weight": [Interval(Real, 0, None, closed="left")],
+        "icm_warmup": [Interval(Integral, 0, None, closed="left")],
+        "observational": "no_validation",
+        "bounds": [StrOptions({"data"}), tuple, list, None],
+        "max_epochs": [Interval(Integral, 1, None, closed="left")],
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "lr": [Interval(Real, 0, None, closed="neither")],
+        "lr_schedule": [StrOptions({"one-cycle", "constant"})],
+        "optimizer": [StrOptions(set(OPTIMIZERS))],
+        "weight_decay": [Interval(Real, 0, None, closed="left")],
+        "early_stopping": ["boolean"],
+        "validation_fraction": [
+            StrOptions({"auto"}),
+            Interval(Real, 0, 1, closed="left"),
+        ],
+        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "callbacks": [list, None],
+        "device": [str],
+        "warm_start": ["boolean"],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+
+    def set_params(self, **params):
+        """Set parameters, nested ones such as ``icm_penalty__form`` too.
+
+        Parameters
+        ----------
+        **params : dict
+
+        Returns
+        -------
+        self : object
+        """
+        nested = [key for key in params if key.startswith("icm_penalty__")]
+        penalty = params.get("icm_penalty", getattr(self, "icm_penalty", None))
+        if nested and not hasattr(penalty, "set_params"):
+            raise ValueError(
+                f"{nested[0]!r} needs a penalty object, but icm_penalty is "
+                f"{penalty!r}: set it first, such as icm_penalty=SpectralPenalty()."
+            )
+        return super().set_params(**params)
+
+    @fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y=None, environments=None):
+        """Fit the generator to the rows of X.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            At least two rows of finite numbers, C order if `data_shape` is given.
+        y, environments : array-like of shape (n_samples,), optional
+            Environment labels. Only the rows labelled `observational` are fitted;
+            without `observational` the labels are ignored.
+
+        Returns
+        -------
+        self : object
+
+        Raises
+        ------
+        FitDivergedError
+            If a loss term becomes infinite or NaN; the last finite model is kept.
+
+        Warns
+        -----
+        FitInterruptedWarning
+            If Ctrl-C ended the fit early; the model is usable.
+        """
+        fresh = not (self.warm_start and self.__sklearn_is_fitted__())
+        with self._unchanged_on_error():
+            X = self._rows_to_fit(X, y, environments, reset=fresh)
+            self._train(X, self.max_epochs, fresh=fresh)
+        return self
+
+    @fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X, y=None, environments=None):
+        """Make one pass over the rows of X, keeping what was learned before.
+
+        Parameters are those of `fit`, and so are the errors.
+
+        Returns
+        -------
+        self : object
+        """
+        fresh = not self.__sklearn_is_fitted__()
+        with self._unchanged_on_error():
+            X = self._rows_to_fit(X, y, environments, reset=fresh)
+            self._train(X, 1, fresh=fresh, one_pass=True)
+        return self
+
+    def __sklearn_is_fitted__(self):
+        return getattr(self, "_module", None) is not None
+
+    @contextmanager
+    def _unchanged_on_error(self):
+        """Undo every change of attributes if a fit fails, so nothing is half-fitted."""
+        before = dict(self.__dict__)
+        try:
+            yield
+        except BaseException as error:
+            if not getattr(error, "keeps_model", False):
+                self.__dict__.clear()
+                self.__dict__.update(before)
+            raise
+
+    def _rows_to_fit(self, X, y, environments, *, reset):
+        labels = None
+        if self.observational is not None:
+            labels = resolve_environments(
+                X, y, environments, required_by=f"observational={self.observational!r}"
+            )
+        elif y is not None and environments is not None:
+            resolve_environments(X, y, environments)
+        X = self._check_rows(X, reset=reset, order="C", ensure_min_samples=2)
+        if labels is not None:
+            X = X[find_rows(labels, self.observational)]
+            if len(X) < 2:
+                raise ValueError(
+                    f"observational={self.observational!r} labels {len(X)} row; at "
+                    "least 2 are needed to fit."
+                )
+        return X
+
+    def _check_rows(self, X, *, reset=False, **options):
+        """Validate rows: finite float32 or float64, within the range of float32."""
+        X = validate_data(
+            self, X, dtype=[np.float64, np.float32], reset=reset, **options
+        )
+        check_fits_float32(X)
+        return X
+
+    def _train(self, X, epochs, *, fresh, one_pass=False):
+        penalty = resolve_penalty(self.icm_penalty)
+        x, module = self._start(X) if fresh else self._continue(X)
+        check_penalty(penalty, module.graph, self.icm_weight)
+        x = x.float().to(next(module.parameters()).device)
+        train, valid = x, None
+        if not one_pass:
+            train, valid = split_rows(
+                x, self.validation_fraction, self.early_stopping, self._entropy
+            )
+        net = self._make_net(module, penalty, epochs, fresh=fresh, one_pass=one_pass)
+        done = 0 if fresh else self.n_iter_
+        diverged = net.train_epochs(train, valid, epochs)
+        self._module, self._net = module.eval(), net
+        self._history = net.history_columns()
+        self.n_iter_ = len(self._history["loss"])
+        self._fitted_on = fingerprint(X)
+        interrupted = self.n_iter_ - done < epochs and not net.stopped_early
+        try:
+            module.finish(train, int(self._entropy))
+        except KeyboardInterrupt:
+            interrupted = True
+        if diverged is not None:
+            raise diverged
+        if interrupted:
+            warn(FitInterruptedWarning(self.n_iter_ - done, epochs), stacklevel=4)
+
+    def _start(self, X):
+        """Build everything that a fresh fit starts from; return data and module."""
+        seed = self.random_state
+        # None must not draw from numpy's global stream, which is not ours to move.
+        source = np.random.RandomState() if seed is None else check_random_state(seed)
+        self._entropy = source.randint(seeds.ENTROPY_BOUND)
+        self.random_state_ = seeds.numpy_stream(self._entropy, "sample")
+        self._architecture = {
+            name: copy.deepcopy(getattr(self, name))
+            for name in ("device", *self._architecture_names)
+        }
+        self._dtype = X.dtype
+        self.bounds_ = self._find_bounds(X)
+        layout = self._make_layout()
+        module = seeds.build_seeded(lambda: self._build_module(layout), self._entropy)
+        x = module.layout.to_node(torch.from_numpy(np.array(X)))
+        module.prepare(x)
+        return x, module.to(resolve_device(self.device))
+
+    def _continue(self, X):
+        """Return data and a copy of the module, so that a failure changes nothing."""
+        for name in self._architecture_names:
+            kept, asked = self._architecture[name], getattr(self, name)
+            if kept is not asked and kept != asked:
+                raise ValueError(
+                    f"{name} cannot change from {kept!r} to {asked!r} while training "
+                    "continues. Set it back, or fit afresh with warm_start=False."
+                )
+        module = copy.deepcopy(self._module)
+        x = module.layout.to_node(torch.from_numpy(np.array(X)))
+        module.likelihood.check(x)
+        return x, module
+
+    def _make_net(self, module, penalty, epochs, *, fresh, one_pass):
+        """Return the net that trains, with what is kept of earlier training."""
+        patience = self.n_iter_no_change
+        if one_pass or not self.early_stopping:
+            patience = None
+        net = make_net(
+            module,
+            optimizer=self.optimizer,
+            lr=self.lr,
+            weight_decay=self.weight_decay,
+            n_epochs=epochs,
+            patience=patience,
+            tol=self.tol,
+            callbacks=self.callbacks,
+            verbose=self.verbose,
+            penalty=penalty,
+            weight=WarmUp(self.icm_weight, self.icm_warmup),
+            generator=seeds.torch_stream(self._entropy, "batches"),
+            one_cycle=not one_pass and self.lr_schedule == "one-cycle",
+            batch_size=self.batch_size,
+        )
+        if fresh:
+            return net.continued(None, {})
+        return net.continued(self._net, self._history)
+
+    def _find_bounds(self, X):
+        """Range of the values: per column of a table, else one for all entries."""
+        is_table = getattr(self, "data_shape", None) is None
+        return find_bounds(self.bounds, X, axis=0 if is_table else None)
+
+    def was_fitted_on(self, X):
+        """Whether the last fit saw exactly the rows X, in this order.
+
+        Scorers use it to tell a search's training folds from its test folds.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        bool
+        """
+        found, kept = fingerprint(np.asarray(X, dtype=self._dtype)), self._fitted_on
+        # A transformer's fit_transform and transform may differ in the last digits.
+        return found.shape == kept.shape and np.allclose(found, kept, rtol=1e-5)
+
+    def __getstate__(self):
+        kept = dict(super().__getstate__())
+        module = kept.pop("_module", None)
+        kept.pop("_net", None)
+        if module is not None:
+            kept["_arrays"] = state.to_arrays(module)
+        return kept
+
+    def __setstate__(self, kept):
+        kept = dict(kept)
+        arrays = kept.pop("_arrays", None)
+        super().__setstate__(kept)
+        if arrays is None:
+            return
+        # Parameters may have been set after the fit: build with those of the fit.
+        as_fitted = object.__new__(type(self))
+        as_fitted.__dict__.update({**self.__dict__, **self._architecture})
+        module = seeds.build_seeded(
+            lambda: as_fitted._build_module(as_fitted._make_layout()), 0
+        )
+        state.load_arrays(module, arrays)
+        device = resolve_device(self._architecture["device"], fallback="cpu")
+        self._module, self._net = module.to(device).eval(), None

@@ -1,0 +1,51 @@
+"""Small questions to rows of numbers."""
+
+import numpy as np
+
+__all__ = ["check_fits_float32", "find_bounds", "fingerprint", "select_rows"]
+
+
+def check_fits_float32(X):
+    """Refuse values that would become infinite in the precision of the model."""
+    largest = np.abs(X).max()
+    if largest > np.finfo(np.float32).max:
+        raise ValueError(
+            "X must fit into float32, which the model computes in; its largest "
+            f"absolute value is {largest:.3g}. Scale the features."
+        )
+
+
+def find_bounds(bounds, X, axis):
+    """Turn a parameter ``bounds`` into (lower, upper), or None for no bounds.
+
+    Returns an array of shape (2, n) with n = 1 for one range of all entries.
+    """
+    if bounds is None:
+        return None
+    if isinstance(bounds, str):
+        low, high = X.min(axis=axis), X.max(axis=axis)
+    else:
+        try:
+            low, high = (float(b) for b in bounds)
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"bounds must be 'data', None, or a pair (low, high), got {bounds!r}."
+            ) from error
+        if not low < high:
+            raise ValueError(
+                f"bounds must be (low, high) with low < high, got {bounds!r}."
+            )
+    return np.array([np.atleast_1d(low), np.atleast_1d(high)], dtype=np.float64)
+
+
+def fingerprint(X):
+    """Numbers that two arrays share if they hold the same rows in the same order."""
+    X = X.astype(np.float64)
+    weights = np.arange(1, len(X) + 1) / len(X)
+    return np.concatenate([[len(X)], X[0], X[-1], weights @ X, np.abs(X).sum(0)])
+
+
+def select_rows(X, mask):
+    """Return the rows of an array-like or DataFrame where the mask is true."""
+    rows = np.flatnonzero(mask)
+    return X.iloc[rows] if hasattr(X, "iloc") else np.asarray(X)[rows]
