@@ -44,7 +44,7 @@ class Effort:
         share = min(1.0, 288 / n_pixels)
         if quick:
             return cls(500, max(5, round(20 * share)), 2)
-        return cls(2000, max(12, round(50 * share)), 3)
+        return cls(1500, max(12, round(45 * share)), 3)
 
 
 def parse_arguments(arguments=None):

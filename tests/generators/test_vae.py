@@ -116,7 +116,8 @@ def test_history_has_every_term(table_model):
 
 # --------------------------------------------------------------- the verbs
 @pytest.mark.parametrize(
-    "change", [Do(0.5), Shift(0.5), Scale(1.3), Ablate(0), Stretch(1.3), torch.tanh, 0.1]
+    "change",
+    [Do(0.5), Shift(0.5), Scale(1.3), Ablate(0), Stretch(1.3), torch.tanh, 0.1],
 )
 @pytest.mark.parametrize("node", ["conv1", "conv2", "data"])
 def test_every_intervention_acts_on_every_map(fitted, pairs, change, node):

@@ -1,0 +1,37 @@
+"""
+Measure and enforce independence of mechanisms
+==============================================
+
+Training drifts to dependent mechanisms; a penalty brings them back. The table says what
+was measured, and how much a random pair of mechanisms would scatter.
+"""
+
+# %%
+# Two fits of the digits that differ in the weight of the penalty alone.
+from sklearn.datasets import load_digits
+
+from sklearn_icm.generators import VAEGenerator
+from sklearn_icm.inspection import IndependenceDisplay
+
+X = load_digits().data / 16
+models = {
+    weight: VAEGenerator(max_epochs=30, icm_weight=weight, random_state=0).fit(X)
+    for weight in (0.0, 0.1)
+}
+
+# %%
+# rho = 1 is independence; z counts deviations of the null distribution.
+for weight, model in models.items():
+    table = model.independence()
+    print(f"icm_weight={weight:g}, {model.score(X):.1f} nats per row")
+    print(table[["pair", "rho", "null_sd", "z"]].round(3).to_string(index=False))
+    IndependenceDisplay.from_estimator(model)
+
+# %%
+# The finding.
+plain, penalised = (abs(m.independence()["rho"] - 1).max() for m in models.values())
+cost = models[0.0].score(X) - models[0.1].score(X)
+print(
+    f"The penalty brought the largest |rho - 1| from {plain:.2f} to {penalised:.3f}, "
+    f"at {cost:.1f} nats per row of the bound on the fitted digits."
+)

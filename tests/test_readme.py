@@ -1,0 +1,18 @@
+"""The README's examples run, in order, as they stand."""
+
+import re
+from pathlib import Path
+
+README = Path(__file__).parents[1] / "README.md"
+
+
+def test_examples_of_the_readme_run(capsys):
+    blocks = re.findall(r"```python\n(.*?)```", README.read_text(), re.S)
+    assert len(blocks) == 2
+    namespace = {}
+    for block in blocks:
+        exec(compile(block, str(README), "exec"), namespace)
+    shown = capsys.readouterr().out
+    assert "conv1 -> conv2" in shown
+    assert "icm_weight" in shown
+    assert namespace["wide"].shape == (100, 64)
