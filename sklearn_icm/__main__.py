@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from scipy.stats import t
 from sklearn.model_selection import GridSearchCV
 
 from .datasets import load_glyphs, make_glyph_pairs
@@ -43,7 +44,7 @@ class Effort:
         """Larger canvases get fewer epochs, so that every data set takes as long."""
         share = min(1.0, 288 / n_pixels)
         if quick:
-            return cls(500, max(5, round(20 * share)), 2)
+            return cls(400, max(5, round(20 * share)), 2)
         return cls(1500, max(12, round(45 * share)), 3)
 
 
@@ -161,13 +162,15 @@ def finding(search, n_folds):
             f"{gap:.3f} of skill over the best other weight."
         )
     gain = skills[:, best] - skills[:, 0]
-    mean, sd = gain.mean(), gain.std(ddof=1)
+    mean = gain.mean()
+    half = t.ppf(0.975, n_folds - 1) * gain.std(ddof=1) / n_folds**0.5
     text = (
-        f"icm_weight={WEIGHTS[best]:g} scored {mean:+.3f} of skill over weight 0 "
-        f"(paired over {n_folds} folds of one seed, sd {sd:.3f})"
+        f"icm_weight={WEIGHTS[best]:g} scored {mean:+.3f} of skill over weight 0, "
+        f"95 % interval [{mean - half:+.3f}, {mean + half:+.3f}] paired over "
+        f"{n_folds} folds of one seed"
     )
-    if mean > 2 * sd:
-        return f"{text}: more than the folds differ, so it helped on these data."
+    if mean > half:
+        return f"{text}: it helped on these data."
     return f"{text}: within what the folds differ, so no claim that it helped."
 
 

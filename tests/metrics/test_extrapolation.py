@@ -94,6 +94,26 @@ def test_single_metric_search_over_icm_weight():
     assert search.cv_results_["mean_train_score"].tolist() == [0, 0]
 
 
+def test_neither_folds_nor_the_refit_see_a_held_out_row():
+    """Marked rows of the held-out environment change no candidate and no refit."""
+    X, labels = shifted()
+    marked = X.copy()
+    marked[labels == "moved"] = 1e3
+    samples = []
+    for rows in (X, marked):
+        search = GridSearchCV(
+            table_model(),
+            {"icm_weight": [0, 1]},
+            scoring={"fit": lambda est, X, y: est.sample(5, random_state=0).sum()},
+            refit="fit",
+            cv=LeaveEnvironmentOut("seen", n_splits=2),
+        ).fit(rows, labels)
+        best = search.best_estimator_.sample(5, random_state=0)
+        samples.append([best, search.cv_results_["mean_test_fit"]])
+    assert np.array_equal(samples[0][0], samples[1][0])
+    assert np.array_equal(samples[0][1], samples[1][1])
+
+
 def test_multi_metric_and_parallel_search():
     X, labels = shifted()
     search = GridSearchCV(
