@@ -119,7 +119,7 @@ class VAEGenerator(
     random_state_ : RandomState
         Where unseeded draws come from.
     n_features_in_ : int
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Only if X has string column names.
 
     References

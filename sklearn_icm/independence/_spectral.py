@@ -108,9 +108,9 @@ def spectral_ratio(
 
     Parameters
     ----------
-    w1 : ndarray or Tensor of shape (hidden, in, *kernel)
+    w1 : ndarray or Tensor of shape (hidden, in, ``*kernel``)
         Kernels of the earlier mechanism, 1 to 3 spatial axes.
-    w2 : ndarray or Tensor of shape (out, hidden, *kernel)
+    w2 : ndarray or Tensor of shape (out, hidden, ``*kernel``)
         Kernels of the later mechanism.
     upsample : int or sequence of int
         Zero insertion between the two (the stride of a transposed convolution).

@@ -19,7 +19,7 @@ def dense_decoder(
     *,
     activation: str = "silu",
 ) -> MechanismGraph:
-    """Path ``noise -> dense1 -> ... -> data`` of dense mechanisms.
+    """Build a path of dense mechanisms from noise to data.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ def dense_encoder(
     *,
     activation: str = "silu",
 ) -> MechanismGraph:
-    """Path ``data -> dense1 -> ... -> posterior`` mirroring :func:`dense_decoder`."""
+    """Build the path from data to posterior that mirrors `dense_decoder`."""
     widths = list(reversed(hidden))
     shapes = [tuple(data_shape), *((w,) for w in widths), (n_outputs,)]
     names = [f"dense{len(widths) - i}" for i in range(len(widths))] + ["posterior"]
@@ -58,7 +58,7 @@ def conv_decoder(
     activation: str = "silu",
     resize: str = "nearest",
 ) -> MechanismGraph:
-    """Path ``noise -> conv1 -> ... -> data`` of maps that double towards the data.
+    """Build a path of maps that double in size from noise to data.
 
     Parameters
     ----------
@@ -103,7 +103,7 @@ def conv_encoder(
     kernel_size: int = 5,
     activation: str = "silu",
 ) -> MechanismGraph:
-    """Path ``data -> ... -> conv1 -> posterior`` that mirrors :func:`conv_decoder`."""
+    """Build the path from data to posterior that mirrors `conv_decoder`."""
     sizes = map_sizes(data_shape[1:], len(hidden))
     shapes = [(c, *s) for c, s in zip(hidden, sizes, strict=True)]
     mechanisms: dict[str, tuple[str, nn.Module]] = {}
