@@ -4,6 +4,7 @@ from numbers import Integral
 
 import numpy as np
 import pandas as pd
+import torch
 from sklearn.utils import check_random_state, check_scalar, get_tags
 from sklearn.utils.validation import check_is_fitted
 
@@ -234,15 +235,63 @@ class BaseGenerator(GeneratorMixin, TrainedEstimator):
         names = getattr(self, "feature_names_in_", None)
         return in_output_container(self, rows, original, names)
 
-    def independence(self, *, n_draws=0, random_state=None):
+    def node_values(self, X=None, *, n_samples=None, random_state=None):
+        """Values of every node, for given rows or draws from the prior.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features), optional
+        n_samples : int, optional
+            Exactly one of it and X is given.
+        random_state : int, RandomState or None
+            As in `sample`.
+
+        Returns
+        -------
+        dict of str to ndarray of shape (n_samples, *node shape)
+            In topological order, float32; the data node holds means.
+        """
+        check_is_fitted(self)
+        queries = RowQueries(self._module, self.bounds_)
+        if (X is None) == (n_samples is None):
+            raise ValueError(
+                "node_values needs either n_samples (draws from the prior) or X "
+                f"(rows), got {'neither' if X is None else 'both'}."
+            )
+        if X is not None:
+            return queries.nodes_of_rows(self._check_rows(X))
+        check_scalar(n_samples, "n_samples", Integral, min_val=1)
+        return queries.nodes_of_prior(n_samples, self._draw_entropy(random_state))
+
+    def independence(
+        self,
+        X=None,
+        *,
+        form="weights",
+        graph="decoder",
+        n_draws=0,
+        n_samples=256,
+        random_state=0,
+    ):
         """Measure how independent successive mechanisms are.
 
         Parameters
         ----------
+        X : array-like of shape (n_samples, n_features), optional
+            Rows whose hidden values are used for the response and the activation form;
+            None draws `n_samples` from the model.
+        form : {"weights", "triplet", "full", "activation"}
+            Which ratio, see :func:`~sklearn_icm.independence.spectral_ratio`;
+            "weights" is its pooled form. At hidden vectors all but "activation" are
+            the trace condition of the weights.
+        graph : {"decoder", "encoder"}
+            The causal direction, or the anticausal one where the model has an encoder.
         n_draws : int
-            Random group elements per pair for the p-value; 0 for none.
+            Random group elements per pair for the p-value and the null band; 0 for
+            none.
+        n_samples : int
         random_state : int, RandomState or None
-            Of the draws; None takes a fixed seed.
+            Of all draws.
 
         Returns
         -------
@@ -250,15 +299,33 @@ class BaseGenerator(GeneratorMixin, TrainedEstimator):
             One row per pair of successive mechanisms: ``pair``, ``measure``, ``rho``
             (1 means independent; mean over hidden channels), ``power_ratio``
             (``1 / rho``), ``anisotropy_in`` and ``anisotropy_out`` at the hidden node,
-            ``null_sd`` and ``z`` (closed form), two-sided ``p_value``, ``degenerate``.
+            ``response`` (relative change of the later mechanism's output when its
+            input is rotated), ``null_sd`` and ``z`` (closed form), ``null_low`` and
+            ``null_high`` (95 % of the draws), two-sided ``p_value``, ``degenerate``.
 
         Warns
         -----
         DegenerateMechanismWarning
-            If a pair has rho = 1 whatever its mechanisms learned.
+            If nothing could have moved rho away from 1: an isotropic mechanism, or
+            one that ignores its input.
         """
         check_is_fitted(self)
         check_scalar(n_draws, "n_draws", Integral, min_val=0)
-        seed = 0 if random_state is None else random_state
-        generator = seeds.torch_stream(self._draw_entropy(seed), "independence")
-        return independence_table(self._module.graph, n_draws, generator)
+        check_scalar(n_samples, "n_samples", Integral, min_val=2)
+        entropy = self._draw_entropy(random_state)
+        if X is None:
+            X = self.sample(n_samples, random_state=entropy)
+        rows, queries = self._check_rows(X), RowQueries(self._module, self.bounds_)
+        graphs = {"decoder": queries.nodes_of_rows}
+        if hasattr(self._module, "encoder"):
+            graphs["encoder"] = queries.encoder_nodes
+        if graph not in graphs:
+            raise ValueError(f"graph must be one of {list(graphs)}, got {graph!r}.")
+        chosen = self._module.graph if graph == "decoder" else self._module.encoder
+        device = next(chosen.parameters()).device
+        nodes = {
+            k: torch.from_numpy(v).to(device) for k, v in graphs[graph](rows).items()
+        }
+        return independence_table(
+            chosen, nodes, form=form, n_draws=n_draws, seed=int(entropy)
+        )

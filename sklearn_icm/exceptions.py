@@ -59,15 +59,15 @@ class FitInterruptedWarning(UserWarning):
 
 
 class DegenerateMechanismWarning(UserWarning):
-    """Some pairs of mechanisms have rho = 1 by construction, whatever they learned."""
+    """Some pairs of mechanisms have rho = 1 whatever they learned."""
 
     def __init__(self, pairs):
         self.pairs = list(pairs)
         super().__init__(
             f"Nothing can be read from rho for the pairs {self.pairs}: one of their "
-            "mechanisms is isotropic at the hidden node, so rho is 1 whatever the "
+            "mechanisms is isotropic at the hidden node, so that rho is 1 whatever the "
             "other one does (a kernel no longer than its stride, a single unit, an "
-            "identity)."
+            "identity), or the later one ignores the hidden node."
         )
 
     def __reduce__(self):

@@ -18,7 +18,7 @@ ALLOWED = {
     "exceptions": set(),
     "interventions": set(),
     "mechanisms": {"interventions"},
-    "independence": {"mechanisms", "exceptions"},
+    "independence": {"mechanisms", "interventions", "exceptions"},
     "_training": {
         "mechanisms",
         "independence",

@@ -46,6 +46,40 @@ def test_independence_of_a_fitted_model(fitted):
         fitted.independence(n_draws=-1)
 
 
+def test_independence_of_encoder_activations_and_forms(fitted, pairs):
+    encoder = fitted.independence(graph="encoder")
+    assert encoder["pair"].tolist() == ["conv2 -> conv1", "conv1 -> posterior"]
+    by_form = {f: fitted.independence(form=f) for f in ("weights", "pooled", "triplet")}
+    assert by_form["weights"].equals(by_form["pooled"])
+    assert not by_form["weights"].equals(by_form["triplet"])
+    rows = pairs.data[:50]
+    active = fitted.independence(rows, form="activation", n_draws=19)
+    assert np.isfinite(active["rho"]).all()
+    assert active["p_value"].between(0.05, 1).all()
+    assert (active["null_low"] < active["null_high"]).all()
+    assert (active["response"] > 0.1).all()
+    with pytest.raises(
+        ValueError, match=r"graph must be one of \['decoder', 'encoder'"
+    ):
+        fitted.independence(graph="prior")
+    with pytest.raises(ValueError, match="form must be one of"):
+        fitted.independence(form="squared")
+
+
+def test_node_values_are_those_of_the_graph(fitted, pairs):
+    values = fitted.node_values(n_samples=5, random_state=0)
+    assert {k: v.shape[1:] for k, v in values.items()} == fitted.nodes_
+    means = fitted.sample(5, random_state=0, observation_noise=False)
+    assert np.allclose(
+        np.clip(values["data"].reshape(5, -1), *fitted.bounds_), means, atol=1e-6
+    )
+    rows = fitted.node_values(pairs.data[:3])
+    latents = fitted.transform(pairs.data[:3])
+    assert np.allclose(rows["noise"], latents, atol=1e-4)
+    with pytest.raises(ValueError, match="needs either n_samples"):
+        fitted.node_values()
+
+
 @pytest.mark.parametrize(
     "message",
     [

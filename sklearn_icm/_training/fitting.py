@@ -19,6 +19,7 @@ from ..utils.rows import check_fits_float32, find_bounds, fingerprint
 from . import seeds, state
 from .device import resolve_device
 from .net import OPTIMIZERS, make_net, split_rows
+from .penalty import PenaltyTerms
 from .schedules import WarmUp
 
 
@@ -244,7 +245,7 @@ class TrainedEstimator(BaseEstimator):
             tol=self.tol,
             callbacks=self.callbacks,
             verbose=self.verbose,
-            penalty=penalty,
+            penalty=PenaltyTerms(penalty, seeds.torch_stream(self._entropy, "penalty")),
             weight=WarmUp(self.icm_weight, self.icm_warmup),
             generator=seeds.torch_stream(self._entropy, "batches"),
             one_cycle=not one_pass and self.lr_schedule == "one-cycle",

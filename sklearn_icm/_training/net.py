@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from skorch.callbacks import Callback, EarlyStopping
 from torch import Tensor, nn
 
 from ..exceptions import FitDivergedError
+from .penalty import PenaltyTerms
 from .progress import ProgressLine
 from .schedules import WarmUp
 from .seeds import torch_stream
@@ -39,15 +39,14 @@ class GeneratorNet(NeuralNet):
         self,
         module: nn.Module,
         *,
-        penalty: Callable[..., Tensor] | None,
+        penalty: PenaltyTerms,
         weight: WarmUp,
         generator: torch.Generator,
         one_cycle: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(module, criterion=nn.Identity, train_split=None, **kwargs)
-        # skorch would take an nn.Module for a component to train: hide it.
-        self.penalty = None if penalty is None else partial(penalty)
+        self.penalty = penalty
         self.weight = weight
         self.generator = generator
         self.one_cycle = one_cycle
@@ -146,23 +145,25 @@ class GeneratorNet(NeuralNet):
             values = values * len(batch)
             sums = values if sums is None else sums + values
         means = dict(zip(self._names, (sums / len(x)).tolist(), strict=True))
-        if weight == 0 and self.penalty is not None:
+        if weight == 0:
             with torch.no_grad():
-                means["penalty"] = float(self.penalty(self.module_.graph, nodes))
+                parts = self.penalty(self.module_.graph, nodes)
+            means |= {name: float(value) for name, value in parts.items()}
         return means | {"icm_weight": weight}
 
     def _train_batch(self, batch: Tensor, weight: float) -> tuple[Tensor, Any]:
         self.optimizer_.zero_grad(set_to_none=True)
         terms, nodes = self.module_.loss_terms(batch, self.generator)
         loss = sum(terms.values())
-        penalty = torch.zeros_like(loss)
-        if weight > 0 and self.penalty is not None:
-            penalty = self.penalty(self.module_.graph, nodes)
-            loss = loss + weight * penalty
+        parts = {}
+        if weight > 0:
+            parts = self.penalty(self.module_.graph, nodes)
+            loss = loss + weight * parts["penalty"]
         loss.backward()
         self.optimizer_.step()
-        self._names = ["loss", *terms, "penalty"]
-        return torch.stack([loss, *terms.values(), penalty]).detach(), nodes
+        logged = {"loss": loss, **terms, **parts}
+        self._names = list(logged)
+        return torch.stack(list(logged.values())).detach(), nodes
 
     @torch.no_grad()
     def _evaluate(self, x: Tensor) -> dict[str, float]:

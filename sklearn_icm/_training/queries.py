@@ -86,6 +86,31 @@ class RowQueries:
         means = [self.module.graph(c)[self.data_node] for c in z.split(CHUNK)]
         return self.clip(np.concatenate([self.to_rows(m) for m in means]))
 
+    def nodes_of_prior(self, n: int, entropy: int) -> dict[str, np.ndarray]:
+        """Values of every node for draws from the prior, with the noise of `prior`."""
+        latents = torch_stream(entropy, "latents")
+        sizes = [min(CHUNK, n - start) for start in range(0, n, CHUNK)]
+        draws = (self.module.noise.draw(size, latents) for size in sizes)
+        return _stacked(map(self._values, draws))
+
+    def nodes_of_rows(self, X: np.ndarray) -> dict[str, np.ndarray]:
+        """Values of every node for the noise that explains given rows."""
+        return _stacked(self._values(self.module.abduct(x)) for x in self._chunks(X))
+
+    @torch.no_grad()
+    def encoder_nodes(self, X: np.ndarray) -> dict[str, np.ndarray]:
+        """Values of the encoder's nodes for given rows."""
+        standardised = map(self.module.likelihood.standardised, self._chunks(X))
+        return _stacked(_to_numpy(self.module.encoder(x)) for x in standardised)
+
+    @torch.no_grad()
+    def _values(self, noise: Tensor) -> dict[str, np.ndarray]:
+        return _to_numpy(self.module.graph(noise))
+
+    def _chunks(self, X: np.ndarray) -> Iterator[Tensor]:
+        for start in range(0, len(X), CHUNK):
+            yield self.to_node(X[start : start + CHUNK]).to(self.device)
+
     @torch.no_grad()
     def _means(
         self, noise: Tensor, interventions: Interventions
@@ -135,6 +160,15 @@ class RowQueries:
     def clip(self, rows: np.ndarray) -> np.ndarray:
         """Rows inside the bounds."""
         return np.clip(rows, self.low, self.high)
+
+
+def _to_numpy(nodes: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
+    return {name: value.detach().cpu().numpy() for name, value in nodes.items()}
+
+
+def _stacked(chunks: Iterator[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    chunks = list(chunks)
+    return {k: np.concatenate([chunk[k] for chunk in chunks]) for k in chunks[0]}
 
 
 def _excess(

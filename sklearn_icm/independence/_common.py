@@ -11,20 +11,24 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class PairMeasure:
-    """Measured dependence of two successive mechanisms, one entry per hidden channel.
+    """Measured dependence of two successive mechanisms.
 
     Attributes
     ----------
-    rho : Tensor of shape (m,)
-        Generic ratio.
-    null_sd : Tensor of shape (m,)
-        Standard deviation of rho over the group, in closed form.
+    rho : Tensor
+        Generic ratios: one, one per hidden channel, or one per triplet of channels.
+    null_sd : Tensor like rho, or None
+        Their standard deviations over the group, in closed form; None where they were
+        not asked for, since one per triplet doubles the memory.
+    mean_null_sd : Tensor of shape ()
+        Standard deviation of their mean.
     anisotropy_in, anisotropy_out : Tensor of shape (m,)
         Anisotropy at the hidden node of the earlier and of the later mechanism.
     """
 
     rho: Tensor
-    null_sd: Tensor
+    null_sd: Tensor | None
+    mean_null_sd: Tensor
     anisotropy_in: Tensor
     anisotropy_out: Tensor
 
@@ -39,6 +43,15 @@ def as_tensors(*arrays: np.ndarray | Tensor) -> list[Tensor]:
             raise ValueError("Weights must be finite, got NaN or infinity.")
         tensors.append(array)
     return tensors
+
+
+def refuse_all_zero(**weights: Tensor) -> None:
+    """Refuse mechanisms without any power: nothing can be said about them."""
+    for name, w in weights.items():
+        if not bool(w.any()):
+            raise ValueError(
+                f"{name} must not be all zero, got shape {tuple(w.shape)}."
+            )
 
 
 def like_input(result: Tensor, *inputs: np.ndarray | Tensor) -> np.ndarray | Tensor:

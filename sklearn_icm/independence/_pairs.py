@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from ..mechanisms import LinearOperator, MechanismGraph, linear_operator
 from ._common import PairMeasure
-from ._spectral import spectral_measure
+from ._spectral import FORMS, activation_measure, spectral_measure
 from ._trace import normalised_pair, trace_measure
 
 
 @dataclass(frozen=True)
 class MechanismPair:
-    """Two successive mechanisms and the hidden node between them."""
+    """Two successive mechanisms and the hidden node between them.
+
+    ``normalises``: whether hidden units are scaled to unit input weights before the
+    trace condition is measured, as the gauge of ReLU networks asks for.
+    """
 
     first: str
     second: str
     node_shape: tuple[int, ...]
     earlier: LinearOperator
     later: LinearOperator
+    normalises: bool = True
 
     @property
     def name(self) -> str:
@@ -36,41 +41,86 @@ class MechanismPair:
     def weights(self) -> tuple[Tensor, Tensor]:
         """Weights as the hidden node sees them: matrices, or its channels' kernels."""
         if self.measure_name == "trace":
-            first, second = self.earlier.weight, self.later.weight
-            return normalised_pair(first.flatten(1), second)
+            w1, w2 = self.earlier.taps.flatten(1), self.later.taps
+            return normalised_pair(w1, w2) if self.normalises else (w1, w2)
         return (
             self.earlier.kernels_into(self.node_shape),
             self.later.kernels_out_of(self.node_shape),
         )
 
     def measure(
-        self, w1: Tensor | None = None, w2: Tensor | None = None
+        self,
+        form: str = "weights",
+        *,
+        hidden: Tensor | None = None,
+        with_sd: bool = True,
     ) -> PairMeasure:
-        """Measure of the pair; other weights may be put in its mechanisms' place."""
-        own1, own2 = self.weights()
-        w1, w2 = own1 if w1 is None else w1, own2 if w2 is None else w2
+        """Measure of the pair.
+
+        Parameters
+        ----------
+        form : str
+            Of `spectral_ratio`; "weights" and "z" are its pooled form. Where the hidden
+            node is a vector all forms but "activation" are the same.
+        hidden : Tensor of shape (n, *node shape), optional
+            Values of the hidden node; "activation" needs them.
+        with_sd : bool
+            False may leave out the deviations of single ratios.
+        """
+        if form == "activation":
+            return self._measure_activations(hidden)
+        w1, w2 = self.weights()
         if self.measure_name == "trace":
             return trace_measure(w2, w1 @ w1.T)
-        return spectral_measure(w1, w2, self.later.upsample, self.earlier.downsample)
+        form = form if form in FORMS else "pooled"
+        up, down = self.later.upsample, self.earlier.downsample
+        return spectral_measure(w1, w2, up, down, form, with_sd=with_sd)
 
-    def null_draws(self, n_draws: int, generator: torch.Generator) -> Tensor:
-        """Mean rho over channels after random group elements act, shape (n_draws,).
+    def _measure_activations(self, hidden: Tensor) -> PairMeasure:
+        hidden = hidden.to(self.later.taps)
+        if self.measure_name == "trace":
+            centred = hidden - hidden.mean(0)
+            return trace_measure(self.later.taps, centred.T @ centred / len(hidden))
+        w2 = self.later.kernels_out_of(self.node_shape)
+        return activation_measure(hidden, w2, self.later.upsample)
 
-        The group rotates the hidden node (trace) or the taps of the later mechanism's
-        kernels, each hidden channel on its own (spectral): real kernels have
-        symmetric spectra, so that frequency shifts would not give uniform p-values.
+    def double(self) -> MechanismPair:
+        """Return a detached copy in float64 on the CPU."""
+        earlier, later = self.earlier.double(), self.later.double()
+        return replace(self, earlier=earlier, later=later)
+
+    def rotated(self, generator: torch.Generator) -> MechanismPair:
+        """Return the pair after a random element of its group.
+
+        The group rotates the hidden node (trace), or the taps of the later mechanism,
+        for each hidden channel on its own (spectral): real kernels have symmetric
+        spectra, so that frequency shifts would not give uniform p-values.
         """
-        w1, w2 = (w.detach().double().cpu() for w in self.weights())
-        draws = []
-        for _ in range(n_draws):
-            if self.measure_name == "trace":
-                rotated = w2 @ haar_rotation(w2.shape[1], 1, generator)[0]
-            else:
-                taps = w2.flatten(2).transpose(0, 1)
-                q = haar_rotation(taps.shape[-1], len(taps), generator)
-                rotated = (taps @ q).transpose(0, 1).reshape(w2.shape)
-            draws.append(self.measure(w1, rotated).rho.mean())
-        return torch.stack(draws)
+        taps = self.later.taps
+        if self.measure_name == "trace":
+            rotation = haar_rotation(taps.shape[1], 1, generator)[0].to(taps)
+            return replace(self, later=replace(self.later, taps=taps @ rotation))
+        rows = taps.reshape(len(taps), self.node_shape[0], -1).transpose(0, 1)
+        rotation = haar_rotation(rows.shape[-1], len(rows), generator).to(taps)
+        turned = (rows @ rotation).transpose(0, 1).reshape(taps.shape)
+        return replace(self, later=replace(self.later, taps=turned))
+
+    def null_draws(
+        self,
+        n_draws: int,
+        generator: torch.Generator,
+        *,
+        form: str = "weights",
+        hidden: Tensor | None = None,
+    ) -> Tensor:
+        """Mean ratio after random group elements, shape (n_draws,)."""
+        draws = (
+            self.rotated(generator)
+            .measure(form, hidden=hidden, with_sd=False)
+            .rho.mean()
+            for _ in range(n_draws)
+        )
+        return torch.stack(list(draws))
 
 
 def haar_rotation(n: int, n_draws: int, generator: torch.Generator) -> Tensor:
@@ -97,6 +147,6 @@ def mechanism_pairs(graph: MechanismGraph) -> Iterator[MechanismPair]:
 def _composes(pair: MechanismPair) -> bool:
     units = pair.node_shape[0]
     if pair.measure_name == "trace":
-        return pair.earlier.is_dense and pair.later.weight.shape[1] == units
+        return pair.earlier.is_dense and pair.later.taps.shape[1] == units
     w1, w2 = pair.weights()
     return w1.ndim == w2.ndim and w1.shape[0] == w2.shape[1] == units

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -10,39 +11,84 @@ from sklearn.base import BaseEstimator
 from torch import Tensor
 
 from ..mechanisms import MechanismGraph
-from ._pairs import mechanism_pairs
+from ._pairs import MechanismPair, mechanism_pairs
 
 SMALLEST_RATIO = 1e-3
 
 
-class _PairPenalty(BaseEstimator):
-    """Mean over pairs of the squared logarithm of rho, pooled per hidden channel.
+class PenaltyValue(BaseEstimator):
+    """Base of the penalties: equal parameters make equal penalties."""
 
-    A value object: equal parameters make equal penalties.
-    """
+    def _key(self) -> tuple:
+        values = self.get_params(deep=False).values()
+        listed = (tuple(v) if _is_list(v) else v for v in values)
+        return (type(self), *listed)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, PenaltyValue) and self._key() == other._key()
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, Iterable) and not isinstance(value, str)
+
+
+class _PairPenalty(PenaltyValue):
+    """Mean over pairs of a function of the generic ratio that is 0 at rho = 1."""
 
     measures: tuple[str, ...] = ()
+    forms: tuple[str, ...] = ()
 
     def __call__(self, graph: MechanismGraph, nodes: Any = None) -> Tensor:
         """Penalty of a graph, a differentiable 0-d tensor; 0 without any such pair."""
-        values = [
-            pair.measure().rho.clamp(min=SMALLEST_RATIO).log().square().mean()
-            for pair in mechanism_pairs(graph)
-            if pair.measure_name in self.measures
-        ]
+        self._check()
+        values = [self._of_pair(pair, nodes) for pair in self._pairs(graph)]
         if not values:
             return next(graph.parameters()).new_zeros(())
         return torch.stack(values).mean()
 
     def applies_to(self, graph: MechanismGraph) -> bool:
         """Whether the graph has a pair of mechanisms that the penalty can see."""
-        return any(p.measure_name in self.measures for p in mechanism_pairs(graph))
+        return any(True for _ in self._pairs(graph))
 
-    def __eq__(self, other: object) -> bool:
-        return type(self) is type(other) and self.get_params() == other.get_params()
+    def _pairs(self, graph: MechanismGraph) -> Iterable[MechanismPair]:
+        return (p for p in mechanism_pairs(graph) if p.measure_name in self.measures)
 
-    def __hash__(self) -> int:
-        return hash((type(self), *sorted(self.get_params().items())))
+    def _of_pair(self, pair: MechanismPair, nodes: Any) -> Tensor:
+        form = getattr(self, "form", "weights")
+        if form == "activation" and nodes is None:
+            raise ValueError(
+                f"{self!r} needs the values of the nodes: call penalty(graph, nodes)."
+            )
+        hidden = nodes[pair.first] if form == "activation" else None
+        with_sd = form == "z" or self.dead_band > 0
+        measure = pair.measure(form, hidden=hidden, with_sd=with_sd)
+        if form == "z":
+            seen = measure.null_sd > 0
+            sd = torch.where(seen, measure.null_sd, torch.ones_like(measure.null_sd))
+            return ((measure.rho - 1) / sd).square().mean()
+        # Bounded near 0, where the logarithm would take over the loss.
+        log_rho = measure.rho.clamp(min=SMALLEST_RATIO).log()
+        if not with_sd:
+            return log_rho.square().mean()
+        band = self.dead_band * measure.null_sd.detach()
+        return (log_rho.abs() - band).clamp(min=0).square().mean()
+
+    def _check(self) -> None:
+        form = getattr(self, "form", None)
+        if form is not None and form not in self.forms:
+            raise ValueError(
+                f"{type(self).__name__}: form must be one of {list(self.forms)}, got "
+                f"{form!r}."
+            )
+        number = isinstance(self.dead_band, (int, float))
+        if not number or not 0 <= self.dead_band < math.inf:
+            raise ValueError(
+                f"{type(self).__name__}: dead_band must be a finite number >= 0 (null "
+                f"deviations), got {self.dead_band!r}."
+            )
 
 
 class SpectralPenalty(_PairPenalty):
@@ -50,45 +96,140 @@ class SpectralPenalty(_PairPenalty):
 
     Parameters
     ----------
-    form : {"pooled"}
-        Which spectra are compared: "pooled" sums the power of a hidden channel over
-        its inputs and over its outputs, and takes the mean of ``(log rho)^2`` over
-        channels, then over pairs.
+    form : {"pooled", "triplet", "full", "z", "activation"}, default="pooled"
+        Which ratio is drawn to 1, see
+        :func:`~sklearn_icm.independence.spectral_ratio`. "z" is the pooled ratio in
+        null deviations, which isotropic mechanisms cannot satisfy for free.
+    dead_band : float, default=0.0
+        Null deviations of each ratio that cost nothing: independent kernels scatter
+        about 1. Not used by "z".
 
     Notes
     -----
-    See :func:`sklearn_icm.independence.spectral_ratio` for formula and source. The
-    pooled value of a fresh decoder is about 0.001 to 0.1, so that weights from 1 to
-    100 matter beside a loss per feature.
+    The value is the mean over ratios of ``(log rho)^2``, or of ``z^2``, then over
+    pairs. Scales at a fresh decoder with 5 x 5 kernels: pooled 0.001 to 0.1, triplet
+    about 0.03, z about 1. Beside a loss per feature, weights from 1 to 100 matter for
+    the pooled form, from 0.1 to 10 for the triplet form, below 0.1 for z.
     """
 
     measures = ("spectral",)
+    forms = ("pooled", "triplet", "full", "z", "activation")
 
-    def __init__(self, form="pooled"):
+    def __init__(self, form="pooled", *, dead_band=0.0):
         self.form = form
-
-    def __call__(self, graph, nodes=None):
-        if self.form != "pooled":
-            raise ValueError(
-                f"SpectralPenalty: form must be 'pooled', got {self.form!r}."
-            )
-        return super().__call__(graph, nodes)
+        self.dead_band = dead_band
 
 
 class TracePenalty(_PairPenalty):
     """Trace condition of mechanisms that share a hidden vector.
 
-    Hidden units are scaled to unit input weights first; see
-    :func:`sklearn_icm.independence.trace_ratio` for formula and source.
+    Parameters
+    ----------
+    form : {"weights", "z", "activation"}, default="weights"
+        The covariance of the hidden node is that of the earlier weights at white
+        input (hidden units are scaled to unit input weights first) or, for
+        "activation", that of the node's values. "z" is the former in null deviations.
+    dead_band : float, default=0.0
+        Null deviations of the ratio that cost nothing. Not used by "z".
+
+    Notes
+    -----
+    See :func:`~sklearn_icm.independence.trace_ratio` for formula and source. The value
+    is the mean over pairs of ``(log rho)^2``, about 0.001 at a fresh dense decoder and
+    1 after training without it, so that weights from 0.01 to 1 matter.
     """
 
     measures = ("trace",)
+    forms = ("weights", "z", "activation")
+
+    def __init__(self, form="weights", *, dead_band=0.0):
+        self.form = form
+        self.dead_band = dead_band
 
 
 class AutoPenalty(_PairPenalty):
-    """Spectral for pairs that share a map, trace for pairs that share a vector."""
+    """Pooled spectral penalty at hidden maps, trace penalty at hidden vectors.
+
+    Parameters
+    ----------
+    dead_band : float, default=0.0
+        Null deviations of the ratio that cost nothing.
+    """
 
     measures = ("spectral", "trace")
+
+    def __init__(self, *, dead_band=0.0):
+        self.dead_band = dead_band
+
+
+class SumPenalty(PenaltyValue):
+    """Weighted sum of penalties, each of them logged.
+
+    Parameters
+    ----------
+    penalties : list of penalties
+        Callables ``penalty(graph, nodes) -> 0-d tensor``.
+    weights : list of float, default=None
+        One per penalty, at least 0; None weighs all by 1.
+
+    Examples
+    --------
+    >>> SumPenalty([SpectralPenalty(), TracePenalty()], weights=[1.0, 0.1])
+    SumPenalty(penalties=[SpectralPenalty(), TracePenalty()], weights=[1.0, 0.1])
+    """
+
+    def __init__(self, penalties, weights=None):
+        self.penalties = penalties
+        self.weights = weights
+
+    @property
+    def stochastic(self) -> bool:
+        """Whether one of the penalties draws random numbers."""
+        return any(getattr(p, "stochastic", False) for p in self.penalties)
+
+    def __call__(self, graph, nodes=None, generator=None):
+        """Weighted sum, a differentiable 0-d tensor."""
+        return self.weighted(self.terms(graph, nodes, generator))
+
+    def weighted(self, terms: dict[str, Tensor]) -> Tensor:
+        """Weighted sum of the values that `terms` returns."""
+        return sum(w * v for w, v in zip(self._weights(), terms.values(), strict=True))
+
+    def terms(self, graph, nodes=None, generator=None) -> dict[str, Tensor]:
+        """Value of each penalty before it is weighted, by position and name."""
+        return {
+            f"{k} {type(penalty).__name__}": call_penalty(
+                penalty, graph, nodes, generator
+            )
+            for k, penalty in enumerate(self.penalties)
+        }
+
+    def applies_to(self, graph: MechanismGraph) -> bool:
+        """Whether one of the penalties can see anything in the graph."""
+        return any(
+            getattr(p, "applies_to", lambda g: True)(graph) for p in self.penalties
+        )
+
+    def _weights(self) -> list[float]:
+        weights = self.weights
+        if weights is None:
+            weights = [1.0] * len(self.penalties)
+        ok = len(weights) == len(self.penalties) and len(weights) > 0
+        if not ok or not all(0 <= w < math.inf for w in weights):
+            raise ValueError(
+                f"SumPenalty: weights must be {len(self.penalties)} finite numbers "
+                f">= 0 (one per penalty, at least one), got {self.weights!r}."
+            )
+        return list(weights)
+
+
+def call_penalty(
+    penalty: Any, graph: MechanismGraph, nodes: Any, generator: Any = None
+) -> Tensor:
+    """Call a penalty; those that draw random numbers are given a generator."""
+    if getattr(penalty, "stochastic", False):
+        return penalty(graph, nodes, generator)
+    return penalty(graph, nodes)
 
 
 PENALTIES = {
@@ -122,20 +263,21 @@ def check_penalty(penalty: Any, graph: MechanismGraph, weight: float) -> None:
         raise ValueError(f"icm_weight must be finite, got {weight!r}.")
     if penalty is None:
         return
-    if (
-        weight > 0
-        and isinstance(penalty, _PairPenalty)
-        and not penalty.applies_to(graph)
-    ):
+    sees = getattr(penalty, "applies_to", lambda graph: True)
+    if weight > 0 and not sees(graph):
         raise ValueError(
-            f"icm_weight={weight} has no effect: icm_penalty={penalty!r} sees no pair "
-            f"of mechanisms among the nodes {graph.nodes}. Spectral penalties need a "
-            "hidden map, trace penalties a hidden vector; icm_penalty='auto' takes "
-            "either; icm_weight=0 switches the penalty off."
+            f"icm_weight={weight} has no effect: icm_penalty={penalty!r} sees nothing "
+            f"in a graph with the nodes {graph.nodes}. Spectral penalties need a "
+            "hidden map, trace penalties a hidden vector, 'auto' takes either, and "
+            "Jacobian penalties need two latents; icm_weight=0 switches it off."
         )
     device = next(graph.parameters()).device
-    noise = {k: torch.zeros(2, *s, device=device) for k, s in graph.roots.items()}
-    value = penalty(graph, graph(noise))
+    start = torch.Generator().manual_seed(0)
+    noise = {
+        name: torch.randn(8, *shape, generator=start).to(device)
+        for name, shape in graph.roots.items()
+    }
+    value = call_penalty(penalty, graph, graph(noise), start)
     if not isinstance(value, Tensor) or value.ndim != 0:
         got = type(value).__name__
         if isinstance(value, Tensor):

@@ -3,30 +3,25 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
 
 from ..exceptions import DegenerateMechanismWarning
 from ..mechanisms import MechanismGraph
+from ._generic import response
+from ._groups import Orthogonal
 from ._pairs import MechanismPair, mechanism_pairs
+from ._spectral import FORMS
 
-# Below this spread over the group no data could have moved rho away from 1.
-DEGENERATE_SD = 1e-3
-
-
-def independence_table(
-    graph: MechanismGraph, n_draws: int, generator: torch.Generator
-) -> pd.DataFrame:
-    """One row per pair of successive mechanisms; columns as in `independence`."""
-    rows = [_row(pair, n_draws, generator) for pair in mechanism_pairs(graph)]
-    table = pd.DataFrame(rows, columns=COLUMNS)
-    degenerate = table.loc[table["degenerate"].astype(bool), "pair"]
-    if len(degenerate):
-        warnings.warn(DegenerateMechanismWarning(degenerate), stacklevel=3)
-    return table
-
+# Below this spread of every single ratio nothing could have moved them away from 1.
+DEGENERATE_SD = 1e-4
+# Below this change of its output a mechanism ignores the hidden node.
+DEGENERATE_RESPONSE = 1e-3
+N_RESPONSE_DRAWS = 8
 
 COLUMNS = [
     "pair",
@@ -35,22 +30,70 @@ COLUMNS = [
     "power_ratio",
     "anisotropy_in",
     "anisotropy_out",
+    "response",
     "null_sd",
+    "null_low",
+    "null_high",
     "z",
     "p_value",
     "degenerate",
 ]
 
 
-def _row(pair: MechanismPair, n_draws: int, generator: torch.Generator) -> dict:
-    w1, w2 = (w.detach().double().cpu() for w in pair.weights())
-    measure = pair.measure(w1, w2)
-    rho = float(measure.rho.mean())
-    sd = float(measure.null_sd.square().sum().sqrt() / len(measure.rho))
-    degenerate = sd < DEGENERATE_SD
-    p_value = np.nan
+def independence_table(
+    graph: MechanismGraph,
+    nodes: Mapping[str, Tensor] | None = None,
+    *,
+    form: str = "weights",
+    n_draws: int = 0,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """One row per pair of successive mechanisms.
+
+    Parameters
+    ----------
+    graph : MechanismGraph
+    nodes : dict of str to Tensor, optional
+        Values of the nodes, for the response and the activation form.
+    form : {"weights", "pooled", "triplet", "full", "activation"}
+        "weights" is the pooled form.
+    n_draws : int
+        Random group elements per pair for the p-value.
+    seed : int
+        Of the draws.
+    """
+    forms = ("weights", *FORMS, "activation")
+    if form not in forms:
+        raise ValueError(f"form must be one of {list(forms)}, got {form!r}.")
+    rows = [_row(p, graph, nodes, form, n_draws, seed) for p in mechanism_pairs(graph)]
+    table = pd.DataFrame(rows, columns=COLUMNS)
+    degenerate = table.loc[table["degenerate"].astype(bool), "pair"]
+    if len(degenerate):
+        warnings.warn(DegenerateMechanismWarning(degenerate), stacklevel=3)
+    return table
+
+
+def _row(
+    pair: MechanismPair,
+    graph: MechanismGraph,
+    nodes: Mapping[str, Tensor] | None,
+    form: str,
+    n_draws: int,
+    seed: int,
+) -> dict:
+    hidden = None if nodes is None else nodes[pair.first].detach()
+    exact = pair.double()
+    measure = exact.measure(form, hidden=hidden)
+    rho, sd = float(measure.rho.mean()), float(measure.mean_null_sd)
+    moved = _response_of(pair, graph, hidden, seed)
+    isotropic = float(measure.null_sd.max()) < DEGENERATE_SD
+    degenerate = isotropic or moved < DEGENERATE_RESPONSE
+    p_value = low = high = np.nan
     if n_draws and not degenerate:
-        p_value = _two_sided(rho, pair.null_draws(n_draws, generator).numpy())
+        generator = torch.Generator().manual_seed(seed)
+        draws = exact.null_draws(n_draws, generator, form=form, hidden=hidden).numpy()
+        p_value = two_sided_p_value(rho, draws)
+        low, high = np.quantile(draws, [0.025, 0.975])
     return {
         "pair": pair.name,
         "measure": pair.measure_name,
@@ -58,14 +101,31 @@ def _row(pair: MechanismPair, n_draws: int, generator: torch.Generator) -> dict:
         "power_ratio": 1 / rho if rho > 0 else np.inf,
         "anisotropy_in": float(measure.anisotropy_in.mean()),
         "anisotropy_out": float(measure.anisotropy_out.mean()),
+        "response": moved,
         "null_sd": sd,
+        "null_low": low,
+        "null_high": high,
         "z": np.nan if degenerate else (rho - 1) / sd,
         "p_value": p_value,
         "degenerate": degenerate,
     }
 
 
-def _two_sided(rho: float, draws: np.ndarray) -> float:
+@torch.no_grad()
+def _response_of(
+    pair: MechanismPair, graph: MechanismGraph, hidden: Tensor | None, seed: int
+) -> float:
+    """Relative change of the later mechanism's output when its input is rotated."""
+    if hidden is None:
+        return np.nan
+    group, f = Orthogonal(), graph.mechanism(pair.second)
+    return float(
+        response(f, hidden, group, n_draws=N_RESPONSE_DRAWS, random_state=seed)
+    )
+
+
+def two_sided_p_value(rho: float, draws: np.ndarray) -> float:
+    """Rank of rho among null draws, ties counted with a tolerance."""
     tolerance = 1e-9 * max(1.0, abs(rho))
     above = (1 + np.sum(draws >= rho - tolerance)) / (1 + len(draws))
     below = (1 + np.sum(draws <= rho + tolerance)) / (1 + len(draws))

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ._common import PairMeasure, as_tensors, like_input
+from ..exceptions import DegenerateMechanismWarning
+from ._common import PairMeasure, as_tensors, like_input, refuse_all_zero
 
 ArrayLike = np.ndarray | Tensor
+FORMS = ("pooled", "triplet", "full")
+MOST_TAPS = 256
 
 
 def autocorrelation(kernels: Tensor, lags: Sequence[int]) -> Tensor:
-    """Sum of the autocorrelations of many kernels at all lags up to a maximum.
+    """Autocorrelation of every kernel at all lags up to a maximum.
 
     Parameters
     ----------
@@ -24,18 +29,62 @@ def autocorrelation(kernels: Tensor, lags: Sequence[int]) -> Tensor:
 
     Returns
     -------
-    Tensor of shape (channels, 2 * lag + 1 per axis)
-        ``r(t) = sum over kernels of sum_x k(x) k(x + t)``; the zero lag is central.
+    Tensor of shape (channels, n_kernels, 2 * lag + 1 per axis)
+        ``r(t) = sum_x k(x) k(x + t)``; the zero lag is central.
     """
-    n_axes = len(lags)
-    conv = (nn.functional.conv1d, nn.functional.conv2d, nn.functional.conv3d)[
-        n_axes - 1
-    ]
     channels, n_kernels = kernels.shape[:2]
     signal = kernels.reshape(1, channels * n_kernels, *kernels.shape[2:])
     taps = kernels.reshape(channels * n_kernels, 1, *kernels.shape[2:])
-    per_kernel = conv(signal, taps, padding=tuple(lags), groups=channels * n_kernels)
-    return per_kernel.reshape(channels, n_kernels, *per_kernel.shape[2:]).sum(1)
+    conv = _convolution(len(lags))
+    r = conv(signal, taps, padding=tuple(lags), groups=channels * n_kernels)
+    return r.reshape(channels, n_kernels, *r.shape[2:])
+
+
+def pooled_autocorrelation(kernels: Tensor, lags: Sequence[int]) -> Tensor:
+    """Sum of every channel's autocorrelations, shape (channels, 1, lags).
+
+    Parameters are those of `autocorrelation`. One matrix product per channel gives the
+    products of all pairs of taps, which are then added up by their lag: much faster
+    than a convolution per kernel, unless there are very many taps.
+    """
+    size = kernels.shape[2:]
+    n_taps = math.prod(size)
+    if n_taps > MOST_TAPS:
+        return autocorrelation(kernels, lags).sum(1, keepdim=True)
+    taps = kernels.flatten(2)
+    gram = (taps.transpose(1, 2) @ taps).flatten(1)
+    places = torch.cartesian_prod(*(torch.arange(n) for n in size)).reshape(n_taps, -1)
+    index = torch.zeros(n_taps, n_taps, dtype=torch.long)
+    for axis, n in enumerate(size):
+        distance = places[:, axis] - places[:, None, axis] + n - 1
+        index = index * (2 * n - 1) + distance
+    full = [2 * n - 1 for n in size]
+    r = gram.new_zeros(len(kernels), math.prod(full))
+    r = r.index_add(1, index.flatten().to(gram.device), gram)
+    r = r.reshape(len(kernels), 1, *full)
+    for axis, (n, lag) in enumerate(zip(size, lags, strict=True), start=2):
+        if lag < n:
+            r = r.narrow(axis, n - 1 - lag, 2 * lag + 1)
+    return r
+
+
+def cross_correlation(kernels: Tensor, lags: Sequence[int]) -> Tensor:
+    """Correlation of every two channels' kernels, summed over their second axis.
+
+    Parameters are those of `autocorrelation`.
+
+    Returns
+    -------
+    Tensor of shape (channels, channels, 2 * lag + 1 per axis)
+        ``c_jk(t) = sum_i sum_x k_ji(x + t) k_ki(x)``.
+    """
+    return _convolution(len(lags))(kernels, kernels, padding=tuple(lags))
+
+
+def _convolution(n_axes: int):
+    return (nn.functional.conv1d, nn.functional.conv2d, nn.functional.conv3d)[
+        n_axes - 1
+    ]
 
 
 def spectral_measure(
@@ -43,75 +92,176 @@ def spectral_measure(
     w2: Tensor,
     upsample: Sequence[int] | None = None,
     downsample: Sequence[int] | None = None,
+    form: str = "pooled",
+    *,
+    with_sd: bool = True,
 ) -> PairMeasure:
-    """Spectral dependence per hidden channel; see `spectral_ratio` for the formula.
+    """Spectral dependence of two mechanisms; see `spectral_ratio` for the formula.
 
     ``w1`` is (hidden, in, *kernel) and ``w2`` (out, hidden, *kernel); ``upsample`` is
     the zero insertion of the second mechanism, ``downsample`` the sampling of the
-    first, per spatial axis.
+    first, per spatial axis. Ratios are (hidden,), (hidden, in, out) or (1,).
     """
     n_axes = w1.ndim - 2
     up = tuple(upsample or (1,) * n_axes)
     down = tuple(downsample or (1,) * n_axes)
-    reach1 = [(k - 1) // d for k, d in zip(w1.shape[2:], down, strict=True)]
-    reach2 = [(k - 1) // u for k, u in zip(w2.shape[2:], up, strict=True)]
-    lags = [min(a, b) for a, b in zip(reach1, reach2, strict=True)]
-    r1 = _sampled(w1, reach1, down)
-    r2 = _sampled(w2.transpose(0, 1), reach2, up)
-    common1, common2 = _cut(r1, reach1, lags), _cut(r2, reach2, lags)
-    power = r1[:, *reach1] * r2[:, *reach2]
-    product = (common1 * common2).flatten(1)
-    tiny = torch.finfo(power.dtype).tiny
-    rho = product.sum(1) / power.clamp(min=tiny)
-    rho = torch.where(power > tiny, rho, torch.ones_like(rho))
-    spread = (product.square().sum(1) - power.square()).clamp(min=0)
-    # Real kernels have symmetric spectra, which doubles the variance over shifts.
-    sd = (2 * spread).sqrt() / power.clamp(min=tiny)
+    correlate = {
+        "pooled": pooled_autocorrelation,
+        "triplet": autocorrelation,
+        "full": cross_correlation,
+    }[form]
+    r1 = _at_lags(correlate, w1, down)
+    r2 = _at_lags(correlate, w2.transpose(0, 1), up)
+    return measure_of_correlations(r1, r2, n_axes, form, with_sd=with_sd)
+
+
+def measure_of_correlations(
+    r1: Tensor, r2: Tensor, n_axes: int, form: str, *, with_sd: bool = True
+) -> PairMeasure:
+    """Measure of two sets of correlations ``(channels, n, *lags)``, centred lags."""
+    if form == "pooled":
+        r1, r2 = r1.sum(1, keepdim=True), r2.sum(1, keepdim=True)
+    common1, common2 = _common_lags(r1, r2, n_axes)
+    if form == "full":
+        # Between channels the second spectrum meets the first one's mirror image.
+        product = _units((common1 * common2.flip(-1)).sum((0, 1))[None])
+        rho, sd = product.sum(1), _deviation(product.square().sum(1))
+        mean_sd = sd.sum()
+    else:
+        units = [_units(r) for r in (common1, common2)]
+        rho = _over_lags(*units)
+        # Ratios that share a kernel scatter together, channels independently.
+        means = [u.mean(1, keepdim=True).square() for u in units]
+        mean_sd = _deviation(_over_lags(*means)).square().sum().sqrt() / len(rho)
+        sd = None
+        if with_sd:
+            sd = _deviation(_over_lags(*(u.square() for u in units)))
+    if form == "pooled":
+        rho, sd = rho.flatten(), None if sd is None else sd.flatten()
     return PairMeasure(
         rho=rho,
         null_sd=sd,
-        anisotropy_in=_anisotropy(r1, reach1),
-        anisotropy_out=_anisotropy(r2, reach2),
+        mean_null_sd=mean_sd.detach(),
+        anisotropy_in=_anisotropy(r1, n_axes, form),
+        anisotropy_out=_anisotropy(r2, n_axes, form),
     )
 
 
-def _sampled(kernels: Tensor, reach: Sequence[int], step: Sequence[int]) -> Tensor:
-    """Autocorrelation at every ``step``-th lag, from -reach to reach."""
-    r = autocorrelation(kernels, [n * s for n, s in zip(reach, step, strict=True)])
-    for axis, s in enumerate(step, start=1):
-        if s > 1:
-            index = torch.arange(0, r.shape[axis], s, device=r.device)
-            r = r.index_select(axis, index)
-    return r
-
-
-def _cut(r: Tensor, reach: Sequence[int], lags: Sequence[int]) -> Tensor:
-    for axis, (n, lag) in enumerate(zip(reach, lags, strict=True), start=1):
-        r = r.narrow(axis, n - lag, 2 * lag + 1)
-    return r
-
-
-def _anisotropy(r: Tensor, centre: Sequence[int]) -> Tensor:
-    power, squares = r[:, *centre].square(), r.flatten(1).square().sum(1)
+def _units(r: Tensor) -> Tensor:
+    """Correlations over power: 1 at lag zero; a delta where there is no power."""
+    centre = r.shape[-1] // 2
+    power = r[..., [centre]]
     tiny = torch.finfo(r.dtype).tiny
-    return (1 - power / squares.clamp(min=tiny)).clamp(0, 1)
+    delta = torch.zeros_like(r[..., :1]).expand_as(r).clone()
+    delta[..., centre] = 1
+    return torch.where(power > tiny, r / power.clamp(min=tiny), delta)
+
+
+def _over_lags(r1: Tensor, r2: Tensor) -> Tensor:
+    """Sum over lags of products: (hidden, in, lags), (hidden, out, lags)."""
+    return torch.einsum("jit,jmt->jim", r1, r2)
+
+
+def _deviation(squares: Tensor) -> Tensor:
+    """Null deviation from the sum of squares over all lags, of which 1 is lag zero.
+
+    Real kernels have symmetric spectra, which doubles the variance over shifts.
+    """
+    variance = 2 * (squares - 1)
+    # The root has no finite gradient at 0.
+    seen = variance > torch.finfo(variance.dtype).eps
+    root = torch.where(seen, variance, torch.ones_like(variance)).sqrt()
+    return torch.where(seen, root, torch.zeros_like(root))
+
+
+def _at_lags(correlate, kernels: Tensor, step: Sequence[int]) -> Tensor:
+    """Correlation at every ``step``-th lag that the kernels reach."""
+    reach = [(k - 1) // s for k, s in zip(kernels.shape[2:], step, strict=True)]
+    r = correlate(kernels, [n * s for n, s in zip(reach, step, strict=True)])
+    for axis, s in enumerate(step, start=2):
+        if s > 1:
+            r = r.index_select(axis, torch.arange(0, r.shape[axis], s, device=r.device))
+    return r
+
+
+def _common_lags(r1: Tensor, r2: Tensor, n_axes: int) -> tuple[Tensor, Tensor]:
+    """Lags that both correlations have, flattened; the zero lag stays central."""
+    for axis in range(2, 2 + n_axes):
+        size = min(r1.shape[axis], r2.shape[axis])
+        r1, r2 = (r.narrow(axis, (r.shape[axis] - size) // 2, size) for r in (r1, r2))
+    return r1.flatten(2), r2.flatten(2)
+
+
+def _anisotropy(r: Tensor, n_axes: int, form: str) -> Tensor:
+    """``1 - <P>^2 / <P^2>`` of the spectra; of the whole node in the full form."""
+    flat = r.flatten(2)
+    centre = flat.shape[-1] // 2
+    if form == "full":
+        # <tr S>^2 / (n <tr S^2>), with the spectral matrix S of all channels.
+        total = flat[..., centre].trace().square()[None]
+        squares = len(flat) * flat.square().sum()[None]
+    else:
+        pooled = flat.sum(1)
+        total, squares = pooled[:, centre].square(), pooled.square().sum(1)
+    tiny = torch.finfo(r.dtype).tiny
+    value = 1 - total / squares.clamp(min=tiny)
+    return torch.where(squares > tiny, value, torch.zeros_like(value)).clamp(0, 1)
+
+
+def activation_correlation(maps: Tensor, lags: Sequence[int]) -> Tensor:
+    """Batch-mean autocorrelation of hidden maps (n, channels, *map), mean removed.
+
+    Returns (channels, 1, 2 * lag + 1 per axis), to be used in a kernel's place.
+    """
+    axes = tuple(range(2, maps.ndim))
+    centred = maps - maps.mean((0, *axes), keepdim=True)
+    size = [n + lag for n, lag in zip(maps.shape[2:], lags, strict=True)]
+    power = torch.fft.rfftn(centred, s=size, dim=axes).abs().square().mean(0)
+    r = torch.fft.irfftn(power, s=size, dim=tuple(a - 1 for a in axes))
+    for axis, lag in enumerate(lags, start=1):
+        index = torch.arange(-lag, lag + 1, device=r.device) % r.shape[axis]
+        r = r.index_select(axis, index)
+    return r[:, None]
+
+
+def activation_measure(
+    maps: Tensor, w2: Tensor, upsample: Sequence[int] | None = None
+) -> PairMeasure:
+    """Pooled measure with the spectra of hidden maps in the earlier kernels' place."""
+    n_axes = w2.ndim - 2
+    up = tuple(upsample or (1,) * n_axes)
+    r2 = _at_lags(pooled_autocorrelation, w2.transpose(0, 1), up)
+    lags = [
+        min(size // 2, n - 1)
+        for size, n in zip(r2.shape[2:], maps.shape[2:], strict=True)
+    ]
+    r1 = activation_correlation(maps, lags)
+    return measure_of_correlations(r1, r2, n_axes, "pooled")
 
 
 def spectral_ratio(
     w1: ArrayLike,
     w2: ArrayLike,
     *,
+    form: str = "pooled",
     upsample: int | Sequence[int] = 1,
     downsample: int | Sequence[int] = 1,
 ) -> ArrayLike:
-    r"""Spectral dependence ratio of two convolutional mechanisms, per hidden channel.
+    r"""Spectral dependence ratio of two convolutional mechanisms.
 
     Parameters
     ----------
     w1 : ndarray or Tensor of shape (hidden, in, ``*kernel``)
-        Kernels of the earlier mechanism, 1 to 3 spatial axes.
+        Kernels of the earlier mechanism, 1 to 3 spatial axes; or, with
+        ``form="activation"``, values of the hidden node, (n, hidden, ``*map``).
     w2 : ndarray or Tensor of shape (out, hidden, ``*kernel``)
         Kernels of the later mechanism.
+    form : {"pooled", "triplet", "full", "activation"}
+        "pooled" sums power over the input channels of the earlier and the output
+        channels of the later mechanism; "triplet" has one ratio per input, hidden and
+        output channel; "full" is one ratio for the whole node, which alone keeps the
+        terms between channels; "activation" is pooled, with the batch-mean power
+        spectrum of the hidden channel (mean removed) in place of the earlier kernels'.
     upsample : int or sequence of int
         Zero insertion between the two (the stride of a transposed convolution).
     downsample : int or sequence of int
@@ -119,21 +269,33 @@ def spectral_ratio(
 
     Returns
     -------
-    ndarray or Tensor of shape (hidden,)
+    ndarray or Tensor of shape (hidden,), or (hidden, in, out), or (1,)
         1 for independent mechanisms; ``1 / rho`` is the factor by which a random
-        shift of the frequency axis changes the output's power. A channel without
-        power gives 1.
+        shift of the frequency axis changes the output's power (in the full form
+        exactly so). A channel without power gives 1.
+
+    Raises
+    ------
+    ValueError
+        For kernels that do not compose, are empty, all zero or not finite.
+
+    Warns
+    -----
+    DegenerateMechanismWarning
+        For hidden channels without power.
 
     Notes
     -----
-    With :math:`r_k(t) = \sum_x k(x) k(x + t)`, summed over the input channels of the
-    earlier and the output channels of the later mechanism,
+    With :math:`r_k(t) = \sum_x k(x) k(x + t)`, summed as `form` says,
 
     .. math:: \rho = \sum_t r_1(d t) r_2(u t) / (r_1(0) r_2(0)),
 
     which by Parseval is :math:`\langle |\hat k_1|^2 |\hat k_2|^2 \rangle /
     (\langle |\hat k_1|^2 \rangle \langle |\hat k_2|^2 \rangle)` without a choice of
-    grid.
+    grid. The full form is :math:`\langle \mathrm{tr}(\hat W_2^H \hat W_2 \hat S_1)
+    \rangle / \mathrm{tr}(\langle \hat W_2^H \hat W_2 \rangle \langle \hat S_1
+    \rangle)` with :math:`\hat S_1 = \hat W_1 \hat W_1^H`; both kernels are those of
+    true convolutions.
 
     References
     ----------
@@ -149,20 +311,35 @@ def spectral_ratio(
     array([1.])
     """
     t1, t2 = as_tensors(w1, w2)
-    if t1.ndim != t2.ndim or not 3 <= t1.ndim <= 5 or t1.shape[0] != t2.shape[1]:
+    if form not in (*FORMS, "activation"):
+        raise ValueError(f"form must be one of {[*FORMS, 'activation']}, got {form!r}.")
+    hidden = t1.shape[1 if form == "activation" else 0] if t1.ndim > 1 else None
+    if t1.ndim != t2.ndim or not 3 <= t1.ndim <= 5 or hidden != t2.shape[1]:
         raise ValueError(
-            "w1 must be (hidden, in, *kernel) and w2 (out, hidden, *kernel) with equal "
-            f"hidden channels and 1 to 3 kernel axes, got {tuple(t1.shape)} and "
-            f"{tuple(t2.shape)}."
+            "w1 must be (hidden, in, *kernel), or (n, hidden, *map) for the "
+            "activation form, and w2 (out, hidden, *kernel), with equal hidden "
+            "channels and 1 to 3 kernel axes, got "
+            f"{tuple(t1.shape)} and {tuple(t2.shape)}."
+        )
+    if 0 in t1.shape or 0 in t2.shape:
+        raise ValueError(
+            f"Kernels must not be empty, got {tuple(t1.shape)} and {tuple(t2.shape)}."
         )
     n_axes = t1.ndim - 2
-    measure = spectral_measure(
-        t1,
-        t2,
-        _per_axis("upsample", upsample, n_axes),
-        _per_axis("downsample", downsample, n_axes),
-    )
-    return like_input(measure.rho, w1, w2)
+    up = _per_axis("upsample", upsample, n_axes)
+    down = _per_axis("downsample", downsample, n_axes)
+    refuse_all_zero(w1=t1, w2=t2)
+    if form != "activation":
+        _warn_of_silent_channels(t1, t2)
+        return like_input(spectral_measure(t1, t2, up, down, form).rho, w1, w2)
+    return like_input(activation_measure(t1, t2, up).rho, w1, w2)
+
+
+def _warn_of_silent_channels(w1: Tensor, w2: Tensor) -> None:
+    silent = ~(w1.flatten(1).any(1) & w2.transpose(0, 1).flatten(1).any(1))
+    if bool(silent.any()):
+        channels = [f"hidden channel {j}" for j in silent.nonzero().flatten().tolist()]
+        warnings.warn(DegenerateMechanismWarning(channels), stacklevel=3)
 
 
 def _per_axis(name: str, value: int | Sequence[int], n_axes: int) -> tuple[int, ...]:

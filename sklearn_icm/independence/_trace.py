@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ._common import PairMeasure, anisotropy_of, as_tensors, like_input
+from ._common import PairMeasure, anisotropy_of, as_tensors, like_input, refuse_all_zero
 
 ArrayLike = np.ndarray | Tensor
 
@@ -25,8 +25,11 @@ def trace_measure(w: Tensor, s: Tensor) -> PairMeasure:
         sd = torch.zeros_like(rho)
     else:
         spread = a1 / (1 - a1) * a2 / (1 - a2)
-        sd = (2 / ((d - 1) * (d + 2)) * spread).sqrt()
-    return PairMeasure(rho[None], sd[None], a1[None], a2[None])
+        # The root has no finite gradient at 0.
+        seen = torch.where(spread > 0, spread, torch.ones_like(spread))
+        sd = (2 / ((d - 1) * (d + 2)) * seen).sqrt()
+        sd = torch.where(spread > 0, sd, torch.zeros_like(sd))
+    return PairMeasure(rho[None], sd[None], sd, a1[None], a2[None])
 
 
 def normalised_pair(w1: Tensor, w2: Tensor) -> tuple[Tensor, Tensor]:
@@ -54,7 +57,12 @@ def trace_ratio(w: ArrayLike, s: ArrayLike) -> ArrayLike:
     float or 0-d Tensor
         1 for independent mechanisms; ``1 / rho`` is the factor by which a random
         rotation of the hidden node changes the output's power. 1 for ``d = 1`` (where
-        nothing can be seen) and where either factor is zero.
+        nothing can be seen: an independence report flags such a pair).
+
+    Raises
+    ------
+    ValueError
+        For matrices that do not compose, are all zero or not finite.
 
     Notes
     -----
@@ -79,4 +87,5 @@ def trace_ratio(w: ArrayLike, s: ArrayLike) -> ArrayLike:
             f"w must be (e, d) and s (d, d), got {tuple(tw.shape)} and "
             f"{tuple(ts.shape)}."
         )
+    refuse_all_zero(w=tw, s=ts)
     return like_input(trace_measure(tw, ts).rho[0], w, s)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ._plotting import axes_or_new
+from ._plotting import axes_or_new, last_step
 
 __all__ = ["IndependenceDisplay", "TrainingDisplay"]
 
@@ -12,25 +12,28 @@ class IndependenceDisplay:
 
     Parameters
     ----------
-    table : DataFrame
-        Result of `independence`.
+    tables : dict of str to DataFrame
+        Results of `independence`, by name: "decoder" is the causal direction,
+        "encoder" the anticausal one.
 
     Attributes
     ----------
     ax_, figure_, points_, bands_
-        Set by `plot`.
+        Set by `plot`; points and bands per table.
     """
 
-    def __init__(self, table):
-        self.table = table
+    def __init__(self, tables):
+        self.tables = tables
 
     @classmethod
-    def from_estimator(cls, estimator, *, ax=None, **params):
-        """Measure a fitted generator and plot the result.
+    def from_estimator(cls, estimator, *, n_draws=200, ax=None, **params):
+        """Measure a fitted generator, and its encoder if it has one, and plot.
 
         Parameters
         ----------
         estimator : fitted generator
+        n_draws : int
+            Random group elements per pair for the null band.
         ax : matplotlib axes, optional
         **params : dict
             As `independence` takes them.
@@ -39,10 +42,16 @@ class IndependenceDisplay:
         -------
         IndependenceDisplay
         """
-        return cls(estimator.independence(**params)).plot(ax=ax)
+        estimator = last_step(estimator)
+        names = ["decoder"] + ["encoder"] * hasattr(estimator, "encoder_")
+        tables = {
+            name: estimator.independence(graph=name, n_draws=n_draws, **params)
+            for name in names
+        }
+        return cls(tables).plot(ax=ax)
 
     def plot(self, ax=None):
-        """Plot rho per pair; the band is two null deviations wide on either side.
+        """Plot rho per pair; bands hold 95 % of the null draws (2 sd without draws).
 
         Parameters
         ----------
@@ -52,19 +61,28 @@ class IndependenceDisplay:
         -------
         self : object
         """
-        self.ax_ = axes_or_new(ax, (6, 1 + 0.5 * max(1, len(self.table))))
+        n_pairs = sum(len(table) for table in self.tables.values())
+        self.ax_ = axes_or_new(ax, (6, 1.2 + 0.45 * max(1, n_pairs)))
         self.figure_ = self.ax_.figure
-        y = np.arange(len(self.table))
-        band = 2 * self.table["null_sd"].to_numpy()
-        self.bands_ = self.ax_.barh(
-            y, 2 * band, left=1 - band, height=0.5, color="0.85", label="null, 2 sd"
-        )
-        (self.points_,) = self.ax_.plot(self.table["rho"], y, "o", label="rho")
+        self.points_, self.bands_, labels = [], [], []
+        for k, (name, table) in enumerate(self.tables.items()):
+            y = np.arange(len(labels), len(labels) + len(table))
+            low = table["null_low"].fillna(1 - 2 * table["null_sd"]).to_numpy()
+            high = table["null_high"].fillna(1 + 2 * table["null_sd"]).to_numpy()
+            color = f"C{k}"
+            self.bands_.append(
+                self.ax_.barh(
+                    y, high - low, left=low, height=0.5, color=color, alpha=0.25
+                )
+            )
+            (points,) = self.ax_.plot(table["rho"], y, "o", color=color, label=name)
+            self.points_.append(points)
+            labels += [f"{name}: {pair}" for pair in table["pair"]]
         self.ax_.axvline(1, color="0.5", linewidth=1)
         self.ax_.set(
-            yticks=y,
-            yticklabels=self.table["pair"],
-            xlabel="generic ratio rho (1 = independent)",
+            yticks=np.arange(len(labels)),
+            yticklabels=labels,
+            xlabel="generic ratio rho (1 = independent); bands: 95 % of the null",
         )
         self.ax_.invert_yaxis()
         self.ax_.legend(loc="best", fontsize="small")
@@ -101,9 +119,7 @@ class TrainingDisplay:
         -------
         TrainingDisplay
         """
-        while hasattr(estimator, "steps"):
-            estimator = estimator.steps[-1][1]
-        return cls(estimator.history_).plot(ax=ax)
+        return cls(last_step(estimator).history_).plot(ax=ax)
 
     def plot(self, ax=None):
         """Plot loss terms on the left axis, the penalty on the right one.
@@ -118,8 +134,11 @@ class TrainingDisplay:
         """
         self.ax_ = axes_or_new(ax, (6, 3.5))
         self.figure_ = self.ax_.figure
-        skipped = {"penalty", "icm_weight", "duration"}
-        names = [c for c in self.history.columns if c not in skipped]
+        names = [
+            name
+            for name in self.history.columns
+            if name not in {"icm_weight", "duration"} and not name.startswith("penalty")
+        ]
         epochs = self.history.index
         self.lines_ = [
             self.ax_.plot(epochs, self.history[name], label=name)[0] for name in names

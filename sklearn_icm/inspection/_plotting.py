@@ -2,7 +2,7 @@
 
 import numpy as np
 
-__all__ = ["axes_or_new", "data_shape_of", "draw_grid"]
+__all__ = ["axes_or_new", "data_shape_of", "draw_grid", "last_step"]
 
 
 def axes_or_new(ax, figsize):
@@ -18,10 +18,16 @@ def axes_or_new(ax, figsize):
     return plt.subplots(figsize=figsize, layout="constrained")[1]
 
 
-def data_shape_of(estimator):
-    """Shape of a row of an estimator's data, of the last step of a pipeline."""
+def last_step(estimator):
+    """Return the estimator, or the last step of a pipeline."""
     while hasattr(estimator, "steps"):
         estimator = estimator.steps[-1][1]
+    return estimator
+
+
+def data_shape_of(estimator):
+    """Shape of a row of an estimator's data, of the last step of a pipeline."""
+    estimator = last_step(estimator)
     shape = getattr(estimator, "data_shape", None)
     if shape is None:
         raise ValueError(

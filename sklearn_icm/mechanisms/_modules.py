@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ._operators import LinearOperator, linear_operator, resized_operator
+from ._operators import LinearOperator, flipped, linear_operator
 
 ACTIVATIONS = {
     "identity": nn.Identity,
@@ -93,11 +93,11 @@ class ConvMechanism(nn.Module):
         return value
 
     def operator(self) -> LinearOperator:
-        """Kernels of the convolution, with the resizing folded in."""
+        """Kernels of the convolution, and the resizing before it."""
+        weight = flipped(self.conv.weight)
         if self.down:
-            return LinearOperator(self.conv.weight, downsample=self.factors)
-        mode = "nearest" if self.resize == "nearest" else "linear"
-        return resized_operator(self.conv.weight, self.factors, mode)
+            return LinearOperator(weight, downsample=self.factors)
+        return LinearOperator(weight, upsample=self.factors, resize=self.resize)
 
 
 class LinkedMechanism(nn.Module):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -15,34 +15,58 @@ class LinearOperator:
 
     Attributes
     ----------
-    weight : Tensor of shape (out, in) or (out, in, *kernel)
-        Dense matrix, or true-convolution kernels; the flip between convolution
-        and cross-correlation leaves every power spectrum unchanged.
+    taps : Tensor of shape (out, in) or (out, in, *kernel)
+        Dense matrix, or kernels of a true convolution (torch's convolutions are
+        cross-correlations, so theirs are flipped).
     upsample : tuple of int
         Zero-insertion factor per spatial axis *before* the kernel.
     downsample : tuple of int
         Sampling factor per spatial axis *after* the kernel.
+    resize : {"nearest", "linear"} or None
+        Filter that follows the zero insertion: a fixed part of the kernel.
     """
 
-    weight: Tensor
+    taps: Tensor
     upsample: tuple[int, ...] = ()
     downsample: tuple[int, ...] = ()
+    resize: str | None = None
 
     @property
     def is_dense(self) -> bool:
-        return self.weight.ndim == 2
+        return self.taps.ndim == 2
+
+    @property
+    def weight(self) -> Tensor:
+        """Taps with the resizing filter folded in."""
+        weight = self.taps
+        if self.resize is not None:
+            for axis, factor in enumerate(self.upsample, start=2):
+                if factor > 1:
+                    taps = resize_filter(factor, self.resize, weight)
+                    weight = convolve_axis(weight, taps, axis)
+        return weight
+
+    def double(self) -> LinearOperator:
+        """Return a detached copy in float64 on the CPU."""
+        return replace(self, taps=self.taps.detach().double().cpu())
 
     def kernels_into(self, node_shape: Sequence[int]) -> Tensor:
         """Kernels (node channels, in, *kernel) of an operator that produces a map."""
         if not self.is_dense:
             return self.weight
-        return self.weight.reshape(*node_shape, -1).movedim(-1, 1)
+        return self.taps.reshape(*node_shape, -1).movedim(-1, 1)
 
     def kernels_out_of(self, node_shape: Sequence[int]) -> Tensor:
         """Kernels (out, node channels, *kernel) of an operator that reads a map."""
         if not self.is_dense:
             return self.weight
-        return self.weight.reshape(-1, *node_shape)
+        # A dense reading of a map is a correlation with it at one place.
+        return flipped(self.taps.reshape(-1, *node_shape))
+
+
+def flipped(kernels: Tensor) -> Tensor:
+    """Kernels (out, in, *kernel) mirrored along all spatial axes."""
+    return kernels.flip(tuple(range(2, kernels.ndim)))
 
 
 def resize_filter(factor: int, mode: str, like: Tensor) -> Tensor:
@@ -57,12 +81,12 @@ def resize_filter(factor: int, mode: str, like: Tensor) -> Tensor:
 
 def convolve_axis(kernels: Tensor, taps: Tensor, axis: int) -> Tensor:
     """Full convolution of every kernel with a 1-D filter along one spatial axis."""
-    moved = kernels.movedim(axis, -1)
-    rows = moved.reshape(-1, 1, moved.shape[-1])
-    out = nn.functional.conv1d(
-        rows, taps.flip(0).reshape(1, 1, -1), padding=len(taps) - 1
+    moved, last = kernels.movedim(axis, -1), len(taps) - 1
+    # A few shifted sums: much faster than a convolution of very many tiny kernels.
+    shifted = (
+        tap * nn.functional.pad(moved, (k, last - k)) for k, tap in enumerate(taps)
     )
-    return out.reshape(*moved.shape[:-1], out.shape[-1]).movedim(-1, axis)
+    return sum(shifted).movedim(-1, axis)
 
 
 def linear_operator(module: nn.Module) -> LinearOperator | None:
@@ -99,7 +123,7 @@ def _operator_of_layer(
             return None
         return LinearOperator(layer.weight.transpose(0, 1), upsample=layer.stride)
     if resizer is None:
-        return LinearOperator(layer.weight, downsample=layer.stride)
+        return LinearOperator(flipped(layer.weight), downsample=layer.stride)
     factor, mode = resizer.scale_factor, resizer.mode
     if not isinstance(factor, (int, float)) or factor != int(factor):
         return None
@@ -107,17 +131,4 @@ def _operator_of_layer(
         return None
     factors = (int(factor),) * (layer.weight.ndim - 2)
     mode = "nearest" if mode == "nearest" else "linear"
-    return resized_operator(layer.weight, factors, mode, layer.stride)
-
-
-def resized_operator(
-    weight: Tensor,
-    factors: tuple[int, ...],
-    mode: str,
-    downsample: tuple[int, ...] = (),
-) -> LinearOperator:
-    """Operator of "resize, then convolve": the resizing belongs to the kernel."""
-    for axis, factor in enumerate(factors, start=2):
-        if factor > 1:
-            weight = convolve_axis(weight, resize_filter(factor, mode, weight), axis)
-    return LinearOperator(weight, upsample=factors, downsample=downsample)
+    return LinearOperator(flipped(layer.weight), factors, layer.stride, mode)

@@ -1,38 +1,29 @@
-import copy
 import pickle
-import signal
-import subprocess
-import sys
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from sklearn.base import clone
+from helpers import TABLE, small
 from sklearn.datasets import load_digits
-from sklearn.exceptions import NotFittedError
-from skorch.callbacks import Callback
+from sklearn.model_selection import GridSearchCV
 from torch import nn
 
 from sklearn_icm.exceptions import (
     ClippedInterventionWarning,
-    FitDivergedError,
-    FitInterruptedWarning,
 )
 from sklearn_icm.generators import VAEGenerator
-from sklearn_icm.independence import SpectralPenalty
+from sklearn_icm.independence import (
+    CompositionalPenalty,
+    GenericPenalty,
+    HessianPenalty,
+    IMAPenalty,
+    OrthogonalJacobianPenalty,
+    SpectralPenalty,
+    SumPenalty,
+    TracePenalty,
+)
 from sklearn_icm.interventions import Ablate, Do, Scale, Shift, Stretch
-from sklearn_icm.mechanisms import MechanismGraph, conv_decoder, dense_decoder
-
-RNG = np.random.RandomState(0)
-TABLE = RNG.uniform(size=(40, 4))
-
-
-def small(**params):
-    defaults = {"hidden": (8,), "n_latents": 2, "max_epochs": 2, "random_state": 0}
-    return VAEGenerator(**{**defaults, **params})
+from sklearn_icm.mechanisms import MechanismGraph, conv_decoder
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +89,57 @@ def test_penalty_makes_mechanisms_more_independent(pairs):
         return model.history_["penalty"].iloc[-1]
 
     assert spread(10.0) < 0.2 * spread(0.0)
+
+
+PENALTIES = [
+    SpectralPenalty("triplet", dead_band=1.0),
+    SpectralPenalty("activation"),
+    GenericPenalty(),
+    IMAPenalty(),
+    OrthogonalJacobianPenalty(),
+    HessianPenalty(),
+    CompositionalPenalty(),
+    SumPenalty([SpectralPenalty("z"), GenericPenalty()], weights=[0.1, 1.0]),
+]
+
+
+@pytest.mark.parametrize("penalty", PENALTIES, ids=repr)
+def test_every_penalty_trains_and_is_logged(penalty):
+    X = np.random.RandomState(0).uniform(size=(60, 48))
+    model = small(
+        data_shape=(6, 8),
+        hidden=(3, 3),
+        icm_penalty=penalty,
+        icm_weight=3.0,
+        max_epochs=12,
+        lr=1e-2,
+    ).fit(X)
+    values = model.history_["penalty"]
+    assert np.isfinite(values).all()
+    assert (values >= 0).all()
+    if not getattr(penalty, "stochastic", False):
+        assert values.iloc[-3:].mean() < values.iloc[:3].mean()
+    assert np.isfinite(model.sample(5)).all()
+
+
+def test_parts_of_a_sum_are_logged():
+    total = SumPenalty([TracePenalty(), GenericPenalty()])
+    for weight in (0.0, 1.0):
+        model = small(hidden=(8, 8), icm_penalty=total, icm_weight=weight).fit(TABLE)
+        history = model.history_
+        parts = history[["penalty 0 TracePenalty", "penalty 1 GenericPenalty"]]
+        assert (parts > 0).all(axis=None)
+        assert (history["penalty"] > parts.max(axis=1)).all()
+
+
+def test_form_of_the_penalty_is_searched():
+    search = GridSearchCV(
+        small(data_shape=(2, 2), icm_penalty=SpectralPenalty(), icm_weight=1.0),
+        {"icm_penalty__form": ["pooled", "triplet", "full", "z", "activation"]},
+        cv=2,
+        error_score="raise",
+    ).fit(TABLE)
+    assert len(search.cv_results_["params"]) == 5
 
 
 def test_warm_up_raises_the_weight():
@@ -201,348 +243,6 @@ def test_bounds_can_be_given_or_lifted():
     assert (per_column.max(0) <= TABLE.max(0) * [1, 10, 100, 1000]).all()
 
 
-# ------------------------------------------------------------- good input
-@pytest.mark.parametrize("unit", [1e-9, 1e-6, 1.0, 1e12])
-def test_learning_does_not_depend_on_the_unit(unit):
-    rows = small(max_epochs=20).fit(TABLE * unit).sample(50, random_state=0) / unit
-    expected = small(max_epochs=20).fit(TABLE).sample(50, random_state=0)
-    assert np.allclose(rows, expected, atol=1e-2)
-
-
-@given(
-    n=st.integers(2, 30),
-    d=st.integers(1, 6),
-    log_scale=st.integers(-20, 30),
-    constant=st.booleans(),
-    dtype=st.sampled_from([np.float32, np.float64, np.int64]),
-    seed=st.integers(0, 9),
-)
-@settings(max_examples=40)
-def test_any_finite_table_fits_and_samples(n, d, log_scale, constant, dtype, seed):
-    X = np.random.RandomState(seed).randn(n, d) * 10.0**log_scale
-    if constant:
-        X[:, 0] = 7.0
-    if dtype is np.int64:
-        X = np.random.RandomState(seed).randint(-5, 5, size=(n, d))
-    X = X.astype(dtype)
-    rows = small(max_epochs=1).fit(X).sample(5)
-    assert rows.shape == (5, d)
-    assert np.isfinite(rows).all()
-    assert rows.dtype == (np.float64 if dtype is np.int64 else dtype)
-
-
-def test_constant_columns_are_reproduced():
-    X = np.column_stack([TABLE[:, 0], np.full(40, 3.0)])
-    assert np.all(small().fit(X).sample(20)[:, 1] == 3.0)
-
-
-def test_data_frames_in_and_out():
-    frame = pd.DataFrame(TABLE, columns=list("abcd"))
-    model = small().fit(frame)
-    assert list(model.feature_names_in_) == list("abcd")
-    assert isinstance(model.sample(2), np.ndarray)
-    model.set_output(transform="pandas")
-    sample = model.sample(2, random_state=0)
-    assert list(sample.columns) == list("abcd")
-    changed = model.intervene({"data": 0.5}, X=frame.iloc[5:8])
-    assert list(changed.index) == [5, 6, 7]
-    assert isinstance(model.transform(frame), pd.DataFrame)
-
-
-# -------------------------------------------------------------- bad input
-@pytest.mark.parametrize(
-    ("X", "error", "match"),
-    [
-        ([[np.nan, 1.0]] * 5, ValueError, "contains NaN"),
-        ([[np.inf, 1.0]] * 5, ValueError, "infinity"),
-        ([["a", "b"]] * 5, ValueError, "could not convert"),
-        (np.zeros((0, 3)), ValueError, "0 sample"),
-        (np.zeros((3, 0)), ValueError, "0 feature"),
-        (np.zeros((5, 2, 2)), ValueError, "dim 3"),
-        ([[1.0, 2.0]], ValueError, "minimum of 2 is required"),
-        ([[1e39], [0.0]], ValueError, "float32.*1e.39.*Scale the features"),
-    ],
-)
-def test_bad_rows_are_refused_and_nothing_is_half_fitted(X, error, match):
-    model = small()
-    with pytest.raises(error, match=match):
-        model.fit(X)
-    assert not hasattr(model, "n_features_in_")
-    with pytest.raises(NotFittedError):
-        model.sample(1)
-
-
-def no_graph(n_latents, data_shape):
-    return nn.Linear(n_latents, data_shape[0])
-
-
-def two_latents_too_many(n_latents, data_shape):
-    return dense_decoder(n_latents + 2, data_shape)
-
-
-def one_feature_too_many(n_latents, data_shape):
-    return dense_decoder(n_latents, (data_shape[0] + 1,))
-
-
-@pytest.mark.parametrize(
-    ("params", "error", "match"),
-    [
-        ({"data_shape": (3, 3)}, ValueError, r"data_shape=\(3, 3\) has 9 entries"),
-        ({"data_shape": (2.0, 2)}, ValueError, "of positive ints"),
-        ({"data_shape": (1, 1, 2, 2)}, ValueError, "of positive ints"),
-        ({"icm_weight": -1}, ValueError, "'icm_weight' parameter.*Got -1"),
-        ({"icm_weight": np.nan}, ValueError, "'icm_weight' parameter.*Got nan"),
-        ({"icm_weight": np.inf}, ValueError, "icm_weight.*inf"),
-        ({"lr": 0}, ValueError, "'lr' parameter"),
-        ({"max_epochs": 0}, ValueError, "'max_epochs' parameter"),
-        ({"icm_penalty": "spectrum"}, ValueError, r"\['auto', 'spectral', 'trace'\]"),
-        ({"device": "tpu9"}, ValueError, "device='tpu9' cannot be used here.*'cpu'"),
-        ({"hidden": (3, -1)}, ValueError, "hidden must be None or"),
-        ({"data_shape": (2, 2), "hidden": ()}, ValueError, "hidden must be None or"),
-        ({"bounds": (1, 0)}, ValueError, "low < high, got"),
-        ({"bounds": (1, 2, 3)}, ValueError, "a pair"),
-        ({"observational": "x"}, ValueError, "needs the environment label"),
-        ({"decoder": no_graph}, TypeError, "return a MechanismGraph, got Linear"),
-        ({"decoder": two_latents_too_many}, ValueError, r"one root of shape \(2,\)"),
-        ({"decoder": one_feature_too_many}, ValueError, r"shape \(4,\).*got \(5,\)"),
-        (
-            {"early_stopping": True, "validation_fraction": 0.0},
-            ValueError,
-            "needs held-out rows",
-        ),
-        ({"validation_fraction": 0.99}, ValueError, "leaves 0 of 40 rows to fit"),
-        ({"likelihood": "poisson"}, ValueError, "'likelihood' parameter"),
-        ({"icm_penalty": SpectralPenalty}, TypeError, "must be one of"),
-        ({"icm_penalty": "spectral", "icm_weight": 1}, ValueError, "has no effect"),
-        ({"hidden": (), "icm_weight": 1}, ValueError, "sees no pair"),
-        ({"callbacks": [1]}, TypeError, "skorch callbacks.*got 1"),
-        ({"device": "meta"}, ValueError, "device='meta' cannot be used"),
-        ({"icm_penalty": lambda g, n: 1.0}, TypeError, "0-d tensor, got float"),
-        (
-            {"icm_penalty": lambda g, n: torch.zeros(2)},
-            TypeError,
-            r"0-d tensor, got Tensor of shape \(2,\)",
-        ),
-    ],
-)
-def test_bad_parameters(params, error, match):
-    with pytest.raises(error, match=match):
-        small(**params).fit(TABLE)
-
-
-def test_failed_refit_keeps_the_old_model():
-    model = small().fit(TABLE)
-    before = model.sample(5, random_state=0)
-    with pytest.raises(ValueError, match="contains NaN"):
-        model.fit([[np.nan]] * 5)
-    with pytest.raises(ValueError, match="has 9 entries"):
-        model.set_params(data_shape=(3, 3)).fit(TABLE[:, :2])
-    assert model.n_features_in_ == 4
-    assert np.array_equal(model.sample(5, random_state=0), before)
-
-
-@pytest.mark.parametrize(
-    ("call", "match"),
-    [
-        (lambda m: m.intervene({}), "needs either n_samples.*neither"),
-        (lambda m: m.intervene({}, X=TABLE, n_samples=3), "needs either.*both"),
-        (
-            lambda m: m.intervene({"dense2": 0.0}, n_samples=3),
-            "'dense1'.*mean 'dense1'",
-        ),
-        (lambda m: m.intervene({}, X=TABLE, residual="x"), "'keep' or 'drop', got 'x'"),
-        (lambda m: m.intervene({}, X=TABLE[:, :2]), "2 features.*expecting 4"),
-        (lambda m: m.sample(0), "n_samples == 0, must be >= 1"),
-        (lambda m: m.intervene({}, X=TABLE * 1e39), "must fit into float32"),
-        (lambda m: m.score(TABLE * 1e39), "must fit into float32"),
-        (lambda m: m.score_samples(TABLE, n_importance=0), "None or a positive int"),
-    ],
-)
-def test_bad_queries(table_model, call, match):
-    with pytest.raises(ValueError, match=match):
-        call(table_model)
-
-
-def test_nested_parameters_need_an_object():
-    assert (
-        VAEGenerator(icm_penalty=SpectralPenalty())
-        .set_params(icm_penalty__form="pooled")
-        .icm_penalty.form
-        == "pooled"
-    )
-    with pytest.raises(
-        ValueError, match=r"needs a penalty object.*SpectralPenalty\(\)"
-    ):
-        VAEGenerator().set_params(icm_penalty__form="pooled")
-
-
-# ------------------------------------------------------- when training ends
-def test_divergence_keeps_the_last_finite_model():
-    class Spoil(nn.Module):
-        """Infinite in the third epoch of one batch each (one call is a check)."""
-
-        calls = 0
-
-        def forward(self, graph, nodes):
-            self.calls += 1
-            return next(graph.parameters()).sum() * (np.inf if self.calls > 3 else 0.0)
-
-    model = small(icm_penalty=Spoil(), icm_weight=1.0, max_epochs=9)
-    with pytest.raises(FitDivergedError, match="'penalty'.*epoch 3.*epoch 2 is kept"):
-        model.fit(TABLE)
-    assert model.n_iter_ == 2
-    assert np.isfinite(model.sample(5)).all()
-
-
-def test_divergence_in_the_first_epoch_leaves_nothing():
-    model = small(optimizer="sgd", lr=1e12, max_epochs=1, batch_size=5)
-    with pytest.raises(FitDivergedError, match="epoch 1. No epoch was finished"):
-        model.fit(TABLE)
-    with pytest.raises(NotFittedError):
-        model.sample(1)
-
-
-def test_failed_continuation_changes_nothing():
-    model = small(warm_start=True).fit(TABLE)
-    before = model.sample(5, random_state=0)
-    calls = []
-
-    def fails(graph, nodes):
-        calls.append(1)
-        if len(calls) > 2:
-            raise RuntimeError("from the penalty")
-        return next(graph.parameters()).sum()
-
-    for train in (model.fit, model.partial_fit):
-        calls.clear()
-        model.set_params(icm_penalty=fails, icm_weight=1.0, batch_size=10)
-        with pytest.raises(RuntimeError, match="from the penalty"):
-            train(TABLE)
-        assert model.n_iter_ == 2
-        assert np.array_equal(model.sample(5, random_state=0), before)
-
-
-def test_continuation_refuses_another_architecture():
-    model = small(warm_start=True).fit(TABLE)
-    with pytest.raises(ValueError, match="n_latents cannot change from 2 to 3"):
-        model.set_params(n_latents=3).fit(TABLE)
-    model.set_params(n_latents=2, optimizer="sgd", lr=1e-3)
-    assert model.fit(TABLE).n_iter_ == 4
-
-
-class InterruptAt(Callback):
-    """A callback that presses Ctrl-C."""
-
-    def __init__(self, epoch):
-        self.epoch = epoch
-
-    def on_epoch_end(self, net, **kwargs):
-        if len(net.history) == self.epoch:
-            raise KeyboardInterrupt
-
-
-def test_interrupt_leaves_a_usable_model():
-    model = small(max_epochs=50, callbacks=[InterruptAt(3)])
-    with pytest.warns(FitInterruptedWarning, match="after 3 of 50 epochs"):
-        model.fit(TABLE)
-    assert model.n_iter_ == 3
-    assert model.sample(5).shape == (5, 4)
-
-
-def test_ctrl_c_in_a_real_process():
-    code = """
-import sys, warnings
-import numpy as np
-from skorch.callbacks import Callback
-from sklearn_icm.generators import VAEGenerator
-class Ready(Callback):
-    def on_epoch_end(self, net, **kwargs):
-        print("ready", flush=True)
-warnings.simplefilter("ignore")
-X = np.random.RandomState(0).randn(100, 3)
-model = VAEGenerator(max_epochs=100_000, callbacks=[Ready()]).fit(X)
-print("sampled", model.sample(7).shape, model.n_iter_ < 100_000, flush=True)
-"""
-    process = subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True
-    )
-    process.stdout.readline()
-    process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=60)
-    assert "sampled (7, 3) True" in output
-
-
-def test_early_stopping_restores_the_best_epoch():
-    options = {"lr_schedule": "constant", "lr": 0.02, "validation_fraction": 0.25}
-    stopped = small(
-        max_epochs=2000, early_stopping=True, n_iter_no_change=5, tol=0.0, **options
-    ).fit(TABLE)
-    history = stopped.history_
-    assert {"valid_loss", "valid_reconstruction", "valid_kl"} <= set(history.columns)
-    best = history["valid_loss"].idxmin()
-    assert stopped.n_iter_ == best + 5
-    exactly = small(max_epochs=best, **options).fit(TABLE)
-    expected = exactly.sample(5, random_state=0)
-    assert np.array_equal(stopped.sample(5, random_state=0), expected)
-
-
-def test_held_out_losses_are_logged_without_early_stopping():
-    assert "valid_loss" in small(validation_fraction=0.25).fit(TABLE).history_
-
-
-def test_interrupt_while_the_latent_density_is_fitted(monkeypatch):
-    from sklearn_icm.generators import _vae_module
-
-    def pressed(*args):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(_vae_module.VAEModule, "_fit_mixture", pressed)
-    with pytest.warns(FitInterruptedWarning, match="after 2 of 2 epochs"):
-        model = small().fit(TABLE)
-    assert model.sample(5).shape == (5, 4)
-    assert model.was_fitted_on(TABLE)
-
-
-def test_warm_start_continues():
-    model = small(warm_start=True, max_epochs=3).fit(TABLE)
-    first = model.history_["loss"].tolist()
-    model.fit(TABLE)
-    assert model.n_iter_ == 6
-    assert model.history_["loss"].tolist()[:3] == first
-    resumed = pickle.loads(pickle.dumps(model)).fit(TABLE)
-    assert resumed.n_iter_ == 9
-    assert clone(model).fit(TABLE).n_iter_ == 3
-
-
-def test_partial_fit_is_one_pass():
-    model = small()
-    for k in range(3):
-        assert model.partial_fit(TABLE).n_iter_ == k + 1
-    with pytest.raises(ValueError, match="2 features.*expecting 4"):
-        model.partial_fit(TABLE[:, :2])
-
-
-def test_progress_is_shown_only_when_asked(capsys):
-    small().fit(TABLE)
-    assert capsys.readouterr() == ("", "")
-    small(verbose=1).fit(TABLE)
-    shown = capsys.readouterr().err
-    assert "epoch 2/2" in shown
-    assert "s left" in shown
-
-
-def test_skorch_callbacks_see_every_epoch():
-    class Count(Callback):
-        seen = 0
-
-        def on_epoch_end(self, net, **kwargs):
-            self.seen += 1
-
-    count = Count()
-    small(callbacks=[count]).fit(TABLE)
-    assert count.seen == 2
-
-
 # --------------------------------------------------------------- own decoders
 def own_table(n_latents, data_shape):
     return MechanismGraph(
@@ -570,54 +270,6 @@ def test_bring_your_own_decoder(decoder, shape, node, likelihood):
     loaded = pickle.loads(pickle.dumps(model))
     again = loaded.intervene({node: 0.0}, n_samples=3, random_state=0)
     assert np.array_equal(changed, again)
-
-
-# ---------------------------------------------------------------------- state
-def test_copies_do_not_share_state(table_model):
-    twin = copy.deepcopy(table_model)
-    expected = table_model.sample(3, random_state=0)
-    twin.fit(TABLE + 1)
-    assert np.array_equal(table_model.sample(3, random_state=0), expected)
-
-
-def test_parameters_set_after_fit_do_not_change_the_fitted_model(table_model):
-    model = copy.deepcopy(table_model)
-    expected = model.sample(3, random_state=0)
-    model.set_params(n_latents=9, hidden=(3, 3), likelihood="bernoulli")
-    assert np.array_equal(model.sample(3, random_state=0), expected)
-    loaded = pickle.loads(pickle.dumps(model))
-    assert np.array_equal(loaded.sample(3, random_state=0), expected)
-
-
-def test_pickle_holds_arrays_and_no_torch_objects(table_model):
-    state = table_model.__getstate__()
-    assert not any(isinstance(v, (nn.Module, torch.Tensor)) for v in state.values())
-    assert all(isinstance(v, np.ndarray) for v in state["_arrays"].values())
-
-
-def test_skops_round_trip(table_model):
-    skops = pytest.importorskip("skops.io")
-    data = skops.dumps(table_model)
-    trusted = skops.get_untrusted_types(data=data)
-    loaded = skops.loads(data, trusted=trusted)
-    expected = table_model.sample(3, random_state=0)
-    assert np.array_equal(loaded.sample(3, random_state=0), expected)
-
-
-def test_model_of_another_device_loads_here(table_model):
-    model = copy.deepcopy(table_model)
-    model._architecture["device"] = "cuda:7"
-    loaded = pickle.loads(pickle.dumps(model))
-    assert next(loaded.graph_.parameters()).device.type == "cpu"
-
-
-@pytest.mark.gpu
-def test_gpu_and_cpu_models_load_on_each_other():
-    model = small(device="cuda").fit(TABLE)
-    model._architecture["device"] = "cpu"
-    loaded = pickle.loads(pickle.dumps(model))
-    rows = [m.sample(50, random_state=0) for m in (model, loaded)]
-    assert np.allclose(*rows, atol=1e-4)
 
 
 # --------------------------------------------------------------- environments

@@ -4,8 +4,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sklearn_icm.exceptions import DegenerateMechanismWarning
 from sklearn_icm.independence import anisotropy, spectral_ratio, trace_ratio
-from sklearn_icm.independence._spectral import spectral_measure
+from sklearn_icm.independence._spectral import (
+    autocorrelation,
+    pooled_autocorrelation,
+    spectral_measure,
+)
 from sklearn_icm.independence._trace import normalised_pair, trace_measure
 
 
@@ -39,6 +44,22 @@ def test_autocorrelation_form_is_the_fft_form(sizes, up, down, seed):
     w2 = rng.randn(2, 2, *(b for _, b in sizes))
     found = spectral_ratio(w1, w2, upsample=up, downsample=down)
     assert np.allclose(found, ratio_by_fft(w1, w2, up, down), atol=1e-6)
+
+
+@given(
+    size=st.lists(st.integers(1, 5), min_size=1, max_size=3), seed=st.integers(0, 99)
+)
+def test_pooled_autocorrelation_by_tap_products(size, seed):
+    kernels = torch.from_numpy(np.random.RandomState(seed).randn(2, 3, *size))
+    lags = [n - 1 for n in size]
+    expected = autocorrelation(kernels, lags).sum(1, keepdim=True)
+    assert torch.allclose(pooled_autocorrelation(kernels, lags), expected)
+
+
+def test_very_long_kernels_are_convolved():
+    kernels = torch.randn(1, 2, 300, dtype=torch.float64)
+    expected = autocorrelation(kernels, [299]).sum(1, keepdim=True)
+    assert torch.allclose(pooled_autocorrelation(kernels, [299]), expected)
 
 
 def test_spectral_ratio_is_gauge_free():
@@ -137,10 +158,29 @@ def test_normalising_hidden_units_removes_the_gauge_of_relu_networks():
         assert torch.allclose(a, b)
 
 
-def test_single_unit_and_zero_factors_are_defined():
+def test_single_unit_and_silent_channels_are_defined():
     assert trace_ratio(np.ones((3, 1)), np.eye(1)) == 1.0
-    assert trace_ratio(np.zeros((3, 2)), np.eye(2)) == 1.0
-    assert spectral_ratio(np.zeros((1, 1, 3)), np.ones((1, 1, 3))) == [1.0]
+    w1, w2 = np.ones((2, 1, 3)), np.ones((1, 2, 3))
+    w1[1] = 0
+    with pytest.warns(DegenerateMechanismWarning, match="hidden channel 1"):
+        rho = spectral_ratio(w1, w2)
+    assert rho[0] > 1.5
+    assert rho[1] == 1
+
+
+def test_zero_power_has_a_value_and_a_gradient():
+    """In a loss neither is ever NaN."""
+    w1 = torch.zeros(2, 1, 3, requires_grad=True)
+    w2 = torch.ones(1, 2, 3, requires_grad=True)
+    measure = spectral_measure(w1, w2)
+    (measure.rho.log().square().sum() + measure.null_sd.sum()).backward()
+    assert measure.rho.tolist() == [1, 1]
+    assert w1.grad.isfinite().all()
+    assert w2.grad.isfinite().all()
+    w = torch.zeros(3, 2, requires_grad=True)
+    measure = trace_measure(w, torch.eye(2))
+    (measure.rho.log().square().sum() + measure.null_sd.sum()).backward()
+    assert w.grad.isfinite().all()
 
 
 def test_anisotropy_extremes():
@@ -193,6 +233,11 @@ def test_gradient_of_the_dense_form_is_theory_3():
         ),
         (lambda: trace_ratio(np.ones((2, 3)), np.eye(2)), r"w must be \(e, d\)"),
         (lambda: anisotropy(np.ones((2, 3))), "must be square"),
+        (lambda: trace_ratio(np.zeros((3, 2)), np.eye(2)), "w must not be all zero"),
+        (
+            lambda: spectral_ratio(np.ones((1, 1, 3)), np.zeros((1, 1, 3))),
+            "w2 must not be all zero",
+        ),
     ],
 )
 def test_bad_input(call, match):

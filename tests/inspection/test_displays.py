@@ -66,9 +66,11 @@ def test_plots_into_given_axes(fitted):
 
 
 def test_independence_and_training_curves(fitted):
-    display = IndependenceDisplay.from_estimator(fitted)
-    rho = fitted.independence()["rho"]
-    assert display.points_.get_xdata() == pytest.approx(rho)
+    display = IndependenceDisplay.from_estimator(fitted, n_draws=19)
+    assert list(display.tables) == ["decoder", "encoder"]
+    for points, table in zip(display.points_, display.tables.values(), strict=True):
+        assert points.get_xdata() == pytest.approx(table["rho"])
+        assert (table["null_low"] < table["null_high"]).all()
     curves = TrainingDisplay.from_estimator(fitted)
     labels = [line.get_label() for line in curves.lines_]
     assert labels == ["loss", "reconstruction", "kl", "penalty (right)"]

@@ -1,0 +1,239 @@
+import copy
+import pickle
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from helpers import TABLE, small
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from skorch.callbacks import Callback
+from torch import nn
+
+from sklearn_icm.exceptions import (
+    FitDivergedError,
+    FitInterruptedWarning,
+)
+
+
+@pytest.fixture(scope="module")
+def table_model():
+    return small(max_epochs=20).fit(TABLE)
+
+
+# ------------------------------------------------------- when training ends
+def test_divergence_keeps_the_last_finite_model():
+    class Spoil(nn.Module):
+        """Infinite in the third epoch of one batch each (one call is a check)."""
+
+        calls = 0
+
+        def forward(self, graph, nodes):
+            self.calls += 1
+            return next(graph.parameters()).sum() * (np.inf if self.calls > 3 else 0.0)
+
+    model = small(icm_penalty=Spoil(), icm_weight=1.0, max_epochs=9)
+    with pytest.raises(FitDivergedError, match="'penalty'.*epoch 3.*epoch 2 is kept"):
+        model.fit(TABLE)
+    assert model.n_iter_ == 2
+    assert np.isfinite(model.sample(5)).all()
+
+
+def test_divergence_in_the_first_epoch_leaves_nothing():
+    model = small(optimizer="sgd", lr=1e12, max_epochs=1, batch_size=5)
+    with pytest.raises(FitDivergedError, match="epoch 1. No epoch was finished"):
+        model.fit(TABLE)
+    with pytest.raises(NotFittedError):
+        model.sample(1)
+
+
+def test_failed_continuation_changes_nothing():
+    model = small(warm_start=True).fit(TABLE)
+    before = model.sample(5, random_state=0)
+    calls = []
+
+    def fails(graph, nodes):
+        calls.append(1)
+        if len(calls) > 2:
+            raise RuntimeError("from the penalty")
+        return next(graph.parameters()).sum()
+
+    for train in (model.fit, model.partial_fit):
+        calls.clear()
+        model.set_params(icm_penalty=fails, icm_weight=1.0, batch_size=10)
+        with pytest.raises(RuntimeError, match="from the penalty"):
+            train(TABLE)
+        assert model.n_iter_ == 2
+        assert np.array_equal(model.sample(5, random_state=0), before)
+
+
+def test_continuation_refuses_another_architecture():
+    model = small(warm_start=True).fit(TABLE)
+    with pytest.raises(ValueError, match="n_latents cannot change from 2 to 3"):
+        model.set_params(n_latents=3).fit(TABLE)
+    model.set_params(n_latents=2, optimizer="sgd", lr=1e-3)
+    assert model.fit(TABLE).n_iter_ == 4
+
+
+class InterruptAt(Callback):
+    """A callback that presses Ctrl-C."""
+
+    def __init__(self, epoch):
+        self.epoch = epoch
+
+    def on_epoch_end(self, net, **kwargs):
+        if len(net.history) == self.epoch:
+            raise KeyboardInterrupt
+
+
+def test_interrupt_leaves_a_usable_model():
+    model = small(max_epochs=50, callbacks=[InterruptAt(3)])
+    with pytest.warns(FitInterruptedWarning, match="after 3 of 50 epochs"):
+        model.fit(TABLE)
+    assert model.n_iter_ == 3
+    assert model.sample(5).shape == (5, 4)
+
+
+def test_ctrl_c_in_a_real_process():
+    code = """
+import sys, warnings
+import numpy as np
+from skorch.callbacks import Callback
+from sklearn_icm.generators import VAEGenerator
+class Ready(Callback):
+    def on_epoch_end(self, net, **kwargs):
+        print("ready", flush=True)
+warnings.simplefilter("ignore")
+X = np.random.RandomState(0).randn(100, 3)
+model = VAEGenerator(max_epochs=100_000, callbacks=[Ready()]).fit(X)
+print("sampled", model.sample(7).shape, model.n_iter_ < 100_000, flush=True)
+"""
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True
+    )
+    process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert "sampled (7, 3) True" in output
+
+
+def test_early_stopping_restores_the_best_epoch():
+    options = {"lr_schedule": "constant", "lr": 0.02, "validation_fraction": 0.25}
+    stopped = small(
+        max_epochs=2000, early_stopping=True, n_iter_no_change=5, tol=0.0, **options
+    ).fit(TABLE)
+    history = stopped.history_
+    assert {"valid_loss", "valid_reconstruction", "valid_kl"} <= set(history.columns)
+    best = history["valid_loss"].idxmin()
+    assert stopped.n_iter_ == best + 5
+    exactly = small(max_epochs=best, **options).fit(TABLE)
+    expected = exactly.sample(5, random_state=0)
+    assert np.array_equal(stopped.sample(5, random_state=0), expected)
+
+
+def test_held_out_losses_are_logged_without_early_stopping():
+    assert "valid_loss" in small(validation_fraction=0.25).fit(TABLE).history_
+
+
+def test_interrupt_while_the_latent_density_is_fitted(monkeypatch):
+    from sklearn_icm.generators import _vae_module
+
+    def pressed(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(_vae_module.VAEModule, "_fit_mixture", pressed)
+    with pytest.warns(FitInterruptedWarning, match="after 2 of 2 epochs"):
+        model = small().fit(TABLE)
+    assert model.sample(5).shape == (5, 4)
+    assert model.was_fitted_on(TABLE)
+
+
+def test_warm_start_continues():
+    model = small(warm_start=True, max_epochs=3).fit(TABLE)
+    first = model.history_["loss"].tolist()
+    model.fit(TABLE)
+    assert model.n_iter_ == 6
+    assert model.history_["loss"].tolist()[:3] == first
+    resumed = pickle.loads(pickle.dumps(model)).fit(TABLE)
+    assert resumed.n_iter_ == 9
+    assert clone(model).fit(TABLE).n_iter_ == 3
+
+
+def test_partial_fit_is_one_pass():
+    model = small()
+    for k in range(3):
+        assert model.partial_fit(TABLE).n_iter_ == k + 1
+    with pytest.raises(ValueError, match="2 features.*expecting 4"):
+        model.partial_fit(TABLE[:, :2])
+
+
+def test_progress_is_shown_only_when_asked(capsys):
+    small().fit(TABLE)
+    assert capsys.readouterr() == ("", "")
+    small(verbose=1).fit(TABLE)
+    shown = capsys.readouterr().err
+    assert "epoch 2/2" in shown
+    assert "s left" in shown
+
+
+def test_skorch_callbacks_see_every_epoch():
+    class Count(Callback):
+        seen = 0
+
+        def on_epoch_end(self, net, **kwargs):
+            self.seen += 1
+
+    count = Count()
+    small(callbacks=[count]).fit(TABLE)
+    assert count.seen == 2
+
+
+# ---------------------------------------------------------------------- state
+def test_copies_do_not_share_state(table_model):
+    twin = copy.deepcopy(table_model)
+    expected = table_model.sample(3, random_state=0)
+    twin.fit(TABLE + 1)
+    assert np.array_equal(table_model.sample(3, random_state=0), expected)
+
+
+def test_parameters_set_after_fit_do_not_change_the_fitted_model(table_model):
+    model = copy.deepcopy(table_model)
+    expected = model.sample(3, random_state=0)
+    model.set_params(n_latents=9, hidden=(3, 3), likelihood="bernoulli")
+    assert np.array_equal(model.sample(3, random_state=0), expected)
+    loaded = pickle.loads(pickle.dumps(model))
+    assert np.array_equal(loaded.sample(3, random_state=0), expected)
+
+
+def test_pickle_holds_arrays_and_no_torch_objects(table_model):
+    state = table_model.__getstate__()
+    assert not any(isinstance(v, (nn.Module, torch.Tensor)) for v in state.values())
+    assert all(isinstance(v, np.ndarray) for v in state["_arrays"].values())
+
+
+def test_skops_round_trip(table_model):
+    skops = pytest.importorskip("skops.io")
+    data = skops.dumps(table_model)
+    trusted = skops.get_untrusted_types(data=data)
+    loaded = skops.loads(data, trusted=trusted)
+    expected = table_model.sample(3, random_state=0)
+    assert np.array_equal(loaded.sample(3, random_state=0), expected)
+
+
+def test_model_of_another_device_loads_here(table_model):
+    model = copy.deepcopy(table_model)
+    model._architecture["device"] = "cuda:7"
+    loaded = pickle.loads(pickle.dumps(model))
+    assert next(loaded.graph_.parameters()).device.type == "cpu"
+
+
+@pytest.mark.gpu
+def test_gpu_and_cpu_models_load_on_each_other():
+    model = small(device="cuda").fit(TABLE)
+    model._architecture["device"] = "cpu"
+    loaded = pickle.loads(pickle.dumps(model))
+    rows = [m.sample(50, random_state=0) for m in (model, loaded)]
+    assert np.allclose(*rows, atol=1e-4)

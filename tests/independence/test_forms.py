@@ -1,0 +1,333 @@
+"""Forms of the spectral ratio, and penalties that use them."""
+
+import pickle
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.base import clone
+
+from sklearn_icm.independence import (
+    AutoPenalty,
+    GenericPenalty,
+    SpectralPenalty,
+    SumPenalty,
+    TracePenalty,
+    mechanism_pairs,
+    spectral_dependence_ratio,
+    spectral_ratio,
+)
+from sklearn_icm.independence._spectral import spectral_measure
+from sklearn_icm.mechanisms import conv_decoder, dense_decoder
+
+N = 24
+
+
+def spectra(kernels, axes):
+    return np.fft.fftn(kernels, s=(N,) * len(axes), axes=axes)
+
+
+def kernels(seed, n_axes, hidden=3, n_in=2, n_out=4, size=4):
+    rng = np.random.RandomState(seed)
+    w1 = rng.randn(hidden, n_in, *(size,) * n_axes)
+    return w1, rng.randn(n_out, hidden, *(size + 1,) * n_axes)
+
+
+@given(seed=st.integers(0, 99), n_axes=st.integers(1, 2))
+def test_full_form_is_its_definition(seed, n_axes):
+    w1, w2 = kernels(seed, n_axes)
+    axes = tuple(range(2, 2 + n_axes))
+    grid = [np.moveaxis(spectra(w, axes), (0, 1), (-2, -1)) for w in (w1, w2)]
+    s1 = grid[0] @ grid[0].conj().swapaxes(-1, -2)
+    a2 = grid[1].conj().swapaxes(-1, -2) @ grid[1]
+    mean = lambda m: m.reshape(-1, *m.shape[-2:]).mean(0)  # noqa: E731
+    expected = np.trace(mean(a2 @ s1)).real / np.trace(mean(a2) @ mean(s1)).real
+    assert spectral_ratio(w1, w2, form="full") == pytest.approx([expected])
+
+
+@given(seed=st.integers(0, 99), n_axes=st.integers(1, 2))
+def test_inverse_of_the_full_form_is_the_mean_gain_of_frequency_shifts(seed, n_axes):
+    """Closed form = the average over all shifts of the hidden node's spectrum."""
+    w1, w2 = kernels(seed, n_axes)
+    axes = tuple(range(2, 2 + n_axes))
+    grid = [np.moveaxis(spectra(w, axes), (0, 1), (-2, -1)) for w in (w1, w2)]
+    s1 = grid[0] @ grid[0].conj().swapaxes(-1, -2)
+    a2 = grid[1].conj().swapaxes(-1, -2) @ grid[1]
+
+    def power(shift):
+        moved = np.roll(s1, shift, axis=tuple(range(n_axes)))
+        return np.einsum("...ij,...ji->...", a2, moved).real.mean()
+
+    shifts = list(np.ndindex(*(N,) * n_axes))
+    gains = np.array([power(s) for s in shifts]) / power((0,) * n_axes)
+    rho = spectral_ratio(w1, w2, form="full")[0]
+    assert gains.mean() == pytest.approx(1 / rho)
+
+
+def test_triplets_are_pooled_ratios_of_single_kernels():
+    w1, w2 = kernels(0, 2)
+    triplets = spectral_ratio(w1, w2, form="triplet")
+    assert triplets.shape == (3, 2, 4)
+    for j, i, m in np.ndindex(3, 2, 4):
+        single = spectral_ratio(w1[j : j + 1, i : i + 1], w2[m : m + 1, j : j + 1])
+        assert triplets[j, i, m] == pytest.approx(single[0])
+
+
+def test_forms_agree_on_single_channels():
+    w1, w2 = kernels(0, 2, hidden=1, n_in=1, n_out=1)
+    values = [
+        spectral_ratio(w1, w2, form=f).item() for f in ("pooled", "triplet", "full")
+    ]
+    assert values == pytest.approx([values[0]] * 3)
+
+
+def test_activation_form_of_white_input_is_the_pooled_form():
+    """Maps made by the earlier kernels from white noise have their spectra."""
+    rng = np.random.RandomState(0)
+    w1, w2 = rng.randn(2, 1, 5), rng.randn(3, 2, 4)
+    noise = rng.randn(200, 1, 304)
+    maps = np.stack([[np.convolve(z[0], k[0], "valid") for k in w1] for z in noise])
+    found = spectral_ratio(maps, w2, form="activation")
+    assert found == pytest.approx(spectral_ratio(w1, w2), rel=0.05)
+    moved = spectral_ratio(maps + 5.0, w2, form="activation")
+    assert moved == pytest.approx(found)
+
+
+def test_activation_form_by_products_of_shifted_maps():
+    rng = np.random.RandomState(0)
+    maps, w2 = rng.randn(5, 1, 9), rng.randn(1, 1, 3)
+    centred = (maps - maps.mean())[:, 0]
+    r1 = [np.mean([v[: 9 - t] @ v[t:] for v in centred]) for t in range(3)]
+    k = w2[0, 0]
+    r2 = [k[: 3 - t] @ k[t:] for t in range(3)]
+    expected = (r1[0] * r2[0] + 2 * (r1[1] * r2[1] + r1[2] * r2[2])) / (r1[0] * r2[0])
+    assert spectral_ratio(maps, w2, form="activation") == pytest.approx([expected])
+
+
+@pytest.mark.parametrize("form", ["pooled", "triplet", "full"])
+def test_gradients_of_every_form(form):
+    w1, w2 = (torch.from_numpy(w).requires_grad_() for w in kernels(0, 2, size=2))
+    ratio = lambda a, b: spectral_ratio(a, b, form=form)  # noqa: E731
+    assert torch.autograd.gradcheck(ratio, (w1, w2))
+
+
+def test_gradient_of_the_activation_form():
+    maps = torch.randn(2, 2, 6, dtype=torch.float64, requires_grad=True)
+    w2 = torch.randn(2, 2, 3, dtype=torch.float64, requires_grad=True)
+    ratio = lambda a, b: spectral_ratio(a, b, form="activation")  # noqa: E731
+    assert torch.autograd.gradcheck(ratio, (maps, w2))
+
+
+@pytest.mark.parametrize(
+    ("call", "match"),
+    [
+        (lambda: spectral_ratio(*kernels(0, 1), form="x"), "form must be one of"),
+        (
+            lambda: spectral_ratio(np.ones((0, 1, 3)), np.ones((1, 0, 3))),
+            "not be empty",
+        ),
+        (
+            lambda: spectral_ratio(
+                np.ones((5, 2, 9)), np.ones((1, 3, 3)), form="activation"
+            ),
+            "equal hidden channels",
+        ),
+    ],
+)
+def test_bad_input(call, match):
+    with pytest.raises(ValueError, match=match):
+        call()
+
+
+# ------------------------------------------------------------------ penalties
+FORMS = [
+    SpectralPenalty(),
+    SpectralPenalty("triplet"),
+    SpectralPenalty("full"),
+    SpectralPenalty("z"),
+    SpectralPenalty("activation"),
+    SpectralPenalty("triplet", dead_band=1.0),
+]
+TRACE_FORMS = [TracePenalty(), TracePenalty("z"), TracePenalty("activation")]
+
+
+def conv():
+    torch.manual_seed(0)
+    return conv_decoder(3, (1, 12, 9), (6, 4)).double()
+
+
+def dense():
+    torch.manual_seed(0)
+    return dense_decoder(3, (9,), (6, 5)).double()
+
+
+def batch(graph, n=40):
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(n, 3, generator=generator, dtype=torch.float64)
+    return graph(noise)
+
+
+@pytest.mark.parametrize(
+    ("make", "penalty"),
+    [(conv, p) for p in FORMS] + [(dense, p) for p in TRACE_FORMS],
+    ids=repr,
+)
+def test_descent_lowers_every_form(make, penalty):
+    graph = make()
+    optimiser = torch.optim.Adam(graph.parameters(), lr=3e-3)
+    values = []
+    for _ in range(60):
+        optimiser.zero_grad()
+        values.append(penalty(graph, batch(graph)))
+        values[-1].backward()
+        assert all(
+            p.grad is None or p.grad.isfinite().all() for p in graph.parameters()
+        )
+        optimiser.step()
+    assert values[-1] < 0.7 * values[0]
+
+
+@pytest.mark.parametrize("penalty", FORMS + TRACE_FORMS, ids=repr)
+def test_penalties_are_value_objects(penalty):
+    assert clone(penalty) == pickle.loads(pickle.dumps(penalty)) == penalty
+    assert hash(clone(penalty)) == hash(penalty)
+    assert eval(repr(penalty)) == penalty
+
+
+def test_dead_band_spares_what_independent_kernels_scatter():
+    values = [
+        SpectralPenalty("triplet", dead_band=band)(conv()).item()
+        for band in (0.0, 0.5, 1.0, 10.0)
+    ]
+    assert values == sorted(values, reverse=True)
+    assert values[-1] == 0
+
+
+def test_dead_band_is_measured_in_null_deviations():
+    graph = dense()
+    (first, _) = mechanism_pairs(graph)
+    measure = first.measure()
+    log_rho, sd = measure.rho.log().abs().item(), measure.null_sd.item()
+    graph_of_one_pair = dense_decoder(3, (9,), (6,)).double()
+    (pair,) = mechanism_pairs(graph_of_one_pair)
+    measure = pair.measure()
+    log_rho, sd = measure.rho.log().abs().item(), measure.null_sd.item()
+    band = 0.5 * log_rho / sd
+    value = TracePenalty(dead_band=band)(graph_of_one_pair).item()
+    assert value == pytest.approx((0.5 * log_rho) ** 2)
+
+
+def test_isotropy_satisfies_the_ratio_but_is_not_rewarded_by_z():
+    """Theory 2c: shrinking anisotropy brings rho to 1, and leaves z where it was."""
+    w1, w2 = (torch.from_numpy(w) for w in kernels(0, 1, hidden=1, n_in=1, n_out=1))
+    delta = torch.zeros_like(w2)
+    delta[..., 2] = 1.0
+
+    def both(share):
+        measure = spectral_measure(w1, share * w2 + (1 - share) * delta)
+        rho = measure.rho.item()
+        return abs(rho - 1), abs(rho - 1) / measure.null_sd.item()
+
+    (distance, z), (smaller, same_z) = both(1e-2), both(1e-4)
+    assert smaller < 0.02 * distance
+    assert same_z == pytest.approx(z, rel=0.1)
+    assert z > 0.1
+
+
+def test_activation_form_needs_node_values():
+    with pytest.raises(ValueError, match="call penalty.graph, nodes."):
+        SpectralPenalty("activation")(conv())
+
+
+@pytest.mark.parametrize("band", [-1, np.inf, "1"])
+def test_bad_dead_band(band):
+    with pytest.raises(ValueError, match="dead_band must be a finite number"):
+        AutoPenalty(dead_band=band)(conv())
+
+
+def test_sum_of_penalties_and_its_terms():
+    graph = conv()
+    nodes = batch(graph)
+    parts = [SpectralPenalty(), SpectralPenalty("triplet")]
+    total = SumPenalty(parts, weights=[2.0, 0.5])
+    values = [p(graph, nodes) for p in parts]
+    assert total(graph, nodes).item() == pytest.approx(
+        (2 * values[0] + 0.5 * values[1]).item()
+    )
+    assert list(total.terms(graph, nodes)) == ["0 SpectralPenalty", "1 SpectralPenalty"]
+    assert clone(total) == total
+    assert not total.stochastic
+    assert SumPenalty([GenericPenalty()]).stochastic
+    assert total.applies_to(graph)
+    assert not SumPenalty([TracePenalty()]).applies_to(graph)
+
+
+@pytest.mark.parametrize("weights", [[1.0], [1.0, -1.0], [1.0, np.nan]])
+def test_bad_weights_of_a_sum(weights):
+    total = SumPenalty([SpectralPenalty(), TracePenalty()], weights)
+    with pytest.raises(ValueError, match="2 finite numbers >= 0"):
+        total(conv())
+
+
+def test_wide_generators_stay_within_a_gibibyte():
+    """512, 256 and 128 channels, forward and backward, in a process of their own."""
+    code = """
+import resource, torch
+from sklearn_icm.independence import SpectralPenalty
+from sklearn_icm.mechanisms import conv_decoder
+torch.set_num_threads(1)
+graph = conv_decoder(8, (3, 32, 32), (512, 256, 128), kernel_size=4)
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+before = peak()
+for form in ("pooled", "full", "triplet"):
+    graph.zero_grad()
+    SpectralPenalty(form)(graph).backward()
+    print(peak() - before)
+"""
+    output = subprocess.check_output([sys.executable, "-c", code], text=True)
+    assert len(output.split()) == 3
+    assert all(float(gibibytes) < 1 for gibibytes in output.split())
+
+
+# ---------------------------------------------------------------- time series
+@pytest.mark.parametrize("seed", range(5))
+def test_direction_of_a_filter_is_found(seed):
+    rng = np.random.RandomState(seed)
+    cause = rng.randn(20_000)
+    effect = np.convolve(cause, rng.randn(12), mode="same")
+    ahead = spectral_dependence_ratio(cause, effect)
+    assert ahead.direction == "x -> y"
+    assert ahead.forward == pytest.approx(1, abs=0.1)
+    assert ahead.forward * ahead.backward <= 1
+    back = spectral_dependence_ratio(effect, cause)
+    assert (back.forward, back.backward) == (ahead.backward, ahead.forward)
+    assert back.direction == "y -> x"
+
+
+def test_ratio_of_a_known_filter():
+    """White input: forward is 1; backward is 1 / (<P> <1/P>) of the filter's power."""
+    rng = np.random.RandomState(0)
+    cause = rng.randn(400_000)
+    effect = cause + 0.5 * np.roll(cause, 1)
+    found = spectral_dependence_ratio(cause, effect)
+    power = np.abs(1 + 0.5 * np.exp(-1j * np.linspace(0, np.pi, 1000))) ** 2
+    expected = 1 / (power.mean() * (1 / power).mean())
+    assert found.backward == pytest.approx(expected, rel=0.03)
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "options", "match"),
+    [
+        (np.ones(300), np.arange(300.0), {}, "x is constant"),
+        (np.arange(300.0), np.arange(299.0), {}, "equally long, got 300 and 299"),
+        (np.full(300, np.nan), np.arange(300.0), {}, "must be finite"),
+        (np.arange(9.0), np.arange(9.0), {"window": 10}, "window must be from 2"),
+    ],
+)
+def test_bad_series(x, y, options, match):
+    with pytest.raises(ValueError, match=match):
+        spectral_dependence_ratio(x, y, **options)
