@@ -107,9 +107,10 @@ class SpectralPenalty(_PairPenalty):
     Notes
     -----
     The value is the mean over ratios of ``(log rho)^2``, or of ``z^2``, then over
-    pairs. Scales at a fresh decoder with 5 x 5 kernels: pooled 0.001 to 0.1, triplet
-    about 0.03, z about 1. Beside a loss per feature, weights from 1 to 100 matter for
-    the pooled form, from 0.1 to 10 for the triplet form, below 0.1 for z.
+    pairs. At fresh default decoders it is 0.02 to 0.08 in the pooled and the activation
+    form, 0.04 to 0.1 in the triplet form, below 0.04 in the full form (0.6 was seen
+    after training without it) and about 1 in the z form. Beside a loss per feature,
+    weights from 0.1 to 10 matter, for z from 0.01 to 1.
     """
 
     measures = ("spectral",)

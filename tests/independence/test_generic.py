@@ -408,3 +408,27 @@ class Shrink(Quiet):
 def test_bad_input(call, error, match):
     with pytest.raises(error, match=match):
         call()
+
+
+def test_the_invariance_trap_on_a_decoder():
+    """Invariant patch statistics are learned by ignoring the stretch of the map."""
+    torch.manual_seed(1)
+    graph = conv_decoder(4, (1, 16, 16), (6, 4))
+    penalty = GenericPenalty(SpatialStretch(), PatchStatistics())
+    optimiser = torch.optim.Adam(graph.parameters(), lr=3e-3)
+    z, generator = torch.randn(64, 4), rng()
+
+    def measured():
+        nodes = graph(z)
+        f, v = graph.mechanism("data"), nodes["conv2"]
+        moved = response(f, v, SpatialStretch(), n_draws=8, random_state=0)
+        return penalty(graph, nodes).item(), moved.item()
+
+    before = measured()
+    for _ in range(150):
+        optimiser.zero_grad()
+        penalty(graph, graph(z), generator).backward()
+        optimiser.step()
+    after = measured()
+    assert after[0] < 0.1 * before[0]
+    assert after[1] < 0.6 * before[1]
