@@ -69,7 +69,7 @@ def generic_ratio(
     f : callable
         The later mechanism: from a tensor ``(n, *node_shape)`` to a tensor with n
         rows. It should be deterministic (modules with dropout in `eval` mode).
-    v : ndarray or Tensor of shape (n, *node_shape)
+    v : ndarray or Tensor of shape (n, ``*node_shape``)
         Values of the hidden node. An ndarray takes the dtype and device of ``f`` if
         that is a module with parameters, else float64.
     group : Group
@@ -167,7 +167,7 @@ def response(
     f : callable
         The later mechanism: from a tensor ``(n, *node_shape)`` to a tensor with n
         rows.
-    v : ndarray or Tensor of shape (n, *node_shape)
+    v : ndarray or Tensor of shape (n, ``*node_shape``)
         Values of the hidden node; see `generic_ratio`.
     group : Group
         Such as `Orthogonal()`, or any object with the methods of `Group`.
@@ -374,7 +374,7 @@ def _node_values(f: Mechanism, v: ArrayLike, group: Group) -> Tensor:
         values = values if weight is None else values.to(weight)
     if values.ndim < 2 or not len(values) or not values.is_floating_point():
         raise ValueError(
-            "v must hold floating-point values of shape (n, *node_shape) with n at "
+            "v must hold floating-point values of shape (n, ``*node_shape``) with n at "
             f"least 1, got {values.dtype} of shape {tuple(values.shape)}."
         )
     if not bool(values.isfinite().all()):

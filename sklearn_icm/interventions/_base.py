@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from difflib import get_close_matches
@@ -15,7 +16,7 @@ from torch import Tensor
 Shape = tuple[int, ...]
 
 
-class Intervention:
+class Intervention(ABC):
     """Base of the value objects that change a node's value.
 
     A subclass is a frozen dataclass with ``__call__(value) -> value`` on a tensor of
@@ -23,8 +24,9 @@ class Intervention:
     `check`. Equality and hash compare the fields, arrays included.
     """
 
+    @abstractmethod
     def __call__(self, value: Tensor) -> Tensor:
-        raise NotImplementedError  # pragma: no cover
+        """Changed values of the node, in a new tensor."""
 
     def check(self, node: str, shape: Shape) -> None:
         """Raise ValueError if the intervention does not fit a node of this shape."""

@@ -37,13 +37,18 @@ def kernels(seed, n_axes, hidden=3, n_in=2, n_out=4, size=4):
     return w1, rng.randn(n_out, hidden, *(size + 1,) * n_axes)
 
 
+def spectral_matrices(w1, w2):
+    """S_1 = W_1 W_1^H and W_2^H W_2 on a DFT grid, channels last."""
+    axes = tuple(range(2, w1.ndim))
+    first, second = (np.moveaxis(spectra(w, axes), (0, 1), (-2, -1)) for w in (w1, w2))
+    s1 = first @ first.conj().swapaxes(-1, -2)
+    return s1, second.conj().swapaxes(-1, -2) @ second
+
+
 @given(seed=st.integers(0, 99), n_axes=st.integers(1, 2))
 def test_full_form_is_its_definition(seed, n_axes):
     w1, w2 = kernels(seed, n_axes)
-    axes = tuple(range(2, 2 + n_axes))
-    grid = [np.moveaxis(spectra(w, axes), (0, 1), (-2, -1)) for w in (w1, w2)]
-    s1 = grid[0] @ grid[0].conj().swapaxes(-1, -2)
-    a2 = grid[1].conj().swapaxes(-1, -2) @ grid[1]
+    s1, a2 = spectral_matrices(w1, w2)
     mean = lambda m: m.reshape(-1, *m.shape[-2:]).mean(0)  # noqa: E731
     expected = np.trace(mean(a2 @ s1)).real / np.trace(mean(a2) @ mean(s1)).real
     assert spectral_ratio(w1, w2, form="full") == pytest.approx([expected])
@@ -53,10 +58,7 @@ def test_full_form_is_its_definition(seed, n_axes):
 def test_inverse_of_the_full_form_is_the_mean_gain_of_frequency_shifts(seed, n_axes):
     """Closed form = the average over all shifts of the hidden node's spectrum."""
     w1, w2 = kernels(seed, n_axes)
-    axes = tuple(range(2, 2 + n_axes))
-    grid = [np.moveaxis(spectra(w, axes), (0, 1), (-2, -1)) for w in (w1, w2)]
-    s1 = grid[0] @ grid[0].conj().swapaxes(-1, -2)
-    a2 = grid[1].conj().swapaxes(-1, -2) @ grid[1]
+    s1, a2 = spectral_matrices(w1, w2)
 
     def power(shift):
         moved = np.roll(s1, shift, axis=tuple(range(n_axes)))
