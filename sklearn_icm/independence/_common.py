@@ -20,29 +20,51 @@ class PairMeasure:
     null_sd : Tensor like rho, or None
         Their standard deviations over the group, in closed form; None where they were
         not asked for, since one per triplet doubles the memory.
-    mean_null_sd : Tensor of shape ()
-        Standard deviation of their mean.
+    channel_null_sd : Tensor of shape (m,)
+        Standard deviations of the mean ratio of every hidden channel, which scatter
+        independently; one for a whole node.
     anisotropy_in, anisotropy_out : Tensor of shape (m,)
         Anisotropy at the hidden node of the earlier and of the later mechanism.
     """
 
     rho: Tensor
     null_sd: Tensor | None
-    mean_null_sd: Tensor
+    channel_null_sd: Tensor
     anisotropy_in: Tensor
     anisotropy_out: Tensor
 
+    @property
+    def mean_null_sd(self) -> Tensor:
+        """Standard deviation of the mean of all ratios."""
+        return self.channel_null_sd.square().sum().sqrt() / len(self.channel_null_sd)
+
 
 def as_tensors(*arrays: np.ndarray | Tensor) -> list[Tensor]:
-    """Convert to tensors; numpy inputs become float64."""
+    """Convert weights to tensors of one floating dtype; numpy becomes float64."""
     tensors = []
     for array in arrays:
         if not isinstance(array, Tensor):
+            if np.iscomplexobj(array):
+                raise ValueError("Weights must be real, got complex numbers.")
             array = torch.from_numpy(np.array(array, dtype=np.float64))
+        if not array.is_floating_point():
+            array = array.double()
         if not bool(torch.isfinite(array).all()):
             raise ValueError("Weights must be finite, got NaN or infinity.")
         tensors.append(array)
-    return tensors
+    dtype = tensors[0].dtype
+    for tensor in tensors[1:]:
+        dtype = torch.promote_types(dtype, tensor.dtype)
+    return [tensor.to(dtype) for tensor in tensors]
+
+
+def scaled(w: Tensor) -> Tensor:
+    """Weights over their largest one, so that no product over- or underflows.
+
+    The ratios do not depend on the scale, so its gradient is left out.
+    """
+    largest = w.detach().abs().amax() if w.numel() else w.new_zeros(())
+    return w / torch.where(largest > 0, largest, torch.ones_like(largest))
 
 
 def refuse_all_zero(**weights: Tensor) -> None:
@@ -86,8 +108,9 @@ def anisotropy(covariance: np.ndarray | Tensor) -> np.ndarray | Tensor:
 
 
 def anisotropy_of(a: Tensor) -> Tensor:
-    """Formula of `anisotropy`, without checks: NaN in, NaN out."""
-    squares = (a * a.T).sum()
+    """Formula of `anisotropy`, as the share of the traceless part: no cancellation."""
+    isotropic = a.trace() / len(a) * torch.eye(len(a), dtype=a.dtype, device=a.device)
+    traceless, whole = ((m * m.T).sum() for m in (a - isotropic, a))
     tiny = torch.finfo(a.dtype).tiny
-    value = 1 - a.trace().square() / (len(a) * squares).clamp(min=tiny)
-    return torch.where(squares <= tiny, torch.zeros_like(value), value).clamp(min=0)
+    value = traceless / whole.clamp(min=tiny)
+    return torch.where(whole <= tiny, torch.zeros_like(value), value).clamp(min=0)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ..mechanisms import MechanismGraph
 from ._common import like_input
 from ._contrasts import Power
-from ._groups import Group, Orthogonal
+from ._groups import FrequencyShift, Group, Orthogonal
 from ._penalties import SMALLEST_RATIO, PenaltyValue
 
 ArrayLike = np.ndarray | Tensor
@@ -49,7 +49,8 @@ def ratio_to_mean(observed: Tensor, draws: Tensor) -> Tensor:
 
 
 def _is_seen(mean: Tensor) -> Tensor:
-    return mean.abs() > torch.finfo(mean.dtype).tiny
+    # NaN is seen, so that it reaches the caller.
+    return ~(mean.abs() <= torch.finfo(mean.dtype).tiny)
 
 
 def generic_ratio(
@@ -179,13 +180,15 @@ def response(
     Returns
     -------
     float or 0-d Tensor
-        0 if the output never changes; infinite if it does and ``f(v)`` is zero.
+        0 if the output never changes; infinite if it does, but all rows of ``f(v)``
+        are equal.
 
     Notes
     -----
-    .. math:: \mathrm{E}_g \| f(g v) - f(v) \| / \| f(v) \|
+    .. math:: \mathrm{E}_g \| f(g v) - f(v) \| / \| f(v) - \overline{f(v)} \|
 
-    with Euclidean norms over rows and units.
+    with Euclidean norms over rows and units, and the mean over rows, so that the unit
+    and the offset of the output do not matter. (A single row is not centred.)
 
     Examples
     --------
@@ -198,9 +201,10 @@ def response(
     norm = torch.linalg.vector_norm
     with torch.set_grad_enabled(torch.is_grad_enabled() and isinstance(v, Tensor)):
         output = f(values)
+        centred = output - output.mean(0) if len(output) > 1 else output
         changed = _changed_values(values, group, n_draws, _generator(random_state))
         change = torch.stack([norm(f(value) - output) for value in changed]).mean()
-        size = norm(output)
+        size = norm(centred)
         relative = change / torch.where(size > 0, size, torch.ones_like(size))
         unbounded = (size == 0) & (change > 0)
         relative = torch.where(unbounded, torch.full_like(size, torch.inf), relative)
@@ -298,6 +302,8 @@ class GenericPenalty(PenaltyValue):
         group = Orthogonal() if self.group is None else self.group
         contrast = Power() if self.contrast is None else self.contrast
         _check_parts(None, group, contrast, self.n_draws)
+        if isinstance(group, FrequencyShift):
+            group.check(())
         return group, contrast
 
 
@@ -374,7 +380,7 @@ def _node_values(f: Mechanism, v: ArrayLike, group: Group) -> Tensor:
         values = values if weight is None else values.to(weight)
     if values.ndim < 2 or not len(values) or not values.is_floating_point():
         raise ValueError(
-            "v must hold floating-point values of shape (n, ``*node_shape``) with n at "
+            "v must hold floating-point values of shape (n, *node_shape) with n at "
             f"least 1, got {values.dtype} of shape {tuple(values.shape)}."
         )
     if not bool(values.isfinite().all()):

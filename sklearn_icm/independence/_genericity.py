@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numbers
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,15 +12,24 @@ import numpy as np
 import pandas as pd
 import torch
 from scipy.stats import false_discovery_control
+from sklearn.utils import check_scalar
 from torch import Tensor
 
+from ..exceptions import DegenerateMechanismWarning
 from ..mechanisms import LinearOperator
-from ._common import as_tensors
+from ._common import as_tensors, refuse_all_zero
 from ._contrasts import Power
-from ._generic import _generator, contrasts_over_group, ratio_to_mean, response
+from ._generic import (
+    _check_parts,
+    _generator,
+    _node_values,
+    contrasts_over_group,
+    ratio_to_mean,
+    response,
+)
 from ._groups import Orthogonal
 from ._pairs import MechanismPair, mechanism_pairs
-from ._report import two_sided_p_value
+from ._report import DEGENERATE_RESPONSE, response_of_pair, two_sided_p_value
 
 N_RESPONSE_DRAWS = 8
 ROUNDING = 1e-9
@@ -33,7 +44,8 @@ class GenericityResult:
     table : DataFrame
         One row per pair: ``pair``, ``measure``, ``rho``, ``response`` (relative change
         of the output under the group; NaN where only weights are known), ``z``,
-        two-sided ``p_value``, ``p_adjusted`` (Benjamini-Hochberg over the pairs).
+        two-sided ``p_value``, ``p_adjusted`` (Benjamini-Hochberg over the pairs),
+        ``degenerate`` (no response, or no spread under the group).
     null_draws : dict of str to ndarray of shape (n_draws,)
         Ratios after random group elements, by pair.
     """
@@ -81,8 +93,14 @@ def genericity_test(
     Notes
     -----
     The p-value is the two-sided rank of the observed value among the draws, ties
-    counted; it is uniform if the law of the mechanisms is invariant under the group. An
-    output that ignores the group's action passes every test: read the response.
+    counted; it is uniform if the law of the mechanisms is invariant under the group
+    (and conservative for small finite groups, whose draws repeat). An output that
+    ignores the group's action passes every test: read the response.
+
+    Warns
+    -----
+    DegenerateMechanismWarning
+        For pairs without a response, or whose ratio the group does not change.
 
     References
     ----------
@@ -97,12 +115,16 @@ def genericity_test(
     >>> genericity_test((aligned, aligned), n_draws=199).table["p_value"].item()
     0.01
     """
-    if n_draws < 1:
-        raise ValueError(f"n_draws must be at least 1, got {n_draws!r}.")
+    check_scalar(n_draws, "n_draws", numbers.Integral, min_val=1)
+    check_scalar(n_samples, "n_samples", numbers.Integral, min_val=2)
     generator = _generator(random_state)
     rows, null_draws = [], {}
     for name, tested in _cases(model, X, group, contrast, n_samples, generator):
         measure, rho, draws, moved = tested(n_draws, generator)
+        if not np.isfinite([rho, *draws]).all():
+            raise ValueError(
+                f"The ratios of {name!r} are not finite: check its weights or values."
+            )
         sd = draws.std()
         seen = sd > ROUNDING * abs(rho)
         null_draws[name] = draws
@@ -114,12 +136,17 @@ def genericity_test(
                 "response": moved,
                 "z": (rho - draws.mean()) / sd if seen else np.nan,
                 "p_value": two_sided_p_value(rho, draws),
+                "degenerate": bool(moved < DEGENERATE_RESPONSE or not seen),
             }
         )
-    columns = ["pair", "measure", "rho", "response", "z", "p_value"]
+    columns = ["pair", "measure", "rho", "response", "z", "p_value", "degenerate"]
     table = pd.DataFrame(rows, columns=columns)
     adjusted = false_discovery_control(table["p_value"]) if len(table) else []
-    return GenericityResult(table.assign(p_adjusted=adjusted), null_draws)
+    table.insert(6, "p_adjusted", adjusted)
+    degenerate = table.loc[table["degenerate"].astype(bool), "pair"]
+    if len(degenerate):
+        warnings.warn(DegenerateMechanismWarning(degenerate), stacklevel=2)
+    return GenericityResult(table, null_draws)
 
 
 def _cases(
@@ -129,12 +156,15 @@ def _cases(
     by_weights = group is None and contrast is None
     group = Orthogonal() if group is None else group
     contrast = Power() if contrast is None else contrast
+    _check_parts(None, group, contrast, 1)
     if isinstance(model, tuple):
         if len(model) != 2:
             raise ValueError(f"A pair has two members, got {len(model)}.")
+        if X is not None:
+            raise ValueError("X is for a fitted generator; a pair has its own values.")
         if callable(model[0]):
             f, v = model
-            yield "pair", _test_of_values(f, _as_values(v), group, contrast)
+            yield "pair", _test_of_values(f, _node_values(f, v, group), group, contrast)
         elif by_weights:
             yield "pair", _test_of_weights(_pair_of_weights(*model), None, None)
         else:
@@ -169,7 +199,7 @@ def _test_of_weights(pair: MechanismPair, f: Any, hidden: Tensor | None) -> Any:
         draws = exact.null_draws(n_draws, generator).numpy()
         moved = np.nan
         if f is not None:
-            moved = _response(f, hidden, Orthogonal())
+            moved = response_of_pair(f, hidden)
         return pair.measure_name, rho, draws, moved
 
     return test
@@ -199,10 +229,6 @@ def _name_of(contrast: Any) -> str:
     return getattr(contrast, "__name__", type(contrast).__name__)
 
 
-def _as_values(v: Any) -> Tensor:
-    return v if isinstance(v, Tensor) else torch.as_tensor(np.asarray(v))
-
-
 def _pair_of_weights(w1: Any, w2: Any) -> MechanismPair:
     t1, t2 = (t.detach().double() for t in as_tensors(w1, w2))
     if t1.ndim != t2.ndim or t1.ndim < 2 or t1.shape[0] != t2.shape[1]:
@@ -210,6 +236,9 @@ def _pair_of_weights(w1: Any, w2: Any) -> MechanismPair:
             "w1 must be (hidden, in, *kernel) and w2 (out, hidden, *kernel), got "
             f"{tuple(t1.shape)} and {tuple(t2.shape)}."
         )
+    if 0 in t1.shape or 0 in t2.shape:
+        raise ValueError("The weights of a pair must not be empty.")
+    refuse_all_zero(w1=t1, w2=t2)
     n_axes = t1.ndim - 2
     # Kernels do not say how large the map is; no measure of kernels needs it.
     node_shape = (t1.shape[0], *(1,) * n_axes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from numbers import Real
 from typing import Any
 
 import torch
@@ -83,7 +84,7 @@ class _PairPenalty(PenaltyValue):
                 f"{type(self).__name__}: form must be one of {list(self.forms)}, got "
                 f"{form!r}."
             )
-        number = isinstance(self.dead_band, (int, float))
+        number = isinstance(self.dead_band, Real)
         if not number or not 0 <= self.dead_band < math.inf:
             raise ValueError(
                 f"{type(self).__name__}: dead_band must be a finite number >= 0 (null "
@@ -99,10 +100,12 @@ class SpectralPenalty(_PairPenalty):
     form : {"pooled", "triplet", "full", "z", "activation"}, default="pooled"
         Which ratio is drawn to 1, see
         :func:`~sklearn_icm.independence.spectral_ratio`. "z" is the pooled ratio in
-        null deviations, which isotropic mechanisms cannot satisfy for free.
+        null deviations, which does not fall as mechanisms become isotropic (exactly
+        isotropic ones, where it is undefined, count 0).
     dead_band : float, default=0.0
         Null deviations of each ratio that cost nothing: independent kernels scatter
-        about 1. Not used by "z".
+        about 1. The width of the band is taken as given: no gradient flows through it.
+        Not used by "z".
 
     Notes
     -----
@@ -207,16 +210,24 @@ class SumPenalty(PenaltyValue):
 
     def applies_to(self, graph: MechanismGraph) -> bool:
         """Whether one of the penalties can see anything in the graph."""
+        self._weights()
         return any(
             getattr(p, "applies_to", lambda g: True)(graph) for p in self.penalties
         )
 
     def _weights(self) -> list[float]:
-        weights = self.weights
-        if weights is None:
-            weights = [1.0] * len(self.penalties)
-        ok = len(weights) == len(self.penalties) and len(weights) > 0
-        if not ok or not all(0 <= w < math.inf for w in weights):
+        penalties = self.penalties
+        listed = isinstance(penalties, (list, tuple)) and len(penalties) > 0
+        if not listed or not all(callable(p) for p in penalties):
+            raise TypeError(
+                "SumPenalty: penalties must be a non-empty list of penalty objects, "
+                f"such as [SpectralPenalty(), TracePenalty()], got {penalties!r}."
+            )
+        weights = [1.0] * len(penalties) if self.weights is None else self.weights
+        ok = isinstance(weights, (list, tuple)) and len(weights) == len(penalties)
+        if not ok or not all(
+            isinstance(w, Real) and 0 <= w < math.inf for w in weights
+        ):
             raise ValueError(
                 f"SumPenalty: weights must be {len(self.penalties)} finite numbers "
                 f">= 0 (one per penalty, at least one), got {self.weights!r}."

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,7 +19,7 @@ from ._groups import Orthogonal
 from ._pairs import MechanismPair, mechanism_pairs
 from ._spectral import FORMS
 
-# Below this spread of every single ratio nothing could have moved them away from 1.
+# Below this spread in every hidden channel nothing could have moved rho away from 1.
 DEGENERATE_SD = 1e-4
 # Below this change of its output a mechanism ignores the hidden node.
 DEGENERATE_RESPONSE = 1e-3
@@ -83,10 +85,17 @@ def _row(
 ) -> dict:
     hidden = None if nodes is None else nodes[pair.first].detach()
     exact = pair.double()
-    measure = exact.measure(form, hidden=hidden)
+    measure = exact.measure(form, hidden=hidden, with_sd=False)
     rho, sd = float(measure.rho.mean()), float(measure.mean_null_sd)
-    moved = _response_of(pair, graph, hidden, seed)
-    isotropic = float(measure.null_sd.max()) < DEGENERATE_SD
+    if not np.isfinite(rho):
+        raise ValueError(
+            f"The ratio of the pair {pair.name!r} is {rho}: its weights or values are "
+            "not finite."
+        )
+    moved = np.nan
+    if hidden is not None:
+        moved = response_of_pair(graph.mechanism(pair.second), hidden, seed)
+    isotropic = float(measure.channel_null_sd.max()) < DEGENERATE_SD
     degenerate = isotropic or moved < DEGENERATE_RESPONSE
     p_value = low = high = np.nan
     if n_draws and not degenerate:
@@ -111,14 +120,21 @@ def _row(
     }
 
 
+@dataclass(frozen=True)
+class _Negation:
+    """The one change that a single unit allows; a random rotation may be none."""
+
+    def check(self, node_shape: tuple[int, ...]) -> None:
+        pass
+
+    def draw(self, node_shape: tuple[int, ...], generator: torch.Generator) -> Any:
+        return torch.neg
+
+
 @torch.no_grad()
-def _response_of(
-    pair: MechanismPair, graph: MechanismGraph, hidden: Tensor | None, seed: int
-) -> float:
+def response_of_pair(f: Any, hidden: Tensor, seed: int = 0) -> float:
     """Relative change of the later mechanism's output when its input is rotated."""
-    if hidden is None:
-        return np.nan
-    group, f = Orthogonal(), graph.mechanism(pair.second)
+    group = Orthogonal() if hidden.shape[1] > 1 else _Negation()
     return float(
         response(f, hidden, group, n_draws=N_RESPONSE_DRAWS, random_state=seed)
     )

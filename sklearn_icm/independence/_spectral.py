@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from numbers import Integral
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ..exceptions import DegenerateMechanismWarning
-from ._common import PairMeasure, as_tensors, like_input, refuse_all_zero
+from ._common import PairMeasure, as_tensors, like_input, refuse_all_zero, scaled
 
 ArrayLike = np.ndarray | Tensor
 FORMS = ("pooled", "triplet", "full")
 MOST_TAPS = 256
+CHANNELS_PER_BLOCK = 32
+Correlate = Callable[..., Tensor]
 
 
 def autocorrelation(kernels: Tensor, lags: Sequence[int]) -> Tensor:
@@ -68,17 +71,15 @@ def pooled_autocorrelation(kernels: Tensor, lags: Sequence[int]) -> Tensor:
     return r
 
 
-def cross_correlation(kernels: Tensor, lags: Sequence[int]) -> Tensor:
-    """Correlation of every two channels' kernels, summed over their second axis.
-
-    Parameters are those of `autocorrelation`.
+def cross_correlation(kernels: Tensor, lags: Sequence[int], block: Tensor) -> Tensor:
+    """Correlation of a block of channels with all, summed over the second axis.
 
     Returns
     -------
-    Tensor of shape (channels, channels, 2 * lag + 1 per axis)
+    Tensor of shape (block channels, channels, 2 * lag + 1 per axis)
         ``c_jk(t) = sum_i sum_x k_ji(x + t) k_ki(x)``.
     """
-    return _convolution(len(lags))(kernels, kernels, padding=tuple(lags))
+    return _convolution(len(lags))(block, kernels, padding=tuple(lags))
 
 
 def _convolution(n_axes: int):
@@ -105,11 +106,10 @@ def spectral_measure(
     n_axes = w1.ndim - 2
     up = tuple(upsample or (1,) * n_axes)
     down = tuple(downsample or (1,) * n_axes)
-    correlate = {
-        "pooled": pooled_autocorrelation,
-        "triplet": autocorrelation,
-        "full": cross_correlation,
-    }[form]
+    w1, w2 = scaled(w1), scaled(w2)
+    if form == "full":
+        return full_measure(w1, w2, up, down)
+    correlate = pooled_autocorrelation if form == "pooled" else autocorrelation
     r1 = _at_lags(correlate, w1, down)
     r2 = _at_lags(correlate, w2.transpose(0, 1), up)
     return measure_of_correlations(r1, r2, n_axes, form, with_sd=with_sd)
@@ -118,43 +118,69 @@ def spectral_measure(
 def measure_of_correlations(
     r1: Tensor, r2: Tensor, n_axes: int, form: str, *, with_sd: bool = True
 ) -> PairMeasure:
-    """Measure of two sets of correlations ``(channels, n, *lags)``, centred lags."""
+    """Measure of two sets of autocorrelations (channels, n, *lags), centred lags."""
     if form == "pooled":
         r1, r2 = r1.sum(1, keepdim=True), r2.sum(1, keepdim=True)
-    common1, common2 = _common_lags(r1, r2, n_axes)
-    if form == "full":
-        # Between channels the second spectrum meets the first one's mirror image.
-        product = _units((common1 * common2.flip(-1)).sum((0, 1))[None])
-        rho, sd = product.sum(1), _deviation(product.square().sum(1))
-        mean_sd = sd.sum()
-    else:
-        units = [_units(r) for r in (common1, common2)]
-        rho = _over_lags(*units)
-        # Ratios that share a kernel scatter together, channels independently.
-        means = [u.mean(1, keepdim=True).square() for u in units]
-        mean_sd = _deviation(_over_lags(*means)).square().sum().sqrt() / len(rho)
-        sd = None
-        if with_sd:
-            sd = _deviation(_over_lags(*(u.square() for u in units)))
+    # Lag zero contributes exactly 1: without it nothing cancels near independence.
+    units = [_off_centre(_units(r)) for r in _common_lags(r1, r2, n_axes)]
+    rho, sd = 1 + _over_lags(*units), None
+    if with_sd or form == "pooled":
+        sd = _deviation(_over_lags(*(u.square() for u in units)))
+    channel_sd = sd
+    if form == "triplet":
+        # Ratios that share a kernel scatter together: average their spectra first.
+        means = (u.mean(1, keepdim=True).square() for u in units)
+        channel_sd = _deviation(_over_lags(*means))
     if form == "pooled":
-        rho, sd = rho.flatten(), None if sd is None else sd.flatten()
+        rho, sd = rho.flatten(), sd.flatten()
     return PairMeasure(
         rho=rho,
         null_sd=sd,
-        mean_null_sd=mean_sd.detach(),
-        anisotropy_in=_anisotropy(r1, n_axes, form),
-        anisotropy_out=_anisotropy(r2, n_axes, form),
+        channel_null_sd=channel_sd.detach().flatten(),
+        anisotropy_in=_anisotropy(r1),
+        anisotropy_out=_anisotropy(r2),
     )
 
 
+def full_measure(
+    w1: Tensor, w2: Tensor, up: Sequence[int], down: Sequence[int]
+) -> PairMeasure:
+    """Measure of the whole node, in blocks of hidden channels."""
+    second = w2.transpose(0, 1)
+    products, totals = 0.0, {"in": [0.0, 0.0], "out": [0.0, 0.0]}
+    for start in range(0, len(w1), CHANNELS_PER_BLOCK):
+        block = slice(start, start + CHANNELS_PER_BLOCK)
+        c1 = _at_lags(cross_correlation, w1, down, w1[block])
+        c2 = _at_lags(cross_correlation, second, up, second[block])
+        for name, c in {"in": c1, "out": c2}.items():
+            flat = c.detach().flatten(2)
+            diagonal = flat[:, block, flat.shape[-1] // 2].diagonal()
+            totals[name][0] = totals[name][0] + diagonal.sum()
+            totals[name][1] = totals[name][1] + flat.square().sum()
+        # Between channels the second spectrum meets the first one's mirror image.
+        c1, c2 = _common_lags(c1, c2, w1.ndim - 2)
+        products = products + (c1 * c2.flip(-1)).sum((0, 1))
+    excess = _off_centre(_units(products[None]))
+    sd = _deviation(excess.square().sum(1))
+    a_in, a_out = (
+        _isotropy_gap(trace.square() / len(w1), squares)[None]
+        for trace, squares in totals.values()
+    )
+    return PairMeasure(1 + excess.sum(1), sd, sd.detach(), a_in, a_out)
+
+
 def _units(r: Tensor) -> Tensor:
-    """Correlations over power: 1 at lag zero; a delta where there is no power."""
-    centre = r.shape[-1] // 2
-    power = r[..., [centre]]
+    """Correlations over power: 1 at lag zero, and 0 elsewhere without any power."""
+    power = r[..., [r.shape[-1] // 2]]
     tiny = torch.finfo(r.dtype).tiny
-    delta = torch.zeros_like(r[..., :1]).expand_as(r).clone()
-    delta[..., centre] = 1
-    return torch.where(power > tiny, r / power.clamp(min=tiny), delta)
+    units = r / power.clamp(min=tiny)
+    return torch.where(power <= tiny, torch.zeros_like(units), units)
+
+
+def _off_centre(units: Tensor) -> Tensor:
+    mask = torch.ones(units.shape[-1], dtype=units.dtype, device=units.device)
+    mask[units.shape[-1] // 2] = 0
+    return units * mask
 
 
 def _over_lags(r1: Tensor, r2: Tensor) -> Tensor:
@@ -163,21 +189,23 @@ def _over_lags(r1: Tensor, r2: Tensor) -> Tensor:
 
 
 def _deviation(squares: Tensor) -> Tensor:
-    """Null deviation from the sum of squares over all lags, of which 1 is lag zero.
+    """Null deviation from the sum of squares over all lags but zero.
 
     Real kernels have symmetric spectra, which doubles the variance over shifts.
     """
-    variance = 2 * (squares - 1)
-    # The root has no finite gradient at 0.
-    seen = variance > torch.finfo(variance.dtype).eps
-    root = torch.where(seen, variance, torch.ones_like(variance)).sqrt()
-    return torch.where(seen, root, torch.zeros_like(root))
+    # The root has no finite gradient at 0, and below rounding nothing is seen.
+    unseen = squares <= torch.finfo(squares.dtype).eps ** 2
+    root = (2 * torch.where(unseen, torch.ones_like(squares), squares)).sqrt()
+    return torch.where(unseen, torch.zeros_like(root), root)
 
 
-def _at_lags(correlate, kernels: Tensor, step: Sequence[int]) -> Tensor:
+def _at_lags(
+    correlate: Correlate, kernels: Tensor, step: Sequence[int], *block: Tensor
+) -> Tensor:
     """Correlation at every ``step``-th lag that the kernels reach."""
     reach = [(k - 1) // s for k, s in zip(kernels.shape[2:], step, strict=True)]
-    r = correlate(kernels, [n * s for n, s in zip(reach, step, strict=True)])
+    lags = [n * s for n, s in zip(reach, step, strict=True)]
+    r = correlate(kernels, lags, *block)
     for axis, s in enumerate(step, start=2):
         if s > 1:
             r = r.index_select(axis, torch.arange(0, r.shape[axis], s, device=r.device))
@@ -192,20 +220,18 @@ def _common_lags(r1: Tensor, r2: Tensor, n_axes: int) -> tuple[Tensor, Tensor]:
     return r1.flatten(2), r2.flatten(2)
 
 
-def _anisotropy(r: Tensor, n_axes: int, form: str) -> Tensor:
-    """``1 - <P>^2 / <P^2>`` of the spectra; of the whole node in the full form."""
-    flat = r.flatten(2)
-    centre = flat.shape[-1] // 2
-    if form == "full":
-        # <tr S>^2 / (n <tr S^2>), with the spectral matrix S of all channels.
-        total = flat[..., centre].trace().square()[None]
-        squares = len(flat) * flat.square().sum()[None]
-    else:
-        pooled = flat.sum(1)
-        total, squares = pooled[:, centre].square(), pooled.square().sum(1)
-    tiny = torch.finfo(r.dtype).tiny
-    value = 1 - total / squares.clamp(min=tiny)
-    return torch.where(squares > tiny, value, torch.zeros_like(value)).clamp(0, 1)
+def _anisotropy(r: Tensor) -> Tensor:
+    """``1 - <P>^2 / <P^2>`` of every channel's pooled power spectrum P."""
+    pooled = _off_centre(r.flatten(2).sum(1))
+    away = pooled.square().sum(1)
+    power = r.flatten(2).sum(1)[:, pooled.shape[-1] // 2].square()
+    return _isotropy_gap(power, away + power)
+
+
+def _isotropy_gap(isotropic: Tensor, whole: Tensor) -> Tensor:
+    tiny = torch.finfo(whole.dtype).tiny
+    gap = (whole - isotropic) / whole.clamp(min=tiny)
+    return torch.where(whole <= tiny, torch.zeros_like(gap), gap).clamp(0, 1)
 
 
 def activation_correlation(maps: Tensor, lags: Sequence[int]) -> Tensor:
@@ -214,7 +240,7 @@ def activation_correlation(maps: Tensor, lags: Sequence[int]) -> Tensor:
     Returns (channels, 1, 2 * lag + 1 per axis), to be used in a kernel's place.
     """
     axes = tuple(range(2, maps.ndim))
-    centred = maps - maps.mean((0, *axes), keepdim=True)
+    centred = scaled(maps - maps.mean((0, *axes), keepdim=True))
     size = [n + lag for n, lag in zip(maps.shape[2:], lags, strict=True)]
     power = torch.fft.rfftn(centred, s=size, dim=axes).abs().square().mean(0)
     r = torch.fft.irfftn(power, s=size, dim=tuple(a - 1 for a in axes))
@@ -230,7 +256,7 @@ def activation_measure(
     """Pooled measure with the spectra of hidden maps in the earlier kernels' place."""
     n_axes = w2.ndim - 2
     up = tuple(upsample or (1,) * n_axes)
-    r2 = _at_lags(pooled_autocorrelation, w2.transpose(0, 1), up)
+    r2 = _at_lags(pooled_autocorrelation, scaled(w2).transpose(0, 1), up)
     lags = [
         min(size // 2, n - 1)
         for size, n in zip(r2.shape[2:], maps.shape[2:], strict=True)
@@ -343,8 +369,10 @@ def _warn_of_silent_channels(w1: Tensor, w2: Tensor) -> None:
 
 
 def _per_axis(name: str, value: int | Sequence[int], n_axes: int) -> tuple[int, ...]:
-    factors = (value,) * n_axes if isinstance(value, int) else tuple(value)
-    if len(factors) != n_axes or any(int(f) != f or f < 1 for f in factors):
+    several = isinstance(value, (tuple, list, np.ndarray))
+    factors = tuple(value) if several else (value,) * n_axes
+    whole = all(isinstance(f, Integral) and f >= 1 for f in factors)
+    if len(factors) != n_axes or not whole:
         raise ValueError(
             f"{name} must be a positive int or {n_axes} of them, got {value!r}."
         )

@@ -6,6 +6,8 @@ import numpy as np
 from scipy.signal import welch
 from sklearn.utils import Bunch, column_or_1d
 
+SMALLEST_POWER = 1e-12
+
 
 def spectral_dependence_ratio(
     x: np.ndarray, y: np.ndarray, *, window: int = 256
@@ -24,12 +26,14 @@ def spectral_dependence_ratio(
     -------
     Bunch
         ``forward``, the ratio of ``x -> y``; ``backward``, that of ``y -> x``;
-        ``direction``, "x -> y" if the forward ratio is the larger one, else "y -> x".
+        ``direction``, "x -> y" if the forward ratio is the larger one, "y -> x" if the
+        backward one is, "undecided" if they are equal.
 
     Raises
     ------
     ValueError
-        If a series is constant: it has no spectrum to divide by.
+        If a series is constant, or has no power at some frequencies: its spectrum
+        cannot be divided by.
 
     Notes
     -----
@@ -70,11 +74,17 @@ def spectral_dependence_ratio(
         if np.ptp(series) == 0:
             raise ValueError(f"{name} is constant, so it has no spectrum.")
     # Frequency 0 holds what removing the mean left, not the process.
-    s_x, s_y = (welch(v, nperseg=window)[1][1:] for v in (x, y))
+    s_x, s_y = (welch(v / np.std(v), nperseg=window)[1][1:] for v in (x, y))
+    for name, spectrum in {"x": s_x, "y": s_y}.items():
+        if not spectrum.min() > SMALLEST_POWER * spectrum.max():
+            raise ValueError(
+                f"{name} has no power at some frequencies, so its spectrum cannot be "
+                "divided by: filter ratios are not defined there. Use series with a "
+                "broad spectrum, or a shorter window."
+            )
     forward = s_y.mean() / (s_x.mean() * (s_y / s_x).mean())
     backward = s_x.mean() / (s_y.mean() * (s_x / s_y).mean())
-    return Bunch(
-        forward=float(forward),
-        backward=float(backward),
-        direction="x -> y" if forward > backward else "y -> x",
-    )
+    direction = "x -> y" if forward > backward else "y -> x"
+    if np.isclose(forward, backward, rtol=1e-9):
+        direction = "undecided"
+    return Bunch(forward=float(forward), backward=float(backward), direction=direction)

@@ -6,7 +6,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ._common import PairMeasure, anisotropy_of, as_tensors, like_input, refuse_all_zero
+from ._common import (
+    PairMeasure,
+    anisotropy_of,
+    as_tensors,
+    like_input,
+    refuse_all_zero,
+    scaled,
+)
 
 ArrayLike = np.ndarray | Tensor
 
@@ -14,22 +21,24 @@ ArrayLike = np.ndarray | Tensor
 def trace_measure(w: Tensor, s: Tensor) -> PairMeasure:
     """Trace dependence of a matrix and a covariance; see `trace_ratio`."""
     d = w.shape[1]
+    w, s = scaled(w), scaled(s)
     gram = w.T @ w
     power = gram.trace() * s.trace() / d
     tiny = torch.finfo(power.dtype).tiny
     # tr(W S W^T) with both products taken at the d x d hidden node.
     rho = (gram * s.T).sum() / power.clamp(min=tiny)
-    rho = torch.where(power > tiny, rho, torch.ones_like(rho))
+    rho = torch.where(power <= tiny, torch.ones_like(rho), rho)
     a1, a2 = anisotropy_of(s), anisotropy_of(gram)
     if d == 1:
         sd = torch.zeros_like(rho)
     else:
         spread = a1 / (1 - a1) * a2 / (1 - a2)
-        # The root has no finite gradient at 0.
-        seen = torch.where(spread > 0, spread, torch.ones_like(spread))
+        # The root has no finite gradient at 0, and below rounding nothing is seen.
+        unseen = spread <= torch.finfo(spread.dtype).eps ** 2
+        seen = torch.where(unseen, torch.ones_like(spread), spread)
         sd = (2 / ((d - 1) * (d + 2)) * seen).sqrt()
-        sd = torch.where(spread > 0, sd, torch.zeros_like(sd))
-    return PairMeasure(rho[None], sd[None], sd, a1[None], a2[None])
+        sd = torch.where(unseen, torch.zeros_like(sd), sd)
+    return PairMeasure(rho[None], sd[None], sd[None].detach(), a1[None], a2[None])
 
 
 def normalised_pair(w1: Tensor, w2: Tensor) -> tuple[Tensor, Tensor]:
@@ -37,6 +46,7 @@ def normalised_pair(w1: Tensor, w2: Tensor) -> tuple[Tensor, Tensor]:
 
     Rescaling a unit of a ReLU network leaves its function but moves rho.
     """
+    w1 = scaled(w1)
     norms = w1.norm(dim=1)
     scale = torch.where(norms > 0, norms, torch.ones_like(norms))
     return w1 / scale[:, None], w2 * scale

@@ -92,43 +92,69 @@ def convolve_axis(kernels: Tensor, taps: Tensor, axis: int) -> Tensor:
 def linear_operator(module: nn.Module) -> LinearOperator | None:
     """Return the one linear operator of a mechanism, or None if it has not just one.
 
-    Mechanisms of this package say it themselves by an ``operator()`` method. In any
-    other module the single ``nn.Linear``, ``nn.ConvNd`` or ``nn.ConvTransposeNd`` is
-    taken, with ``nn.Upsample`` before it folded in; everything else (attention,
-    residual blocks, grouped convolutions) has no single kernel and gives None.
+    Mechanisms of this package say it themselves by an ``operator()`` method; give your
+    own modules one if their kernel is known. Of torch's modules these are understood:
+    ``nn.Linear``, ``nn.ConvNd`` and ``nn.ConvTransposeNd``, alone or in an
+    ``nn.Sequential`` with elementwise activations and changes of shape, and
+    ``nn.Upsample`` right before a convolution without a stride. Anything else
+    (attention, residual blocks, pooling, normalisation, grouped convolutions) has no
+    single kernel and gives None.
     """
     if hasattr(module, "operator"):
         return module.operator()
-    layers = [m for m in module.modules() if isinstance(m, _LAYERS)]
-    resizers = [m for m in module.modules() if isinstance(m, nn.Upsample)]
-    if len(layers) != 1 or len(resizers) > 1:
-        return None
-    return _operator_of_layer(layers[0], resizers[0] if resizers else None)
+    steps = list(module) if isinstance(module, nn.Sequential) else [module]
+    steps = [step for step in steps if not isinstance(step, _TRANSPARENT)]
+    if len(steps) == 1 and isinstance(steps[0], _LAYERS):
+        return _operator_of_layer(steps[0])
+    if len(steps) == 2 and isinstance(steps[0], nn.Upsample):
+        return _operator_after_resizing(*steps)
+    return None
 
 
 _CONV = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 _LAYERS = (nn.Linear, *_CONV, *_TRANSPOSED)
+_TRANSPARENT = (
+    nn.ReLU,
+    nn.LeakyReLU,
+    nn.ELU,
+    nn.GELU,
+    nn.SiLU,
+    nn.Mish,
+    nn.Softplus,
+    nn.Tanh,
+    nn.Sigmoid,
+    nn.Hardtanh,
+    nn.Identity,
+    nn.Dropout,
+    nn.Flatten,
+    nn.Unflatten,
+)
 
 
-def _operator_of_layer(
-    layer: nn.Module, resizer: nn.Upsample | None
-) -> LinearOperator | None:
+def _operator_of_layer(layer: nn.Module) -> LinearOperator | None:
     if isinstance(layer, nn.Linear):
-        return LinearOperator(layer.weight) if resizer is None else None
+        return LinearOperator(layer.weight)
     if layer.groups != 1 or any(d != 1 for d in layer.dilation):
         return None
     if isinstance(layer, _TRANSPOSED):
-        if resizer is not None:
-            return None
         return LinearOperator(layer.weight.transpose(0, 1), upsample=layer.stride)
-    if resizer is None:
-        return LinearOperator(flipped(layer.weight), downsample=layer.stride)
+    return LinearOperator(flipped(layer.weight), downsample=layer.stride)
+
+
+def _operator_after_resizing(
+    resizer: nn.Upsample, layer: nn.Module
+) -> LinearOperator | None:
     factor, mode = resizer.scale_factor, resizer.mode
+    if not isinstance(layer, _CONV) or any(s != 1 for s in layer.stride):
+        return None
     if not isinstance(factor, (int, float)) or factor != int(factor):
         return None
     if mode not in {"nearest", "linear", "bilinear", "trilinear"}:
         return None
+    operator = _operator_of_layer(layer)
+    if operator is None or resizer.align_corners:
+        return None
     factors = (int(factor),) * (layer.weight.ndim - 2)
     mode = "nearest" if mode == "nearest" else "linear"
-    return LinearOperator(flipped(layer.weight), factors, layer.stride, mode)
+    return LinearOperator(operator.taps, upsample=factors, resize=mode)

@@ -10,19 +10,22 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.base import clone
+from torch import nn
 
+from sklearn_icm.exceptions import DegenerateMechanismWarning
 from sklearn_icm.independence import (
     AutoPenalty,
     GenericPenalty,
     SpectralPenalty,
     SumPenalty,
     TracePenalty,
+    independence_table,
     mechanism_pairs,
     spectral_dependence_ratio,
     spectral_ratio,
 )
 from sklearn_icm.independence._spectral import spectral_measure
-from sklearn_icm.mechanisms import conv_decoder, dense_decoder
+from sklearn_icm.mechanisms import MechanismGraph, conv_decoder, dense_decoder
 
 N = 24
 
@@ -245,6 +248,67 @@ def test_activation_form_needs_node_values():
         SpectralPenalty("activation")(conv())
 
 
+EXTREMES = [*FORMS, *TRACE_FORMS, AutoPenalty()]
+
+
+@pytest.mark.parametrize("penalty", EXTREMES, ids=repr)
+@pytest.mark.parametrize("scale", [1e-15, 1e15])
+def test_huge_and_tiny_weights_in_single_precision(penalty, scale):
+    """Ratios do not depend on the scale of the weights, nor do they overflow."""
+    make = dense if isinstance(penalty, TracePenalty) else conv
+    values = []
+    for factor in (1.0, scale):
+        graph = make().float()
+        with torch.no_grad():
+            for module in graph.mechanisms:
+                next(module.parameters()).mul_(factor)
+        nodes = batch(make())
+        nodes = {k: factor * v.float() for k, v in nodes.items()}
+        values.append(penalty(graph, nodes))
+        values[-1].backward()
+        assert all(
+            p.grad is None or p.grad.isfinite().all() for p in graph.parameters()
+        )
+    assert values[1].item() == pytest.approx(values[0].item(), rel=1e-3)
+
+
+@pytest.mark.parametrize("form", ["pooled", "triplet", "full", "z"])
+def test_nan_weights_are_not_independent(form):
+    graph = conv()
+    with torch.no_grad():
+        next(graph.mechanisms[1].parameters()).view(-1)[0] = np.nan
+    assert SpectralPenalty(form)(graph).isnan()
+    with pytest.raises(ValueError, match="conv1 -> conv2.*not finite"):
+        independence_table(graph)
+
+
+def test_single_channels_are_not_flagged():
+    torch.manual_seed(0)
+    graph = conv_decoder(3, (1, 12, 9), (6, 1))
+    nodes = {k: v.detach() for k, v in graph(torch.randn(20, 3)).items()}
+    for seed in (0, 320, 424):
+        assert not independence_table(graph, nodes, seed=seed)["degenerate"].any()
+
+
+def test_opposite_kernels_average_to_white():
+    """Every triplet is far from 1, and their mean cannot be: flagged, not divided."""
+    graph = MechanismGraph(
+        {"noise": (2, 9)},
+        {
+            "hidden": ("noise", nn.Conv1d(2, 1, 2)),
+            "data": ("hidden", nn.Conv1d(1, 1, 2)),
+        },
+    )
+    first, second = graph.mechanisms
+    with torch.no_grad():
+        first.weight[0] = torch.tensor([[1.0, 1.0], [1.0, -1.0]])
+        second.weight[0] = torch.tensor([[1.0, 2.0]])
+    with pytest.warns(DegenerateMechanismWarning):
+        row = independence_table(graph, form="triplet").iloc[0]
+    assert row["rho"] == pytest.approx(1)
+    assert np.isnan(row["z"])
+
+
 @pytest.mark.parametrize("band", [-1, np.inf, "1"])
 def test_bad_dead_band(band):
     with pytest.raises(ValueError, match="dead_band must be a finite number"):
@@ -279,7 +343,7 @@ def test_wide_generators_stay_within_a_gibibyte():
     """512, 256 and 128 channels, forward and backward, in a process of their own."""
     code = """
 import resource, torch
-from sklearn_icm.independence import SpectralPenalty
+from sklearn_icm.independence import SpectralPenalty, independence_table
 from sklearn_icm.mechanisms import conv_decoder
 torch.set_num_threads(1)
 graph = conv_decoder(8, (3, 32, 32), (512, 256, 128), kernel_size=4)
@@ -289,9 +353,11 @@ for form in ("pooled", "full", "triplet"):
     graph.zero_grad()
     SpectralPenalty(form)(graph).backward()
     print(peak() - before)
+    independence_table(graph, form=form)
+    print(peak() - before)
 """
     output = subprocess.check_output([sys.executable, "-c", code], text=True)
-    assert len(output.split()) == 3
+    assert len(output.split()) == 6
     assert all(float(gibibytes) < 1 for gibibytes in output.split())
 
 
@@ -325,6 +391,12 @@ def test_ratio_of_a_known_filter():
     ("x", "y", "options", "match"),
     [
         (np.ones(300), np.arange(300.0), {}, "x is constant"),
+        (
+            np.tile([1.0, -1.0], 500),
+            np.random.RandomState(0).randn(1000),
+            {},
+            "x has no power at some",
+        ),
         (np.arange(300.0), np.arange(299.0), {}, "equally long, got 300 and 299"),
         (np.full(300, np.nan), np.arange(300.0), {}, "must be finite"),
         (np.arange(9.0), np.arange(9.0), {"window": 10}, "window must be from 2"),

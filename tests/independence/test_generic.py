@@ -194,9 +194,18 @@ def test_response_exposes_the_invariance_trap():
 
 def test_response_by_its_definition():
     """A flip of one unit changes the output by twice its length, or not at all."""
-    v = np.array([[3.0], [4.0]])
+    v = np.array([[3.0], [-3.0]])
     found = response(lambda x: x, v, SignFlip(), n_draws=400, random_state=0)
     assert found == pytest.approx(1, abs=5 / 400**0.5)
+
+
+def test_response_does_not_depend_on_unit_or_offset():
+    v = normal(20, 4).numpy()
+    values = [
+        response(lambda x, a=a, b=b: a + b * x, v, Orthogonal(), random_state=0)
+        for a, b in ((0.0, 1.0), (100.0, 1.0), (-3.0, 1e-3))
+    ]
+    assert values == pytest.approx([values[0]] * 3)
 
 
 def test_groups_and_contrasts_of_ones_own():
@@ -293,7 +302,8 @@ def test_penalty_takes_the_nodes_that_the_group_accepts():
     local = GenericPenalty(Translation(), PatchStatistics(2))
     assert local.applies_to(conv)
     assert not local.applies_to(dense)
-    assert not GenericPenalty(FrequencyShift()).applies_to(conv)
+    with pytest.raises(ValueError, match="FrequencyShift.. does not act on the values"):
+        GenericPenalty(FrequencyShift()).applies_to(conv)
     assert GenericPenalty().applies_to(dense)
     assert local(dense, dense(torch.randn(5, 2))) == 0
     for graph in (conv, dense):

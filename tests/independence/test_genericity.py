@@ -6,6 +6,7 @@ import torch
 from scipy.stats import kstest
 from torch import nn
 
+from sklearn_icm.exceptions import DegenerateMechanismWarning
 from sklearn_icm.independence import (
     Kurtosis,
     Orthogonal,
@@ -149,9 +150,12 @@ def test_an_output_that_ignores_the_group_has_no_response():
     def ignores(v):
         return torch.ones(len(v), 3)
 
-    row = genericity_test(
-        (ignores, torch.randn(10, 4)), group=Orthogonal(), n_draws=39
-    ).table.iloc[0]
+    with pytest.warns(DegenerateMechanismWarning, match="ignores the hidden node"):
+        result = genericity_test(
+            (ignores, torch.randn(10, 4)), group=Orthogonal(), n_draws=39
+        )
+    row = result.table.iloc[0]
+    assert row["degenerate"]
     assert row["rho"] == 1
     assert row["p_value"] == 1
     assert row["response"] == 0
@@ -180,9 +184,31 @@ def test_an_output_that_ignores_the_group_has_no_response():
         ),
         (lambda: genericity_test((1, 2, 3)), ValueError, "two members, got 3"),
         (
+            lambda: genericity_test((np.zeros((2, 2)), np.eye(2))),
+            ValueError,
+            "w1 must not be all zero",
+        ),
+        (
+            lambda: genericity_test((np.eye(2), np.eye(2)), np.eye(2)),
+            ValueError,
+            "X is for a fitted generator",
+        ),
+        (
+            lambda: genericity_test(
+                (nn.Linear(4, 2), np.ones((5, 4))), group=Orthogonal
+            ),
+            TypeError,
+            "group must be an instance",
+        ),
+        (
+            lambda: genericity_test((lambda v: v * np.nan, torch.randn(9, 3))),
+            ValueError,
+            "are not finite",
+        ),
+        (
             lambda: genericity_test((np.eye(2), np.eye(2)), n_draws=0),
             ValueError,
-            "n_draws must be at least 1",
+            "n_draws == 0, must be >= 1",
         ),
     ],
 )

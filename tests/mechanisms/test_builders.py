@@ -95,7 +95,7 @@ def test_operator_is_the_impulse_response_of_its_mechanism(resize, factors):
     [
         (nn.Sequential(nn.Conv2d(3, 4, 5, stride=2), nn.ReLU()), (), (2, 2)),
         (nn.ConvTranspose2d(3, 4, 5, stride=2), (2, 2), ()),
-        (nn.Sequential(nn.Upsample(scale_factor=2), nn.Conv1d(3, 4, 5)), (2,), (1,)),
+        (nn.Sequential(nn.Upsample(scale_factor=2), nn.Conv1d(3, 4, 5)), (2,), ()),
     ],
 )
 def test_operators_of_plain_torch_modules(module, up, down):
@@ -114,6 +114,15 @@ def test_operators_of_plain_torch_modules(module, up, down):
         nn.Sequential(nn.Upsample(scale_factor=1.5), nn.Conv2d(1, 1, 3)),
         nn.Sequential(nn.Upsample(scale_factor=2), nn.ConvTranspose2d(1, 1, 3)),
         nn.Sequential(nn.Upsample(scale_factor=2), nn.Linear(2, 2)),
+        nn.Sequential(nn.Upsample(scale_factor=2), nn.Conv2d(1, 1, 3, stride=2)),
+        nn.Sequential(nn.Conv2d(1, 1, 3), nn.Upsample(scale_factor=2)),
+        nn.Sequential(
+            nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True),
+            nn.Conv2d(1, 1, 3),
+        ),
+        nn.Sequential(nn.Conv2d(1, 1, 3), nn.AvgPool2d(2)),
+        nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2)),
+        nn.MultiheadAttention(4, 2),
     ],
 )
 def test_modules_without_one_kernel_have_no_operator(module):
