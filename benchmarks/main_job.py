@@ -20,6 +20,7 @@ from sklearn_icm.__main__ import (
     search_weights,
 )
 from sklearn_icm.datasets import load_glyphs, make_glyph_pairs
+from sklearn_icm.independence import SpectralPenalty
 
 
 def interval(values):
@@ -33,6 +34,7 @@ def main():
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--data", default="digits")
     parser.add_argument("--data-home")
+    parser.add_argument("--form", default="pooled", help="of SpectralPenalty")
     parser.add_argument("--quick", action="store_true", help="checks that it runs")
     options = parser.parse_args()
     effort = Effort(60, 2, 2) if options.quick else Effort.choose(False, 288)
@@ -41,7 +43,7 @@ def main():
     skills, errors = [], {}
     for seed in range(seeds):
         pairs = make_glyph_pairs(effort.n_rows, glyphs=glyphs, random_state=seed)
-        search = search_weights(pairs, effort, seed)
+        search = search_weights(pairs, effort, seed, SpectralPenalty(options.form))
         skills.append(search.cv_results_["mean_test_skill"])
         chosen = search.best_estimator_
         plain = clone(chosen).set_params(icm_weight=0.0, verbose=0)
@@ -52,7 +54,7 @@ def main():
     skills = np.array(skills)
     print(versions())
     print_table(
-        f"Skill of stretching conv2, {options.data}, {seeds} seeds",
+        f"Skill of stretching conv2, {options.form} form, {options.data}, {seeds} seeds",
         ["icm_weight", "skill", "gain over weight 0"],
         [
             [

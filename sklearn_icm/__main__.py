@@ -108,12 +108,13 @@ class Report:
         return scores
 
 
-def search_weights(pairs, effort, seed):
+def search_weights(pairs, effort, seed, icm_penalty="auto"):
     """Search icm_weight with the extrapolation scorer, and refit the best."""
     generator = VAEGenerator(
         data_shape=pairs.data_shape,
         n_latents=32,
         observational="narrow",
+        icm_penalty=icm_penalty,
         max_epochs=effort.epochs,
         random_state=seed,
         verbose=int(sys.stderr.isatty()),

@@ -186,6 +186,41 @@ class SumPenalty(PenaltyValue):
         self.penalties = penalties
         self.weights = weights
 
+    def get_params(self, deep=True):
+        """Parameters; deep ones are those of the penalties, such as ``0__form``.
+
+        Parameters
+        ----------
+        deep : bool
+        """
+        params = super().get_params(deep=False)
+        if deep and _is_list(self.penalties):
+            for k, penalty in enumerate(self.penalties):
+                if hasattr(penalty, "get_params") and not isinstance(penalty, type):
+                    own = penalty.get_params().items()
+                    params |= {f"{k}__{name}": value for name, value in own}
+        return params
+
+    def set_params(self, **params):
+        """Set parameters; ``0__form`` is the form of the first penalty.
+
+        Parameters
+        ----------
+        **params : dict
+        """
+        nested = {key for key in params if "__" in key}
+        super().set_params(**{k: v for k, v in params.items() if k not in nested})
+        for key in nested:
+            position, _, name = key.partition("__")
+            known = position.isdigit() and int(position) < len(self.penalties)
+            if not known:
+                raise ValueError(
+                    f"SumPenalty has no parameter {key!r}: its penalties are numbered "
+                    f"from 0 to {len(self.penalties) - 1}."
+                )
+            self.penalties[int(position)].set_params(**{name: params[key]})
+        return self
+
     @property
     def stochastic(self) -> bool:
         """Whether one of the penalties draws random numbers."""

@@ -142,6 +142,25 @@ def test_form_of_the_penalty_is_searched():
     assert len(search.cv_results_["params"]) == 5
 
 
+def test_parts_of_a_sum_are_searched():
+    total = SumPenalty([SpectralPenalty(), GenericPenalty()])
+    grid = {
+        "icm_penalty__0__form": ["pooled", "full"],
+        "icm_penalty__weights": [None, [1.0, 0.0]],
+    }
+    search = GridSearchCV(
+        small(data_shape=(2, 2), icm_penalty=total, icm_weight=1.0),
+        grid,
+        cv=2,
+        error_score="raise",
+    ).fit(TABLE)
+    chosen = search.best_estimator_.icm_penalty.penalties[0].form
+    assert chosen == search.best_params_["icm_penalty__0__form"]
+    assert total.penalties[0].form == "pooled"
+    with pytest.raises(ValueError, match="numbered from 0 to 1"):
+        total.set_params(**{"2__form": "full"})
+
+
 def test_warm_up_raises_the_weight():
     history = small(max_epochs=5, icm_weight=2.0, icm_warmup=4).fit(TABLE).history_
     assert history["icm_weight"].tolist() == [0.5, 1.0, 1.5, 2.0, 2.0]
