@@ -54,7 +54,7 @@ def main():
     skills = np.array(skills)
     print(versions())
     print_table(
-        f"Skill of stretching conv2, {options.form} form, {options.data}, {seeds} seeds",
+        f"Skill of stretching conv2: {options.form}, {options.data}, {seeds} seeds",
         ["icm_weight", "skill", "gain over weight 0"],
         [
             [
