@@ -82,7 +82,7 @@ class IndependenceDisplay:
         self.ax_.set(
             yticks=np.arange(len(labels)),
             yticklabels=labels,
-            xlabel="generic ratio rho (1 = independent); bands: 95 % of the null",
+            xlabel="rho (1 = independent; band: 95 % of null draws)",
         )
         self.ax_.invert_yaxis()
         self.ax_.legend(loc="best", fontsize="small")
