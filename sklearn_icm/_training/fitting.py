@@ -164,6 +164,12 @@ class TrainedEstimator(BaseEstimator):
 
     def _check_rows(self, X, *, reset=False, **options):
         """Validate rows: finite float32 or float64, within the range of float32."""
+        if getattr(X, "ndim", 2) > 2:
+            raise ValueError(
+                f"Found array with dim {X.ndim}, while rows of numbers (dim 2) are "
+                "required: flatten them, X.reshape(len(X), -1), and give their shape "
+                "as data_shape."
+            )
         X = validate_data(
             self, X, dtype=[np.float64, np.float32], reset=reset, **options
         )

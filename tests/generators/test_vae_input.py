@@ -77,7 +77,7 @@ def test_data_frames_in_and_out():
         ([["a", "b"]] * 5, ValueError, "could not convert"),
         (np.zeros((0, 3)), ValueError, "0 sample"),
         (np.zeros((3, 0)), ValueError, "0 feature"),
-        (np.zeros((5, 2, 2)), ValueError, "dim 3"),
+        (np.zeros((5, 2, 2)), ValueError, r"dim 3.*X.reshape\(len\(X\), -1\)"),
         ([[1.0, 2.0]], ValueError, "minimum of 2 is required"),
         ([[1e39], [0.0]], ValueError, "float32.*1e.39.*Scale the features"),
     ],
