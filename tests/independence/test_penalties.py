@@ -178,3 +178,18 @@ def test_mechanisms_without_a_single_kernel_are_left_out():
     )
     assert len(table(graph)) == 0
     assert AutoPenalty()(graph) == 0
+
+
+@pytest.mark.parametrize("resize", ["nearest", "linear"])
+def test_trivial_minimisers_are_flagged(resize):
+    """A 1 x 1 kernel is a delta; behind nearest resizing it is as long as the stride."""
+    torch.manual_seed(0)
+    graph = conv_decoder(3, (1, 12, 12), (4, 3), kernel_size=1, resize=resize)
+    if resize == "nearest":
+        with pytest.warns(DegenerateMechanismWarning, match="conv1 -> conv2"):
+            rows = table(graph)
+        assert rows["degenerate"].all()
+        assert np.allclose(rows["rho"], 1)
+    else:
+        # Linear resizing smooths over more than a stride: there is something to see.
+        assert not table(graph)["degenerate"].any()
