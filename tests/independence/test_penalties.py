@@ -182,7 +182,7 @@ def test_mechanisms_without_a_single_kernel_are_left_out():
 
 @pytest.mark.parametrize("resize", ["nearest", "linear"])
 def test_trivial_minimisers_are_flagged(resize):
-    """A 1 x 1 kernel is a delta; behind nearest resizing it is as long as the stride."""
+    """A 1 x 1 kernel is a delta; after nearest resizing it is as long as the stride."""
     torch.manual_seed(0)
     graph = conv_decoder(3, (1, 12, 12), (4, 3), kernel_size=1, resize=resize)
     if resize == "nearest":
