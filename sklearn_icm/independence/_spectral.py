@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import fields
 from numbers import Integral
 
 import numpy as np
@@ -17,7 +18,8 @@ from ._common import PairMeasure, as_tensors, like_input, refuse_all_zero, scale
 ArrayLike = np.ndarray | Tensor
 FORMS = ("pooled", "triplet", "full")
 MOST_TAPS = 256
-CHANNELS_PER_BLOCK = 32
+CHANNELS_PER_BLOCK = 8
+TRIPLET_CHANNELS_PER_BLOCK = 32
 Correlate = Callable[..., Tensor]
 
 
@@ -109,10 +111,28 @@ def spectral_measure(
     w1, w2 = scaled(w1), scaled(w2)
     if form == "full":
         return full_measure(w1, w2, up, down)
+    size = TRIPLET_CHANNELS_PER_BLOCK
+    if form == "triplet" and len(w1) > size:
+        # Every hidden channel stands for itself, so blocks bound the memory.
+        blocks = zip(w1.split(size), w2.split(size, dim=1), strict=True)
+        return _joined(
+            spectral_measure(a, b, up, down, form, with_sd=with_sd) for a, b in blocks
+        )
     correlate = pooled_autocorrelation if form == "pooled" else autocorrelation
     r1 = _at_lags(correlate, w1, down)
     r2 = _at_lags(correlate, w2.transpose(0, 1), up)
     return measure_of_correlations(r1, r2, n_axes, form, with_sd=with_sd)
+
+
+def _joined(measures: Iterable[PairMeasure]) -> PairMeasure:
+    """One measure of many hidden channels from those of blocks of them."""
+    measures = list(measures)
+
+    def joined(name: str) -> Tensor | None:
+        parts = [getattr(measure, name) for measure in measures]
+        return None if parts[0] is None else torch.cat(parts)
+
+    return PairMeasure(**{f.name: joined(f.name) for f in fields(PairMeasure)})
 
 
 def measure_of_correlations(
