@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ._folding import FoldedResize
 from ._operators import LinearOperator, flipped, linear_operator
 
 ACTIVATIONS = {
@@ -44,7 +46,8 @@ class ConvMechanism(nn.Module):
 
     ``factors`` says per spatial axis how the child's grid relates to the parent's:
     the parent is resized by it (and cropped to ``out_shape``), or, if ``down`` is
-    set, the convolution samples its result by it.
+    set, the convolution samples its result by it. Where it saves work, nearest resizing
+    and convolution are computed together on the parent's small grid: the same numbers.
     """
 
     def __init__(
@@ -71,13 +74,45 @@ class ConvMechanism(nn.Module):
         )
         self.padding = [(kernel_size - 1) // 2, kernel_size // 2] * n_axes
         self.activation = ACTIVATIONS[activation]()
+        self.folded = None
+        if resize == "nearest" and not down and max(self.factors) > 1:
+            folded = FoldedResize(kernel_size, self.factors)
+            self.folded = folded if folded.saves else None
 
     def forward(self, parent: Tensor) -> Tensor:
-        if not self.down:
-            parent = self._resized(parent)
-        return self.activation(self.conv(functional.pad(parent, self.padding)))
+        if self.down:
+            value = self._convolved(parent)
+        elif self.folded is None:
+            value = self._convolved(self._resized(parent, self.out_shape[1:]))
+        else:
+            value = self._folded(parent)
+        return self.activation(value)
 
-    def _resized(self, value: Tensor) -> Tensor:
+    def _convolved(self, value: Tensor) -> Tensor:
+        return self.conv(functional.pad(value, self.padding))
+
+    def _folded(self, parent: Tensor) -> Tensor:
+        value = self.folded(parent, self.conv.weight, self.conv.bias)
+        value = self._cropped(value, self.out_shape[1:])
+        before, after = self.padding[:2]
+        for k, (factor, size) in enumerate(
+            zip(self.factors, self.out_shape[1:], strict=True)
+        ):
+            n, axis = parent.shape[k + 2], k + 2
+            cropped, end = n * factor - size, min(after, size)
+            if cropped and end:
+                # Folded kernels saw entries that cropping takes away: the few outputs
+                # at the end that read them are computed on the large grid.
+                reach = min(n, -(-(before + after + cropped) // factor))
+                sizes = list(self.out_shape[1:])
+                sizes[k] = reach * factor - cropped
+                tail = parent.narrow(axis, n - reach, reach)
+                tail = self._convolved(self._resized(tail, sizes))
+                tail = tail.narrow(axis, tail.shape[axis] - end, end)
+                value = torch.cat([value.narrow(axis, 0, size - end), tail], axis)
+        return value
+
+    def _resized(self, value: Tensor, sizes: Sequence[int]) -> Tensor:
         if max(self.factors) == 1:
             return value
         if self.resize == "nearest":
@@ -88,7 +123,10 @@ class ConvMechanism(nn.Module):
             mode = "linear" if len(self.factors) == 1 else "bilinear"
             size = [n * f for n, f in zip(value.shape[2:], self.factors, strict=True)]
             value = functional.interpolate(value, size=size, mode=mode)
-        for axis, size in enumerate(self.out_shape[1:], start=2):
+        return self._cropped(value, sizes)
+
+    def _cropped(self, value: Tensor, sizes: Sequence[int]) -> Tensor:
+        for axis, size in enumerate(sizes, start=2):
             value = value.narrow(axis, 0, size)
         return value
 
