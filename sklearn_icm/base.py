@@ -15,7 +15,7 @@ from .independence import independence_table
 from .interventions import check_interventions
 from .utils._sklearn import in_output_container
 from .utils.environments import find_rows, resolve_environments
-from .utils.rows import select_rows
+from .utils.rows import in_batches, select_rows
 
 __all__ = ["BaseGenerator", "DensityMixin", "GeneratorMixin", "is_generator"]
 
@@ -145,6 +145,46 @@ class BaseGenerator(GeneratorMixin, TrainedEstimator):
             observation_noise=observation_noise,
         )
 
+    def iter_sample(
+        self,
+        n_samples,
+        random_state=None,
+        *,
+        batch_size=1024,
+        observation_noise=True,
+    ):
+        """Draw rows batch by batch, so that memory does not grow with their number.
+
+        Parameters
+        ----------
+        n_samples : int
+            Number of rows, at least 1.
+        random_state : int, RandomState or None
+            As in `sample`; one seed gives the rows of `sample`.
+        batch_size : int
+            Rows per batch; the last one may be smaller.
+        observation_noise : bool
+            As in `sample`.
+
+        Returns
+        -------
+        iterator of ndarray of shape (<= batch_size, n_features)
+            Together the rows that `sample` returns.
+        """
+        check_is_fitted(self)
+        check_scalar(n_samples, "n_samples", Integral, min_val=1)
+        check_scalar(batch_size, "batch_size", Integral, min_val=1)
+        queries = RowQueries(self._module, self.bounds_)
+        chunks = queries.prior(
+            {},
+            n_samples,
+            self._draw_entropy(random_state),
+            noisy=observation_noise,
+            paired=False,
+        )
+        rows = (changed.astype(self._dtype, copy=False) for _, changed in chunks)
+        return map(self._wrap, in_batches(rows, batch_size))
+
     def intervene(
         self,
         interventions,
@@ -211,13 +251,20 @@ class BaseGenerator(GeneratorMixin, TrainedEstimator):
                 n_samples,
                 self._draw_entropy(random_state),
                 noisy=observation_noise,
+                paired=return_factual,
             )
-            original = None
+            original, n_rows = None, n_samples
         else:
-            original = X
+            original, n_rows = X, len(X)
             X = self._check_rows(X)
             chunks = queries.counterfactual(interventions, X, keep=residual == "keep")
-        factual, changed = (np.concatenate(rows) for rows in zip(*chunks, strict=True))
+        shape = (n_rows, self.n_features_in_)
+        changed = np.empty(shape, self._dtype)
+        factual = np.empty(shape, self._dtype) if return_factual else None
+        for rows, (before, after) in queries.placed(chunks):
+            changed[rows] = after
+            if return_factual:
+                factual[rows] = before
         if interventions:
             queries.warn_if_clipped()
         changed = self._wrap(changed, original)

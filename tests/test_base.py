@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 from sklearn.cluster import KMeans
@@ -99,3 +101,37 @@ def test_a_million_values_in_chunks_equal_one_seed(fitted):
     """Chunks are a matter of memory: a longer request does not repeat its draws."""
     rows = fitted.sample(3000, random_state=0)
     assert len(np.unique(rows[:, 100:].round(6), axis=0)) == 3000
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 1000, 5000])
+def test_iter_sample_yields_the_rows_of_sample(fitted, batch_size):
+    batches = list(fitted.iter_sample(2100, random_state=3, batch_size=batch_size))
+    assert {len(b) for b in batches[:-1]} <= {batch_size}
+    whole = fitted.sample(2100, random_state=3)
+    assert np.array_equal(np.concatenate(batches), whole)
+
+
+def test_iter_sample_checks_its_arguments_before_the_first_batch(fitted):
+    with pytest.raises(ValueError, match="batch_size"):
+        fitted.iter_sample(10, batch_size=0)
+
+
+def test_memory_of_iter_sample_does_not_grow_with_the_number_of_rows(fitted):
+    def peak(n):
+        tracemalloc.start()
+        for _ in fitted.iter_sample(n, random_state=0):
+            pass
+        found = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return found
+
+    peak(2000)
+    assert peak(20_000) < 1.2 * peak(4000)
+
+
+def test_asking_for_pairs_does_not_change_the_intervened_rows(fitted):
+    node = list(fitted.nodes_)[1]
+    changes = {node: lambda h: 1.5 * h}
+    options = {"n_samples": 50, "random_state": 0}
+    _, paired = fitted.intervene(changes, return_factual=True, **options)
+    assert np.array_equal(paired, fitted.intervene(changes, **options))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 
@@ -14,8 +15,10 @@ from ..interventions import apply_intervention
 from .seeds import torch_stream
 
 Interventions = Mapping[str, Callable[[Tensor], Tensor]]
-Pair = tuple[np.ndarray, np.ndarray]
-CHUNK = 1024
+Pair = tuple[np.ndarray | None, np.ndarray]
+# Larger chunks are no faster; those of images would leave the processor's cache.
+MOST_ROWS, FEWEST_ROWS = 1024, 32
+VALUES_PER_CHUNK = 2**21
 # Of the range, on average over all entries.
 NOTICEABLE = 0.05
 
@@ -37,34 +40,79 @@ class RowQueries:
         self.data_node = module.graph.data_node
         self.low, self.high = (-np.inf, np.inf) if bounds is None else bounds
         self._excess: list[float] = []
-        self._excess: list[float] = []
+        per_row = sum(math.prod(shape) for shape in module.graph.nodes.values())
+        fitting = 2 ** int(math.log2(max(1, VALUES_PER_CHUNK / per_row)))
+        self.chunk = min(MOST_ROWS, max(FEWEST_ROWS, fitting))
 
     def prior(
-        self, interventions: Interventions, n: int, entropy: int, *, noisy: bool
+        self,
+        interventions: Interventions,
+        n: int,
+        entropy: int,
+        *,
+        noisy: bool,
+        paired: bool,
     ) -> Iterator[Pair]:
-        """Yield (factual, intervened) draws that share latents and noise."""
+        """Yield (factual, intervened) draws that share latents and noise.
+
+        Factual ones are None unless they are asked for (``paired``).
+        """
         latents = torch_stream(entropy, "latents")
         observations = torch_stream(entropy, "observations")
-        likelihood = self.module.likelihood
-        for start in range(0, n, CHUNK):
-            size = min(CHUNK, n - start)
+        for start in range(0, n, self.chunk):
+            size = min(self.chunk, n - start)
             noise = self.module.noise.draw(size, latents)
-            draw = likelihood.draw(size, observations).to(self.device)
-            factual, changed = (
-                self.to_rows(likelihood.observe(mean, draw) if noisy else mean)
-                for mean in self._means(noise, interventions)
-            )
-            yield (
-                self.clip(factual),
-                self._finished(factual, changed, interventions, self.low, self.high),
-            )
+            draw = None
+            if noisy:
+                draw = self.module.likelihood.draw(size, observations).to(self.device)
+            yield self._drawn(interventions, noise, draw, paired=paired)
+
+    @torch.no_grad()
+    def _drawn(
+        self,
+        interventions: Interventions,
+        noise: Tensor,
+        draw: Tensor | None,
+        *,
+        paired: bool,
+    ) -> Pair:
+        """One chunk of `prior`: the factual pass is run only where it is needed."""
+        graph, hidden = self.module.graph, self._hidden(interventions)
+
+        def rows_of(nodes: Mapping[str, Tensor]) -> np.ndarray:
+            mean = nodes[self.data_node]
+            if draw is not None:
+                mean = self.module.likelihood.observe(mean, draw)
+            return self.to_rows(mean)
+
+        before = graph(noise) if paired or not hidden else None
+        after = graph(noise, hidden, factual=before) if hidden else before
+        changed = rows_of(after)
+        factual = changed if not hidden else None
+        if hidden and not paired and _excess(changed, self.low, self.high) > NOTICEABLE:
+            before = graph(noise)
+        if before is not None and factual is None:
+            factual = rows_of(before)
+        finished = self._finished(factual, changed, interventions, self.low, self.high)
+        if not paired:
+            return None, finished
+        return (finished if not interventions else self.clip(factual)), finished
+
+    @staticmethod
+    def placed(chunks: Iterator[Pair]) -> Iterator[tuple[slice, Pair]]:
+        """Chunks with the rows that they take in the whole result."""
+        start = 0
+        for pair in chunks:
+            stop = start + len(pair[1])
+            yield slice(start, stop), pair
+            start = stop
 
     def counterfactual(
         self, interventions: Interventions, X: np.ndarray, *, keep: bool
     ) -> Iterator[Pair]:
         """Yield (factual, intervened) versions of given rows."""
-        for start in range(0, len(X), CHUNK):
-            rows = X[start : start + CHUNK].astype(np.float64)
+        for start in range(0, len(X), self.chunk):
+            rows = X[start : start + self.chunk].astype(np.float64)
             with torch.no_grad():
                 noise = self.module.abduct(self.to_node(rows).to(self.device))
             factual, changed = map(self.to_rows, self._means(noise, interventions))
@@ -83,13 +131,13 @@ class RowQueries:
     def decode(self, noise: np.ndarray) -> np.ndarray:
         """Mean rows of given values of the noise node."""
         z = torch.from_numpy(noise.astype(np.float32)).to(self.device)
-        means = [self.module.graph(c)[self.data_node] for c in z.split(CHUNK)]
+        means = [self.module.graph(c)[self.data_node] for c in z.split(self.chunk)]
         return self.clip(np.concatenate([self.to_rows(m) for m in means]))
 
     def nodes_of_prior(self, n: int, entropy: int) -> dict[str, np.ndarray]:
         """Values of every node for draws from the prior, with the noise of `prior`."""
         latents = torch_stream(entropy, "latents")
-        sizes = [min(CHUNK, n - start) for start in range(0, n, CHUNK)]
+        sizes = [min(self.chunk, n - start) for start in range(0, n, self.chunk)]
         draws = (self.module.noise.draw(size, latents) for size in sizes)
         return _stacked(map(self._values, draws))
 
@@ -108,31 +156,37 @@ class RowQueries:
         return _to_numpy(self.module.graph(noise))
 
     def _chunks(self, X: np.ndarray) -> Iterator[Tensor]:
-        for start in range(0, len(X), CHUNK):
-            yield self.to_node(X[start : start + CHUNK]).to(self.device)
+        for start in range(0, len(X), self.chunk):
+            yield self.to_node(X[start : start + self.chunk]).to(self.device)
 
     @torch.no_grad()
     def _means(
         self, noise: Tensor, interventions: Interventions
     ) -> tuple[Tensor, Tensor]:
         """Data node without and with the interventions on hidden nodes."""
-        graph = self.module.graph
-        hidden = {k: v for k, v in interventions.items() if k != self.data_node}
+        graph, hidden = self.module.graph, self._hidden(interventions)
         factual = changed = graph(noise)
         if hidden:
             changed = graph(noise, hidden, factual=factual)
         return factual[self.data_node], changed[self.data_node]
 
+    def _hidden(self, interventions: Interventions) -> Interventions:
+        return {k: v for k, v in interventions.items() if k != self.data_node}
+
     def _finished(
         self,
-        factual: np.ndarray,
+        factual: np.ndarray | None,
         changed: np.ndarray,
         interventions: Interventions,
         low: np.ndarray | float,
         high: np.ndarray | float,
     ) -> np.ndarray:
         """Clip, and apply an intervention on the data node to observed values."""
-        excess = _excess(changed, low, high) - _excess(factual, low, high)
+        if not interventions:
+            return np.clip(changed, low, high)
+        excess = _excess(changed, low, high)
+        if factual is not None:
+            excess -= _excess(factual, low, high)
         rows = np.clip(changed, low, high)
         if self.data_node in interventions:
             node = self.module.layout.to_node(torch.from_numpy(rows))

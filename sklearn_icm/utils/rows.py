@@ -2,7 +2,13 @@
 
 import numpy as np
 
-__all__ = ["check_fits_float32", "find_bounds", "fingerprint", "select_rows"]
+__all__ = [
+    "check_fits_float32",
+    "find_bounds",
+    "fingerprint",
+    "in_batches",
+    "select_rows",
+]
 
 
 def check_fits_float32(X):
@@ -43,6 +49,20 @@ def fingerprint(X):
     X = X.astype(np.float64)
     weights = np.arange(1, len(X) + 1) / len(X)
     return np.concatenate([[len(X)], X[0], X[-1], weights @ X, np.abs(X).sum(0)])
+
+
+def in_batches(chunks, batch_size):
+    """Regroup chunks of rows into batches of one size (the last may be smaller)."""
+    waiting, n_waiting = [], 0
+    for chunk in chunks:
+        waiting.append(chunk)
+        n_waiting += len(chunk)
+        while n_waiting >= batch_size:
+            rows = np.concatenate(waiting) if len(waiting) > 1 else waiting[0]
+            yield rows[:batch_size]
+            waiting, n_waiting = [rows[batch_size:]], len(rows) - batch_size
+    if n_waiting:
+        yield np.concatenate(waiting)
 
 
 def select_rows(X, mask):
