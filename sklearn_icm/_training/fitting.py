@@ -6,7 +6,6 @@ from numbers import Integral, Real
 from warnings import warn
 
 import numpy as np
-import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import validate_data
@@ -18,6 +17,7 @@ from ..utils.environments import find_rows, resolve_environments
 from ..utils.rows import check_fits_float32, find_bounds, fingerprint
 from . import seeds, state
 from .device import resolve_device
+from .mapped import open_rows
 from .net import OPTIMIZERS, make_net, split_rows
 from .penalty import PenaltyTerms
 from .schedules import WarmUp
@@ -88,7 +88,9 @@ class TrainedEstimator(BaseEstimator):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            At least two rows of finite numbers, C order if `data_shape` is given.
+            At least two rows of finite numbers, C order if `data_shape` is given. A
+            `numpy.memmap` is read batch by batch, never as a whole (but the rows that
+            `observational` selects are copied into memory).
         y, environments : array-like of shape (n_samples,), optional
             Environment labels. Only the rows labelled `observational` are fitted;
             without `observational` the labels are ignored.
@@ -218,7 +220,7 @@ class TrainedEstimator(BaseEstimator):
         self.bounds_ = self._find_bounds(X)
         layout = self._make_layout()
         module = seeds.build_seeded(lambda: self._build_module(layout), self._entropy)
-        x = module.layout.to_node(torch.from_numpy(np.array(X)))
+        x = open_rows(X, module.layout.to_node)
         module.prepare(x)
         return x, module.to(resolve_device(self.device))
 
@@ -232,7 +234,7 @@ class TrainedEstimator(BaseEstimator):
                     "continues. Set it back, or fit afresh with warm_start=False."
                 )
         module = copy.deepcopy(self._module)
-        x = module.layout.to_node(torch.from_numpy(np.array(X)))
+        x = open_rows(X, module.layout.to_node)
         module.likelihood.check(x)
         return x, module
 

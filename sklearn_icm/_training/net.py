@@ -19,12 +19,14 @@ from skorch.callbacks import Callback, EarlyStopping
 from torch import Tensor, nn
 
 from ..exceptions import FitDivergedError
+from .mapped import MappedRows, epoch_batches
 from .penalty import PenaltyTerms
 from .progress import ProgressLine
 from .schedules import WarmUp
 from .seeds import torch_stream
 from .state import snapshot
 
+HELD_OUT_CHUNK = 4096
 OPTIMIZERS = {
     "adam": torch.optim.Adam,
     "adamw": torch.optim.AdamW,
@@ -56,7 +58,10 @@ class GeneratorNet(NeuralNet):
         return []
 
     def train_epochs(
-        self, x: Tensor, x_valid: Tensor | None, epochs: int
+        self,
+        x: Tensor | MappedRows,
+        x_valid: Tensor | MappedRows | None,
+        epochs: int,
     ) -> FitDivergedError | None:
         """Train for some epochs more; Ctrl-C ends training and keeps the model.
 
@@ -132,13 +137,12 @@ class GeneratorNet(NeuralNet):
         return {k: np.array([row.get(k, np.nan) for row in rows]) for k in names}
 
     def _train_epoch(
-        self, x: Tensor, weight: float, scheduler: Any
+        self, x: Tensor | MappedRows, weight: float, scheduler: Any
     ) -> dict[str, float]:
         self.module_.train()
         order = torch.randperm(len(x), generator=self.generator)
-        batches = x[order.to(x.device)].split(self.batch_size)
         sums, nodes = None, None
-        for batch in batches:
+        for batch in epoch_batches(x, order, self.batch_size):
             values, nodes = self._train_batch(batch, weight)
             if scheduler is not None:
                 scheduler.step()
@@ -166,13 +170,16 @@ class GeneratorNet(NeuralNet):
         return torch.stack(list(logged.values())).detach(), nodes
 
     @torch.no_grad()
-    def _evaluate(self, x: Tensor) -> dict[str, float]:
+    def _evaluate(self, x: Tensor | MappedRows) -> dict[str, float]:
         self.module_.eval()
         fixed = torch.Generator().manual_seed(0)
-        terms, _ = self.module_.loss_terms(x, fixed)
-        return {"loss": float(sum(terms.values()))} | {
-            name: float(value) for name, value in terms.items()
-        }
+        totals: dict[str, float] = {}
+        for chunk in x.split(HELD_OUT_CHUNK):
+            terms, _ = self.module_.loss_terms(chunk, fixed)
+            for name, value in terms.items():
+                share = float(value) * len(chunk) / len(x)
+                totals[name] = totals.get(name, 0.0) + share
+        return {"loss": sum(totals.values())} | totals
 
     def _check_finite(
         self, row: Mapping[str, float], epoch: int, good: Mapping[str, Tensor]
@@ -236,8 +243,8 @@ def make_net(
 
 
 def split_rows(
-    x: Tensor, fraction: float | str, early_stopping: bool, entropy: int
-) -> tuple[Tensor, Tensor | None]:
+    x: Tensor | MappedRows, fraction: float | str, early_stopping: bool, entropy: int
+) -> tuple[Tensor | MappedRows, Tensor | MappedRows | None]:
     """Split off held-out rows, where they are asked for."""
     if fraction == "auto":
         fraction = 0.1 if early_stopping else 0.0

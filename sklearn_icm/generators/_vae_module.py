@@ -10,6 +10,8 @@ from ..mechanisms import MixtureNoise
 
 ROWS_PER_COMPONENT = 12
 MAX_COMPONENTS = 100
+MIXTURE_ROWS = 50_000
+CHUNK = 1024
 
 
 class VAEModule(nn.Module):
@@ -57,13 +59,15 @@ class VAEModule(nn.Module):
         """Fit what sampling needs to the rows: variances, density of the latents."""
         generator = torch_stream(entropy, "finish")
         mean, log_variance, squared = [], [], 0.0
-        for chunk in x.split(1024):
+        chosen = _chosen_rows(len(x), MIXTURE_ROWS, generator)
+        for chunk, kept in zip(x.split(CHUNK), chosen.split(CHUNK), strict=True):
             m, v = self.posterior(chunk)
             z = m + (0.5 * v).exp() * torch.randn(m.shape, generator=generator).to(m)
             residual = chunk - self.graph(z)[self.graph.data_node]
             squared = squared + self.likelihood.squared(residual).sum(0)
-            mean.append(m)
-            log_variance.append(v)
+            kept = kept.to(m.device)
+            mean.append(m[kept])
+            log_variance.append(v[kept])
         self.likelihood.fit_variance(squared / len(x))
         if self.fits_mixture:
             spread = (0.5 * torch.cat(log_variance)).exp()
@@ -71,7 +75,7 @@ class VAEModule(nn.Module):
 
     def _fit_mixture(self, mean, spread, generator, entropy):
         """Fit a mixture to draws from all posteriors together."""
-        repeats = max(1, min(5, 50_000 // len(mean)))
+        repeats = max(1, min(5, MIXTURE_ROWS // len(mean)))
         draws = torch.randn(repeats, *mean.shape, generator=generator).to(mean)
         z = (mean + spread * draws).flatten(0, 1).double().cpu().numpy()
         n_components = max(1, min(MAX_COMPONENTS, len(mean) // ROWS_PER_COMPONENT))
@@ -104,3 +108,12 @@ class VAEModule(nn.Module):
             log_p = self.likelihood.log_prob(x, output) + self.noise.log_prob(z)
             weights.append(log_p - log_q)
         return torch.stack(weights)
+
+
+def _chosen_rows(n, most, generator):
+    """Mask of at most ``most`` of n rows, drawn only if there are more."""
+    if n <= most:
+        return torch.ones(n, dtype=torch.bool)
+    chosen = torch.zeros(n, dtype=torch.bool)
+    chosen[torch.randperm(n, generator=generator)[:most]] = True
+    return chosen

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
+
+UNITS_CHUNK = 8192
 
 
 class Affine(nn.Module):
@@ -43,10 +45,13 @@ class GaussianLikelihood(nn.Module):
         self.register_buffer("variance", torch.ones(()))
 
     def set_units(self, x: Tensor) -> None:
-        """Take offset and scale from data: per column of a table, else one of each."""
-        dims = 0 if x.ndim == 2 else tuple(range(x.ndim))
-        values = x.double()
-        offset, scale = values.mean(dims), values.std(dims, correction=0)
+        """Take offset and scale from data: per column of a table, else one of each.
+
+        Data need only ``len`` and ``split``, so that they may stay in a file.
+        """
+        offset = _mean(chunk.double() for chunk in x.split(UNITS_CHUNK))
+        deviations = (chunk.double() - offset for chunk in x.split(UNITS_CHUNK))
+        scale = _mean(d.square() for d in deviations).sqrt()
         # A constant column keeps the unit 1; the mean of equal numbers is not exact.
         constant = scale <= self.ROUNDING * offset.abs()
         blurred = ~constant & (scale < self.RESOLUTION * offset.abs())
@@ -116,7 +121,8 @@ class BernoulliLikelihood(nn.Module):
 
     def check(self, x: Tensor) -> None:
         """Refuse data that are not probabilities."""
-        low, high = float(x.min()), float(x.max())
+        ranges = [(float(c.min()), float(c.max())) for c in x.split(UNITS_CHUNK)]
+        low, high = min(r[0] for r in ranges), max(r[1] for r in ranges)
         if low < 0 or high > 1:
             raise ValueError(
                 "likelihood='bernoulli' needs values in [0, 1], got values from "
@@ -150,3 +156,13 @@ class BernoulliLikelihood(nn.Module):
     def observe(self, mean: Tensor, draw: Tensor) -> Tensor:
         """One draw of the data about each row's mean."""
         return (draw < mean).to(mean.dtype)
+
+
+def _mean(chunks: Iterable[Tensor]) -> Tensor:
+    """Mean over the rows: per column of a table, else over all entries."""
+    total, n_entries = 0.0, 0
+    for chunk in chunks:
+        dims = 0 if chunk.ndim == 2 else tuple(range(chunk.ndim))
+        total = total + chunk.sum(dims)
+        n_entries += len(chunk) if chunk.ndim == 2 else chunk.numel()
+    return total / n_entries

@@ -13,7 +13,8 @@ __all__ = [
 
 def check_fits_float32(X):
     """Refuse values that would become infinite in the precision of the model."""
-    largest = np.abs(X).max()
+    # Two reductions, so that an array in a file is never in memory as a whole.
+    largest = max(X.max(), -X.min())
     if largest > np.finfo(np.float32).max:
         raise ValueError(
             "X must fit into float32, which the model computes in; its largest "
@@ -46,9 +47,14 @@ def find_bounds(bounds, X, axis):
 
 def fingerprint(X):
     """Numbers that two arrays share if they hold the same rows in the same order."""
-    X = X.astype(np.float64)
-    weights = np.arange(1, len(X) + 1) / len(X)
-    return np.concatenate([[len(X)], X[0], X[-1], weights @ X, np.abs(X).sum(0)])
+    weighted, absolute = 0.0, 0.0
+    for start in range(0, len(X), 8192):
+        rows = X[start : start + 8192].astype(np.float64)
+        weights = np.arange(start + 1, start + len(rows) + 1) / len(X)
+        weighted = weighted + weights @ rows
+        absolute = absolute + np.abs(rows).sum(0)
+    ends = X[[0, -1]].astype(np.float64)
+    return np.concatenate([[len(X)], *ends, weighted, absolute])
 
 
 def in_batches(chunks, batch_size):

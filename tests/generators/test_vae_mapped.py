@@ -1,0 +1,88 @@
+"""Arrays that stay in a file are fitted like arrays in memory."""
+
+import tracemalloc
+
+import numpy as np
+import pytest
+import torch
+from helpers import small
+
+from sklearn_icm._training import mapped
+from sklearn_icm._training.mapped import MappedRows, is_mapped
+from sklearn_icm.generators import VAEGenerator
+
+
+def in_file(tmp_path, X, mode="r"):
+    path = tmp_path / "rows.dat"
+    file = np.memmap(path, dtype=X.dtype, mode="w+", shape=X.shape)
+    file[:] = X
+    file.flush()
+    return np.memmap(path, dtype=X.dtype, mode=mode, shape=X.shape)
+
+
+@pytest.fixture
+def small_blocks(monkeypatch):
+    monkeypatch.setattr(mapped, "BLOCK_BYTES", 2048)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("early_stopping", [False, True])
+def test_same_model_as_in_memory(tmp_path, small_blocks, dtype, early_stopping):
+    X = np.random.RandomState(0).randn(150, 4).astype(dtype)
+    options = {"max_epochs": 3, "batch_size": 16, "early_stopping": early_stopping}
+    ours = small(**options).fit(X)
+    expected = ours.sample(20, random_state=1)
+    ours.fit(in_file(tmp_path, X))
+    assert np.array_equal(ours.sample(20, random_state=1), expected)
+
+
+def test_continuing_and_refusals_work_from_a_file(tmp_path, small_blocks):
+    X = np.random.RandomState(0).uniform(size=(60, 4))
+    rows = in_file(tmp_path, X)
+    model = VAEGenerator(
+        likelihood="bernoulli", hidden=(8,), max_epochs=1, random_state=0
+    )
+    model.fit(rows).partial_fit(rows)
+    assert model.n_iter_ == 2
+    with pytest.raises(ValueError, match=r"\[0, 1\]"):
+        model.fit(in_file(tmp_path, X + 1))
+
+
+def test_rows_are_found_in_any_order(tmp_path, small_blocks):
+    X = np.random.RandomState(0).randn(101, 3)
+    rows = MappedRows(in_file(tmp_path, X), lambda x: x)
+    order = torch.randperm(101, generator=torch.Generator().manual_seed(0))
+    found = torch.cat(list(rows.batches(order, 7))).numpy()
+    assert np.array_equal(found, X[order.numpy()])
+    half = rows[order[:50]]
+    assert np.array_equal(torch.cat(list(half.split(9))).numpy(), X[order[:50]])
+    assert half.float().dtype == np.float32
+
+
+def test_views_of_files_are_recognised(tmp_path):
+    rows = in_file(tmp_path, np.zeros((4, 2)))
+    assert is_mapped(rows)
+    assert is_mapped(np.asarray(rows)[1:])
+    assert not is_mapped(np.zeros((4, 2)))
+
+
+def test_memory_does_not_grow_with_the_rows_of_a_file(tmp_path, small_blocks):
+    model = VAEGenerator(
+        hidden=(4,),
+        n_latents=2,
+        max_epochs=1,
+        batch_size=4096,
+        random_state=0,
+        latent_density="gaussian",
+    )
+
+    def peak(n):
+        rows = in_file(tmp_path, np.ones((n, 40), np.float32))
+        tracemalloc.start()
+        model.fit(rows)
+        found = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return found
+
+    peak(10_000)
+    assert peak(80_000) < 1.5 * peak(20_000)
