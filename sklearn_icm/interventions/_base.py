@@ -32,6 +32,30 @@ class Intervention(ABC):
         """Raise ValueError if the intervention does not fit a node of this shape."""
         return  # Most fit any node.
 
+    def scaled(self, t: float) -> Intervention:
+        """Return the intervention at a strength: 0 changes nothing, 1 is itself.
+
+        Parameters
+        ----------
+        t : float
+            Any finite number; beyond 1 it extrapolates.
+
+        Raises
+        ------
+        TypeError
+            For interventions that have no strength, such as ``Do``.
+        """
+        raise TypeError(
+            f"{self!r} has no strength: only continuous interventions, such as Shift, "
+            "Scale and Stretch, can be scaled."
+        )
+
+    def __rshift__(self, other: Any) -> Intervention:
+        """Do this intervention first, then the other one."""
+        from ._combine import Compose
+
+        return Compose((self, other))
+
     def _key(self) -> tuple:
         return (type(self), *(_hashable(getattr(self, f.name)) for f in fields(self)))
 
@@ -134,6 +158,16 @@ def apply_intervention(
             f"The intervention on node {name!r} returned values that are not finite."
         )
     return result
+
+
+def check_strength(owner: Any, t: float) -> float:
+    """Return a strength as a float, or say what is allowed."""
+    number = isinstance(t, (int, float, np.integer, np.floating))
+    if isinstance(t, bool) or not number or not math.isfinite(t):
+        raise ValueError(
+            f"{type(owner).__name__}.scaled: t must be a finite number, got {t!r}."
+        )
+    return float(t)
 
 
 def check_finite_number(owner: Any, name: str, *, positive: bool = False) -> float:

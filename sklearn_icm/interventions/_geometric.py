@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ._base import Intervention, Shape, check_finite_number
+from ._base import Intervention, Shape, check_finite_number, check_strength
 
 AXES = {1: {"length": -1}, 2: {"height": -2, "width": -1}}
 
@@ -46,6 +46,15 @@ class Stretch(Intervention):
             raise ValueError(
                 f"Stretch: axis must be one of {allowed}, got {self.axis!r}."
             )
+
+    def scaled(self, t: float) -> Stretch:
+        """Stretch by ``factor ** t``, so that strengths add up.
+
+        Parameters
+        ----------
+        t : float
+        """
+        return Stretch(self.factor ** check_strength(self, t), self.axis)
 
     def check(self, node: str, shape: Shape) -> None:
         axes = AXES.get(len(shape) - 1, {})

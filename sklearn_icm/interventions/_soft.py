@@ -1,17 +1,15 @@
-"""Interventions that set, shift, scale or silence the values of a node."""
+"""Interventions that set, shift, scale or limit the values of a node."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from numbers import Integral
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ._base import Intervention, Shape
+from ._base import Intervention, Shape, check_strength
 
 
 def _as_array(owner: object, name: str, value: Any) -> np.ndarray:
@@ -94,6 +92,15 @@ class Shift(_ValuedIntervention):
     def __call__(self, value: Tensor) -> Tensor:
         return value + self._tensor(value)
 
+    def scaled(self, t: float) -> Shift:
+        """Shift by t times the value.
+
+        Parameters
+        ----------
+        t : float
+        """
+        return Shift(check_strength(self, t) * self.value)
+
 
 class Scale(_ValuedIntervention):
     """Multiply the values of a node.
@@ -113,42 +120,47 @@ class Scale(_ValuedIntervention):
     def __call__(self, value: Tensor) -> Tensor:
         return value * self._tensor(value)
 
+    def scaled(self, t: float) -> Scale:
+        """Scale by ``1 + t (value - 1)``.
+
+        Parameters
+        ----------
+        t : float
+        """
+        return Scale(1 + check_strength(self, t) * (self.value - 1))
+
 
 @dataclass(frozen=True, eq=False)
-class Ablate(Intervention):
-    """Set some units of a node to zero: channels of a map, entries of a vector.
+class Clip(Intervention):
+    """Limit the values of a node to an interval.
 
     Parameters
     ----------
-    units : int or sequence of int
-        Indices along the first axis of the node's shape.
+    low, high : float
+        ``low <= high``; infinite for no limit on that side.
+
+    Examples
+    --------
+    >>> import torch
+    >>> Clip(0.0, 1.0)(torch.tensor([[-1.0, 0.5, 2.0]]))
+    tensor([[0.0000, 0.5000, 1.0000]])
     """
 
-    units: int | Sequence[int]
+    low: float
+    high: float
 
     def __post_init__(self) -> None:
-        units = (self.units,) if isinstance(self.units, Integral) else self.units
         try:
-            units = tuple(units)
-        except TypeError:
-            units = (units,)
-        if not units or any(
-            isinstance(u, bool) or not isinstance(u, Integral) or u < 0 for u in units
-        ):
-            raise TypeError(
-                "Ablate: units must be a non-negative int or a non-empty sequence of "
-                f"them, got {self.units!r}."
-            )
-        object.__setattr__(self, "units", tuple(sorted({int(u) for u in units})))
-
-    def check(self, node: str, shape: Shape) -> None:
-        if self.units[-1] >= shape[0]:
+            low, high = float(self.low), float(self.high)
+        except (TypeError, ValueError):
+            low, high = np.nan, np.nan
+        if not low <= high:
             raise ValueError(
-                f"Ablate: unit {self.units[-1]} is out of range for node {node!r}, "
-                f"which has {shape[0]} units (0 to {shape[0] - 1})."
+                "Clip: low and high must be numbers with low <= high, got "
+                f"{self.low!r} and {self.high!r}."
             )
+        object.__setattr__(self, "low", low)
+        object.__setattr__(self, "high", high)
 
     def __call__(self, value: Tensor) -> Tensor:
-        changed = value.clone()
-        changed[:, list(self.units)] = 0
-        return changed
+        return value.clamp(self.low, self.high)
