@@ -7,7 +7,7 @@ from ._base import (
     check_interventions,
 )
 from ._combine import Compose, Where
-from ._geometric import Stretch
+from ._geometric import Flip, Rotate, Stretch, Translate
 from ._soft import Clip, Do, Scale, Shift
 from ._units import Ablate, Permute, SignFlip
 
@@ -16,12 +16,15 @@ __all__ = [
     "Clip",
     "Compose",
     "Do",
+    "Flip",
     "Intervention",
     "Permute",
+    "Rotate",
     "Scale",
     "Shift",
     "SignFlip",
     "Stretch",
+    "Translate",
     "Where",
     "apply_intervention",
     "as_intervention",

@@ -56,6 +56,35 @@ class Intervention(ABC):
 
         return Compose((self, other))
 
+    def to_dict(self) -> dict[str, Any]:
+        """Description of numbers, strings and lists, such as JSON can hold.
+
+        Returns
+        -------
+        dict
+            ``{"type": class name, field: value, ...}``; `from_dict` reads it.
+        """
+        values = {f.name: _described(getattr(self, f.name)) for f in fields(self)}
+        return {"type": type(self).__name__, **values}
+
+    @staticmethod
+    def from_dict(description: Mapping[str, Any]) -> Intervention:
+        """Make the intervention that `to_dict` described.
+
+        Parameters
+        ----------
+        description : dict
+        """
+        values = dict(description)
+        kinds = {kind.__name__: kind for kind in _leaves(Intervention)}
+        kind = values.pop("type", None)
+        if kind not in kinds:
+            raise ValueError(
+                f"Intervention.from_dict: type must be one of {sorted(kinds)}, got "
+                f"{kind!r}."
+            )
+        return kinds[kind](**{name: _restored(v) for name, v in values.items()})
+
     def _key(self) -> tuple:
         return (type(self), *(_hashable(getattr(self, f.name)) for f in fields(self)))
 
@@ -64,6 +93,35 @@ class Intervention(ABC):
 
     def __hash__(self) -> int:
         return hash(self._key())
+
+
+def _leaves(kind: type) -> list[type]:
+    """Public classes below one, at any depth."""
+    below = [leaf for sub in kind.__subclasses__() for leaf in (sub, *_leaves(sub))]
+    return [leaf for leaf in below if not leaf.__name__.startswith("_")]
+
+
+def _described(value: Any) -> Any:
+    if isinstance(value, Intervention):
+        return value.to_dict()
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, (list, tuple)):
+        return [_described(item) for item in value]
+    if callable(value):
+        raise TypeError(
+            f"A callable cannot be described as JSON, got {value!r}: pickle the "
+            "intervention, or write it with the classes of this module."
+        )
+    return value
+
+
+def _restored(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return Intervention.from_dict(value)
+    if isinstance(value, list) and any(isinstance(item, Mapping) for item in value):
+        return [_restored(item) for item in value]
+    return value
 
 
 def _hashable(value: Any) -> Any:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -12,8 +14,39 @@ from ._base import Intervention, Shape, check_finite_number, check_strength
 AXES = {1: {"length": -1}, 2: {"height": -2, "width": -1}}
 
 
+class _AlongAxis(Intervention):
+    """Interventions that act along the field ``axis`` of maps."""
+
+    axis: str
+
+    def _check_axis(self) -> None:
+        allowed = ["height", "width", "length"]
+        if self.axis not in allowed:
+            raise ValueError(
+                f"{type(self).__name__}: axis must be one of {allowed}, got "
+                f"{self.axis!r}."
+            )
+
+    def check(self, node: str, shape: Shape) -> None:
+        axes = AXES.get(len(shape) - 1, {})
+        if self.axis not in axes:
+            has = f"its axes are {list(axes)}" if axes else "it is not a map"
+            raise ValueError(
+                f"{type(self).__name__}(axis={self.axis!r}) does not fit node {node!r} "
+                f"of shape {shape}: {has}. Maps are (channels, height, width) or "
+                "(channels, length)."
+            )
+
+    def _read(self, value: Tensor, matrix_of: Callable[[int], Tensor]) -> Tensor:
+        """Multiply by a matrix along the axis."""
+        axis = AXES[value.ndim - 2][self.axis]
+        moved = value.movedim(axis, -1)
+        matrix = matrix_of(moved.shape[-1]).to(value)
+        return (moved @ matrix.T).movedim(-1, axis)
+
+
 @dataclass(frozen=True, eq=False)
-class Stretch(Intervention):
+class Stretch(_AlongAxis):
     """Stretch maps about their centre along one axis.
 
     The value at position ``i`` is read at ``c + (i - c) / factor`` with
@@ -41,11 +74,7 @@ class Stretch(Intervention):
         object.__setattr__(
             self, "factor", check_finite_number(self, "factor", positive=True)
         )
-        allowed = ["height", "width", "length"]
-        if self.axis not in allowed:
-            raise ValueError(
-                f"Stretch: axis must be one of {allowed}, got {self.axis!r}."
-            )
+        self._check_axis()
 
     def scaled(self, t: float) -> Stretch:
         """Stretch by ``factor ** t``, so that strengths add up.
@@ -56,28 +85,144 @@ class Stretch(Intervention):
         """
         return Stretch(self.factor ** check_strength(self, t), self.axis)
 
-    def check(self, node: str, shape: Shape) -> None:
-        axes = AXES.get(len(shape) - 1, {})
-        if self.axis not in axes:
-            has = f"its axes are {list(axes)}" if axes else "it is not a map"
-            raise ValueError(
-                f"Stretch(axis={self.axis!r}) does not fit node {node!r} of shape "
-                f"{shape}: {has}. Maps are (channels, height, width) or "
-                "(channels, length)."
-            )
-
     def __call__(self, value: Tensor) -> Tensor:
         if self.factor == 1:
             return value
-        axis = AXES[value.ndim - 2][self.axis]
-        moved = value.movedim(axis, -1)
-        matrix = stretch_matrix(moved.shape[-1], self.factor).to(value)
-        return (moved @ matrix.T).movedim(-1, axis)
+        return self._read(value, lambda n: stretch_matrix(n, self.factor))
 
 
 def stretch_matrix(n: int, factor: float) -> Tensor:
     """Matrix (n, n) of the linear interpolation that stretches n values, float64."""
     centre = (n - 1) / 2
     positions = torch.arange(n, dtype=torch.float64)
-    source = centre + (positions - centre) / factor
+    return _interpolation(centre + (positions - centre) / factor)
+
+
+def _interpolation(source: Tensor) -> Tensor:
+    """Matrix that reads n values at n source positions, linearly, zero outside."""
+    positions = torch.arange(len(source), dtype=torch.float64)
     return (1 - (source[:, None] - positions).abs()).clamp(min=0)
+
+
+@dataclass(frozen=True, eq=False)
+class Translate(_AlongAxis):
+    """Move maps along one axis, by linear interpolation; zeros come in.
+
+    Parameters
+    ----------
+    offset : float
+        In grid points of the node; positive moves towards larger indices (right, or
+        down). Whole numbers move values exactly.
+    axis : {"width", "height", "length"}
+
+    Examples
+    --------
+    >>> import torch
+    >>> Translate(1, axis="length")(torch.tensor([[[1.0, 2.0, 3.0]]]))
+    tensor([[[0., 1., 2.]]])
+    """
+
+    offset: float
+    axis: str = "width"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "offset", check_finite_number(self, "offset"))
+        self._check_axis()
+
+    def scaled(self, t: float) -> Translate:
+        """Move by t times the offset.
+
+        Parameters
+        ----------
+        t : float
+        """
+        return Translate(check_strength(self, t) * self.offset, self.axis)
+
+    def __call__(self, value: Tensor) -> Tensor:
+        if self.offset == 0:
+            return value
+        return self._read(
+            value,
+            lambda n: _interpolation(
+                torch.arange(n, dtype=torch.float64) - self.offset
+            ),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Flip(_AlongAxis):
+    """Mirror maps along one axis; its own inverse.
+
+    Parameters
+    ----------
+    axis : {"width", "height", "length"}
+
+    Examples
+    --------
+    >>> import torch
+    >>> Flip("length")(torch.tensor([[[1.0, 2.0, 3.0]]]))
+    tensor([[[3., 2., 1.]]])
+    """
+
+    axis: str = "width"
+
+    def __post_init__(self) -> None:
+        self._check_axis()
+
+    def __call__(self, value: Tensor) -> Tensor:
+        return value.flip(AXES[value.ndim - 2][self.axis])
+
+
+@dataclass(frozen=True, eq=False)
+class Rotate(Intervention):
+    """Rotate 2-D maps about their centre, by bilinear interpolation; zeros come in.
+
+    Parameters
+    ----------
+    degrees : float
+        Counter-clockwise, with the first row on top.
+
+    Examples
+    --------
+    >>> import torch
+    >>> Rotate(90)(torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]])).round()
+    tensor([[[[2., 4.],
+              [1., 3.]]]])
+    """
+
+    degrees: float
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "degrees", check_finite_number(self, "degrees"))
+
+    def check(self, node: str, shape: Shape) -> None:
+        if len(shape) != 3:
+            raise ValueError(
+                f"Rotate needs maps (channels, height, width), but node {node!r} has "
+                f"the shape {shape}."
+            )
+
+    def scaled(self, t: float) -> Rotate:
+        """Rotate by t times the angle.
+
+        Parameters
+        ----------
+        t : float
+        """
+        return Rotate(check_strength(self, t) * self.degrees)
+
+    def __call__(self, value: Tensor) -> Tensor:
+        if self.degrees == 0:
+            return value
+        height, width = value.shape[2:]
+        cos, sin = (f(math.radians(self.degrees)) for f in (math.cos, math.sin))
+        y, x = torch.meshgrid(
+            *(torch.arange(n) - (n - 1) / 2 for n in (height, width)), indexing="ij"
+        )
+        source = (cos * x - sin * y, sin * x + cos * y)
+        # grid_sample wants the range of pixel edges as [-1, 1].
+        grid = torch.stack(
+            [2 * s / n for s, n in zip(source, (width, height), strict=True)], -1
+        )
+        grid = grid.to(value).expand(len(value), -1, -1, -1)
+        return torch.nn.functional.grid_sample(value, grid, align_corners=False)

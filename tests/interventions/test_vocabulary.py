@@ -1,5 +1,6 @@
 """Laws of the combined, scaled and rearranging interventions."""
 
+import json
 import pickle
 
 import numpy as np
@@ -13,11 +14,15 @@ from sklearn_icm.interventions import (
     Clip,
     Compose,
     Do,
+    Flip,
+    Intervention,
     Permute,
+    Rotate,
     Scale,
     Shift,
     SignFlip,
     Stretch,
+    Translate,
     Where,
 )
 
@@ -27,10 +32,12 @@ CONTINUOUS = [
     Scale(0.5),
     Stretch(1.3),
     Stretch(0.7, axis="height"),
+    Translate(1.5),
+    Rotate(20.0),
     Shift(1.0) >> Stretch(1.5),
     Where([[[True]], [[False]]], Scale(3.0)),
 ]
-DISCRETE = [Do(1.0), Ablate(0), Clip(0, 1), Permute([1, 0]), SignFlip(1)]
+DISCRETE = [Do(1.0), Ablate(0), Clip(0, 1), Permute([1, 0]), SignFlip(1), Flip()]
 
 
 def maps(seed=0):
@@ -47,6 +54,37 @@ def test_value_object(intervention):
     value = maps()
     intervention(value)
     assert torch.equal(value, maps())
+
+
+@pytest.mark.parametrize("intervention", CONTINUOUS + DISCRETE, ids=repr)
+def test_json_round_trip(intervention):
+    text = json.dumps(intervention.to_dict())
+    assert Intervention.from_dict(json.loads(text)) == intervention
+
+
+def test_json_of_what_it_cannot_hold():
+    with pytest.raises(TypeError, match="callable"):
+        Compose([torch.sin]).to_dict()
+    with pytest.raises(ValueError, match="type must be one of"):
+        Intervention.from_dict({"type": "Stretchy", "factor": 2})
+
+
+@given(shift=st.integers(-3, 3), axis=st.sampled_from(["height", "width"]))
+def test_whole_translations_move_values_exactly(shift, axis):
+    value = torch.nn.functional.pad(maps(), (4, 4, 4, 4))
+    moved = Translate(shift, axis=axis)(value)
+    assert torch.equal(moved, value.roll(shift, {"height": 2, "width": 3}[axis]))
+
+
+@pytest.mark.parametrize("quarter", [1, 2, 3])
+def test_quarter_turns_of_square_maps_are_exact_to_rounding(quarter):
+    value = maps()[..., :5]
+    turned = Rotate(90.0 * quarter)(value)
+    assert torch.allclose(turned, torch.rot90(value, quarter, (2, 3)), atol=1e-5)
+
+
+def test_flip_undoes_itself():
+    assert torch.equal((Flip("height") >> Flip("height"))(maps()), maps())
 
 
 @pytest.mark.parametrize("intervention", CONTINUOUS, ids=repr)
@@ -101,6 +139,9 @@ def test_where_leaves_the_other_places_alone():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
+        (lambda: Flip("depth"), "axis must be one of"),
+        (lambda: Rotate(np.nan), "finite"),
+        (lambda: Translate(np.inf), "finite"),
         (lambda: Compose([]), "non-empty"),
         (lambda: Where([1.0], Do(0.0)), "bool"),
         (lambda: Permute([0, 2]), "once"),
@@ -123,6 +164,8 @@ def test_wrong_arguments_are_refused(make, message):
         Where(np.ones((3, 5, 7), bool), Do(0.0)),
         Shift(1.0) >> Permute([0, 1, 2]),
         Where(True, Ablate(2)),
+        Flip("length"),
+        Translate(1.0, "length"),
     ],
     ids=repr,
 )
