@@ -171,19 +171,14 @@ class BaseGenerator(GeneratorMixin, TrainedEstimator):
         iterator of ndarray of shape (<= batch_size, n_features)
             Together the rows that `sample` returns.
         """
-        check_is_fitted(self)
         check_scalar(n_samples, "n_samples", Integral, min_val=1)
-        check_scalar(batch_size, "batch_size", Integral, min_val=1)
-        queries = RowQueries(self._module, self.bounds_)
-        chunks = queries.prior(
+        return self.iter_intervene(
             {},
-            n_samples,
-            self._draw_entropy(random_state),
-            noisy=observation_noise,
-            paired=False,
+            n_samples=n_samples,
+            random_state=random_state,
+            batch_size=batch_size,
+            observation_noise=observation_noise,
         )
-        rows = (changed.astype(self._dtype, copy=False) for _, changed in chunks)
-        return map(self._wrap, in_batches(rows, batch_size))
 
     def intervene(
         self,
@@ -234,6 +229,77 @@ class BaseGenerator(GeneratorMixin, TrainedEstimator):
         ClippedInterventionWarning
             If `bounds_` took back much of what the interventions did.
         """
+        queries, X, chunks, n_rows = self._query(
+            interventions,
+            X,
+            n_samples,
+            random_state,
+            paired=return_factual,
+            noisy=observation_noise,
+            residual=residual,
+        )
+        shape = (n_rows, self.n_features_in_)
+        changed = np.empty(shape, self._dtype)
+        factual = np.empty(shape, self._dtype) if return_factual else None
+        for rows, (before, after) in queries.placed(chunks):
+            changed[rows] = after
+            if return_factual:
+                factual[rows] = before
+        queries.warn_if_clipped()
+        changed = self._wrap(changed, X)
+        return (self._wrap(factual, X), changed) if return_factual else changed
+
+    def iter_intervene(
+        self,
+        interventions,
+        X=None,
+        *,
+        n_samples=None,
+        random_state=None,
+        batch_size=1024,
+        return_factual=False,
+        observation_noise=True,
+        residual="keep",
+    ):
+        """Intervene batch by batch, so that memory does not grow with the rows.
+
+        Parameters
+        ----------
+        interventions, X, n_samples, random_state, return_factual : optional
+            As in `intervene`, and so are the errors.
+        batch_size : int
+            Rows per batch; the last one may be smaller.
+        observation_noise, residual : optional
+            As in `intervene`.
+
+        Returns
+        -------
+        iterator of ndarray of shape (<= batch_size, n_features), or of pairs
+            Together the rows that `intervene` returns. (No warning of clipping: it
+            is known only at the end.)
+        """
+        check_scalar(batch_size, "batch_size", Integral, min_val=1)
+        _, _, chunks, _ = self._query(
+            interventions,
+            X,
+            n_samples,
+            random_state,
+            paired=return_factual,
+            noisy=observation_noise,
+            residual=residual,
+        )
+        # Pairs side by side, so that they are regrouped together.
+        sides = (pair if return_factual else pair[1:] for pair in chunks)
+        rows = (np.hstack(side).astype(self._dtype, copy=False) for side in sides)
+        batches = in_batches(rows, batch_size)
+        if not return_factual:
+            return map(self._wrap, batches)
+        return (tuple(map(self._wrap, np.hsplit(b, 2))) for b in batches)
+
+    def _query(
+        self, interventions, X, n_samples, random_state, *, paired, noisy, residual
+    ):
+        """Check a query; return its runner, rows as given, chunks and their number."""
         check_is_fitted(self)
         interventions = check_interventions(interventions, self.nodes_)
         if residual not in {"keep", "drop"}:
@@ -246,29 +312,14 @@ class BaseGenerator(GeneratorMixin, TrainedEstimator):
         queries = RowQueries(self._module, self.bounds_)
         if X is None:
             check_scalar(n_samples, "n_samples", Integral, min_val=1)
+            entropy = self._draw_entropy(random_state)
             chunks = queries.prior(
-                interventions,
-                n_samples,
-                self._draw_entropy(random_state),
-                noisy=observation_noise,
-                paired=return_factual,
+                interventions, n_samples, entropy, noisy=noisy, paired=paired
             )
-            original, n_rows = None, n_samples
-        else:
-            original, n_rows = X, len(X)
-            X = self._check_rows(X)
-            chunks = queries.counterfactual(interventions, X, keep=residual == "keep")
-        shape = (n_rows, self.n_features_in_)
-        changed = np.empty(shape, self._dtype)
-        factual = np.empty(shape, self._dtype) if return_factual else None
-        for rows, (before, after) in queries.placed(chunks):
-            changed[rows] = after
-            if return_factual:
-                factual[rows] = before
-        if interventions:
-            queries.warn_if_clipped()
-        changed = self._wrap(changed, original)
-        return (self._wrap(factual, original), changed) if return_factual else changed
+            return queries, None, chunks, n_samples
+        rows = self._check_rows(X)
+        chunks = queries.counterfactual(interventions, rows, keep=residual == "keep")
+        return queries, X, chunks, len(rows)
 
     def _draw_entropy(self, random_state):
         """One number that stands for the whole randomness of a query."""

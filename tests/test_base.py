@@ -135,3 +135,20 @@ def test_asking_for_pairs_does_not_change_the_intervened_rows(fitted):
     options = {"n_samples": 50, "random_state": 0}
     _, paired = fitted.intervene(changes, return_factual=True, **options)
     assert np.array_equal(paired, fitted.intervene(changes, **options))
+
+
+@pytest.mark.parametrize("given_rows", [False, True])
+def test_iter_intervene_yields_the_pairs_of_intervene(fitted, pairs, given_rows):
+    query = {"n_samples": 70, "random_state": 0}
+    if given_rows:
+        query = {"X": pairs.data[:70]}
+    changes = {"conv2": lambda h: 1.2 * h}
+    batches = fitted.iter_intervene(
+        changes, batch_size=32, return_factual=True, **query
+    )
+    found = [np.concatenate(rows) for rows in zip(*batches, strict=True)]
+    expected = fitted.intervene(changes, return_factual=True, **query)
+    for ours, whole in zip(found, expected, strict=True):
+        assert np.array_equal(ours, whole)
+    with pytest.raises(ValueError, match="Unknown node"):
+        fitted.iter_intervene({"conv9": 0.0}, **query)

@@ -199,7 +199,7 @@ class RowQueries:
 
     def warn_if_clipped(self) -> None:
         """Say so if the bounds took back much of what interventions did."""
-        excess = float(np.mean(self._excess))
+        excess = float(np.mean(self._excess)) if self._excess else 0.0
         if excess > NOTICEABLE:
             warnings.warn(ClippedInterventionWarning(excess), stacklevel=3)
 
