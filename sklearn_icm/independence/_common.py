@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -20,18 +20,28 @@ class PairMeasure:
     null_sd : Tensor like rho, or None
         Their standard deviations over the group, in closed form; None where they were
         not asked for, since one per triplet doubles the memory.
-    channel_null_sd : Tensor of shape (m,)
+    channel_null_sd : Tensor of shape (m,), or None
         Standard deviations of the mean ratio of every hidden channel, which scatter
-        independently; one for a whole node.
-    anisotropy_in, anisotropy_out : Tensor of shape (m,)
+        independently; one for a whole node. Like the next two, None in a penalty,
+        which does not read it.
+    anisotropy_in, anisotropy_out : Tensor of shape (m,), or None
         Anisotropy at the hidden node of the earlier and of the later mechanism.
     """
 
     rho: Tensor
     null_sd: Tensor | None
-    channel_null_sd: Tensor
-    anisotropy_in: Tensor
-    anisotropy_out: Tensor
+    channel_null_sd: Tensor | None
+    anisotropy_in: Tensor | None = None
+    anisotropy_out: Tensor | None = None
+
+    def pooled(self) -> PairMeasure:
+        """Return the measure of pooled kernels without its axes of length 1."""
+        sd = None if self.null_sd is None else self.null_sd.flatten()
+        return replace(self, rho=self.rho.flatten(), null_sd=sd)
+
+    def with_anisotropies(self, a_in: Tensor, a_out: Tensor) -> PairMeasure:
+        """Return the measure with the anisotropies of both mechanisms."""
+        return replace(self, anisotropy_in=a_in, anisotropy_out=a_out)
 
     @property
     def mean_null_sd(self) -> Tensor:
@@ -63,8 +73,16 @@ def scaled(w: Tensor) -> Tensor:
 
     The ratios do not depend on the scale, so its gradient is left out.
     """
-    largest = w.detach().abs().amax() if w.numel() else w.new_zeros(())
-    return w / torch.where(largest > 0, largest, torch.ones_like(largest))
+    return w / largest_entry(w)
+
+
+def largest_entry(w: Tensor) -> Tensor:
+    """Largest magnitude, a 0-d tensor without gradient; 1 if all is zero."""
+    if not w.numel():
+        return w.new_ones(())
+    low, high = w.detach().aminmax()
+    largest = torch.maximum(-low, high)
+    return torch.where(largest > 0, largest, torch.ones_like(largest))
 
 
 def refuse_all_zero(**weights: Tensor) -> None:

@@ -10,6 +10,8 @@ from torch import Tensor
 
 from ..mechanisms import LinearOperator, MechanismGraph, linear_operator
 from ._common import PairMeasure
+from ._correlations import Resizing
+from ._gram import mean_square_excess
 from ._spectral import FORMS, activation_measure, spectral_measure
 from ._trace import normalised_pair, trace_measure
 
@@ -54,6 +56,7 @@ class MechanismPair:
         *,
         hidden: Tensor | None = None,
         with_sd: bool = True,
+        described: bool = True,
     ) -> PairMeasure:
         """Measure of the pair.
 
@@ -66,23 +69,45 @@ class MechanismPair:
             Values of the hidden node; "activation" needs them.
         with_sd : bool
             False may leave out the deviations of single ratios.
+        described : bool
+            False may leave out what only a report reads.
         """
-        if form == "activation":
-            return self._measure_activations(hidden)
-        w1, w2 = self.weights()
+        options = {"with_sd": with_sd, "described": described}
         if self.measure_name == "trace":
-            return trace_measure(w2, w1 @ w1.T)
-        form = form if form in FORMS else "pooled"
+            return self._trace_measure(hidden if form == "activation" else None)
         up, down = self.later.upsample, self.earlier.downsample
-        return spectral_measure(w1, w2, up, down, form, with_sd=with_sd)
+        if form == "full":
+            return spectral_measure(*self.weights(), up, down, form, **options)
+        w1, w2, *resizings = self._unresized()
+        if form == "activation":
+            hidden = hidden.to(w2)
+            return activation_measure(hidden, w2, up, resizing=resizings[1], **options)
+        form = form if form in FORMS else "pooled"
+        options["resizings"] = tuple(resizings)
+        return spectral_measure(w1, w2, up, down, form, **options)
 
-    def _measure_activations(self, hidden: Tensor) -> PairMeasure:
-        hidden = hidden.to(self.later.taps)
-        if self.measure_name == "trace":
+    def mean_square_excess(self) -> Tensor:
+        """Mean of ``(rho - 1)^2`` over the triplets of channels of a hidden map."""
+        w1, w2, *resizings = self._unresized()
+        up, down = self.later.upsample, self.earlier.downsample
+        return mean_square_excess(w1, w2, up, down, resizings=tuple(resizings))
+
+    def _unresized(self) -> tuple[Tensor, Tensor, Resizing | None, Resizing | None]:
+        """Kernels without their resizing filters, and the filters.
+
+        Folding a filter into a few correlations is much cheaper than into all kernels.
+        """
+        bare = (replace(op, resize=None) for op in (self.earlier, self.later))
+        pair = replace(self, **dict(zip(("earlier", "later"), bare, strict=True)))
+        return (*pair.weights(), *map(_resizing, (self.earlier, self.later)))
+
+    def _trace_measure(self, hidden: Tensor | None) -> PairMeasure:
+        if hidden is not None:
+            hidden = hidden.to(self.later.taps)
             centred = hidden - hidden.mean(0)
             return trace_measure(self.later.taps, centred.T @ centred / len(hidden))
-        w2 = self.later.kernels_out_of(self.node_shape)
-        return activation_measure(hidden, w2, self.later.upsample)
+        w1, w2 = self.weights()
+        return trace_measure(w2, w1 @ w1.T)
 
     def double(self) -> MechanismPair:
         """Return a detached copy in float64 on the CPU."""
@@ -116,7 +141,7 @@ class MechanismPair:
         """Mean ratio after random group elements, shape (n_draws,)."""
         draws = (
             self.rotated(generator)
-            .measure(form, hidden=hidden, with_sd=False)
+            .measure(form, hidden=hidden, with_sd=False, described=False)
             .rho.mean()
             for _ in range(n_draws)
         )
@@ -145,8 +170,18 @@ def mechanism_pairs(graph: MechanismGraph) -> Iterator[MechanismPair]:
 
 
 def _composes(pair: MechanismPair) -> bool:
-    units = pair.node_shape[0]
-    if pair.measure_name == "trace":
-        return pair.earlier.is_dense and pair.later.taps.shape[1] == units
-    w1, w2 = pair.weights()
-    return w1.ndim == w2.ndim and w1.shape[0] == w2.shape[1] == units
+    earlier, later = pair.earlier, pair.later
+    units, *grid = pair.node_shape
+    if not grid:
+        return earlier.is_dense and later.taps.shape[1] == units
+    # A dense mechanism has kernels of the map that it produces or reads.
+    fits_earlier = earlier.is_dense or earlier.taps.shape[0] == units
+    fits_later = later.is_dense or later.taps.shape[1] == units
+    n_axes = {len(grid) if op.is_dense else op.taps.ndim - 2 for op in (earlier, later)}
+    return fits_earlier and fits_later and len(n_axes) == 1
+
+
+def _resizing(operator: LinearOperator) -> Resizing | None:
+    if operator.resize is None:
+        return None
+    return Resizing(operator.resize, tuple(operator.upsample))

@@ -2,92 +2,44 @@
 
 from __future__ import annotations
 
-import math
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from numbers import Integral
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..exceptions import DegenerateMechanismWarning
 from ._common import PairMeasure, as_tensors, like_input, refuse_all_zero, scaled
+from ._correlations import (
+    Lags,
+    Resizing,
+    cross_correlation,
+    kernel_correlation,
+    map_correlation,
+    pooled_correlation,
+)
 
 ArrayLike = np.ndarray | Tensor
 FORMS = ("pooled", "triplet", "full")
-MOST_TAPS = 256
 CHANNELS_PER_BLOCK = 8
 TRIPLET_CHANNELS_PER_BLOCK = 32
-Correlate = Callable[..., Tensor]
 
 
-def autocorrelation(kernels: Tensor, lags: Sequence[int]) -> Tensor:
-    """Autocorrelation of every kernel at all lags up to a maximum.
-
-    Parameters
-    ----------
-    kernels : Tensor of shape (channels, n_kernels, *kernel)
-    lags : sequence of int
-        Largest lag per spatial axis.
-
-    Returns
-    -------
-    Tensor of shape (channels, n_kernels, 2 * lag + 1 per axis)
-        ``r(t) = sum_x k(x) k(x + t)``; the zero lag is central.
-    """
-    channels, n_kernels = kernels.shape[:2]
-    signal = kernels.reshape(1, channels * n_kernels, *kernels.shape[2:])
-    taps = kernels.reshape(channels * n_kernels, 1, *kernels.shape[2:])
-    conv = _convolution(len(lags))
-    r = conv(signal, taps, padding=tuple(lags), groups=channels * n_kernels)
-    return r.reshape(channels, n_kernels, *r.shape[2:])
-
-
-def pooled_autocorrelation(kernels: Tensor, lags: Sequence[int]) -> Tensor:
-    """Sum of every channel's autocorrelations, shape (channels, 1, lags).
-
-    Parameters are those of `autocorrelation`. One matrix product per channel gives the
-    products of all pairs of taps, which are then added up by their lag: much faster
-    than a convolution per kernel, unless there are very many taps.
-    """
-    size = kernels.shape[2:]
-    n_taps = math.prod(size)
-    if n_taps > MOST_TAPS:
-        return autocorrelation(kernels, lags).sum(1, keepdim=True)
-    taps = kernels.flatten(2)
-    gram = (taps.transpose(1, 2) @ taps).flatten(1)
-    places = torch.cartesian_prod(*(torch.arange(n) for n in size)).reshape(n_taps, -1)
-    index = torch.zeros(n_taps, n_taps, dtype=torch.long)
-    for axis, n in enumerate(size):
-        distance = places[:, axis] - places[:, None, axis] + n - 1
-        index = index * (2 * n - 1) + distance
-    full = [2 * n - 1 for n in size]
-    r = gram.new_zeros(len(kernels), math.prod(full))
-    r = r.index_add(1, index.flatten().to(gram.device), gram)
-    r = r.reshape(len(kernels), 1, *full)
-    for axis, (n, lag) in enumerate(zip(size, lags, strict=True), start=2):
-        if lag < n:
-            r = r.narrow(axis, n - 1 - lag, 2 * lag + 1)
-    return r
-
-
-def cross_correlation(kernels: Tensor, lags: Sequence[int], block: Tensor) -> Tensor:
-    """Correlation of a block of channels with all, summed over the second axis.
-
-    Returns
-    -------
-    Tensor of shape (block channels, channels, 2 * lag + 1 per axis)
-        ``c_jk(t) = sum_i sum_x k_ji(x + t) k_ki(x)``.
-    """
-    return _convolution(len(lags))(block, kernels, padding=tuple(lags))
-
-
-def _convolution(n_axes: int):
-    return (nn.functional.conv1d, nn.functional.conv2d, nn.functional.conv3d)[
-        n_axes - 1
-    ]
+def common_lags(
+    w1: Tensor,
+    w2: Tensor,
+    upsample: Sequence[int] | None = None,
+    downsample: Sequence[int] | None = None,
+    resizings: tuple[Resizing | None, Resizing | None] = (None, None),
+) -> tuple[Lags, Lags]:
+    """Lags of both kernels that the other one has as well: the others meet zeros."""
+    ones = (1,) * (w1.ndim - 2)
+    first = Lags.of(w1, downsample or ones, resizings[0])
+    second = Lags.of(w2, upsample or ones, resizings[1])
+    return first.within(second.reach), second.within(first.reach)
 
 
 def spectral_measure(
@@ -97,36 +49,61 @@ def spectral_measure(
     downsample: Sequence[int] | None = None,
     form: str = "pooled",
     *,
+    resizings: tuple[Resizing | None, Resizing | None] = (None, None),
     with_sd: bool = True,
+    described: bool = True,
 ) -> PairMeasure:
     """Spectral dependence of two mechanisms; see `spectral_ratio` for the formula.
 
     ``w1`` is (hidden, in, *kernel) and ``w2`` (out, hidden, *kernel); ``upsample`` is
     the zero insertion of the second mechanism, ``downsample`` the sampling of the
-    first, per spatial axis. Ratios are (hidden,), (hidden, in, out) or (1,).
+    first, per spatial axis, and ``resizings`` their filters (the full form needs
+    kernels with theirs folded in). Ratios are (hidden,), (hidden, in, out) or (1,).
+    ``described=False`` leaves out what only a report reads.
     """
-    n_axes = w1.ndim - 2
-    up = tuple(upsample or (1,) * n_axes)
-    down = tuple(downsample or (1,) * n_axes)
-    w1, w2 = scaled(w1), scaled(w2)
+    options = {"with_sd": with_sd, "described": described}
     if form == "full":
-        return full_measure(w1, w2, up, down)
-    size = TRIPLET_CHANNELS_PER_BLOCK
-    if form == "triplet" and len(w1) > size:
-        # Every hidden channel stands for itself, so blocks bound the memory.
-        blocks = zip(w1.split(size), w2.split(size, dim=1), strict=True)
-        return _joined(
-            spectral_measure(a, b, up, down, form, with_sd=with_sd) for a, b in blocks
+        ones = (1,) * (w1.ndim - 2)
+        return full_measure(
+            scaled(w1), scaled(w2), upsample or ones, downsample or ones
         )
-    correlate = pooled_autocorrelation if form == "pooled" else autocorrelation
-    r1 = _at_lags(correlate, w1, down)
-    r2 = _at_lags(correlate, w2.transpose(0, 1), up)
-    return measure_of_correlations(r1, r2, n_axes, form, with_sd=with_sd)
+    first, second = common_lags(w1, w2, upsample, downsample, resizings)
+    if form == "pooled":
+        w2 = w2.transpose(0, 1)
+        measure = measure_of_correlations(
+            pooled_correlation(w1, first), pooled_correlation(w2, second), **options
+        )
+        measure = measure.pooled()
+    else:
+        measure = _triplet_measure(scaled(w1), scaled(w2), first, second, options)
+        w2 = w2.transpose(0, 1)
+    if not described:
+        return measure
+    return measure.with_anisotropies(
+        kernel_anisotropy(w1, first), kernel_anisotropy(w2, second)
+    )
+
+
+def _triplet_measure(
+    w1: Tensor, w2: Tensor, first: Lags, second: Lags, options: dict[str, bool]
+) -> PairMeasure:
+    """Measure of every triplet of channels."""
+    # Every hidden channel stands for itself, so blocks bound the memory.
+    size = TRIPLET_CHANNELS_PER_BLOCK
+    blocks = zip(w1.split(size), w2.transpose(0, 1).split(size), strict=True)
+    return _joined(
+        measure_of_correlations(
+            kernel_correlation(a, first), kernel_correlation(b, second), **options
+        )
+        for a, b in blocks
+    )
 
 
 def _joined(measures: Iterable[PairMeasure]) -> PairMeasure:
     """One measure of many hidden channels from those of blocks of them."""
     measures = list(measures)
+    if len(measures) == 1:
+        return measures[0]
 
     def joined(name: str) -> Tensor | None:
         parts = [getattr(measure, name) for measure in measures]
@@ -136,30 +113,29 @@ def _joined(measures: Iterable[PairMeasure]) -> PairMeasure:
 
 
 def measure_of_correlations(
-    r1: Tensor, r2: Tensor, n_axes: int, form: str, *, with_sd: bool = True
+    r1: Tensor, r2: Tensor, *, with_sd: bool = True, described: bool = True
 ) -> PairMeasure:
-    """Measure of two sets of autocorrelations (channels, n, *lags), centred lags."""
-    if form == "pooled":
-        r1, r2 = r1.sum(1, keepdim=True), r2.sum(1, keepdim=True)
-    # Lag zero contributes exactly 1: without it nothing cancels near independence.
-    units = [_off_centre(_units(r)) for r in _common_lags(r1, r2, n_axes)]
-    rho, sd = 1 + _over_lags(*units), None
-    if with_sd or form == "pooled":
-        sd = _deviation(_over_lags(*(u.square() for u in units)))
-    channel_sd = sd
-    if form == "triplet":
+    """Measure of correlations (hidden, in, half lags) and (hidden, out, half lags)."""
+    u1, u2 = correlation_units(r1), correlation_units(r2)
+    rho, sd, channel_sd = 1 + u1 @ u2.mT, None, None
+    if with_sd:
+        sd = _deviation(u1.square() @ u2.square().mT)
+    if described:
         # Ratios that share a kernel scatter together: average their spectra first.
-        means = (u.mean(1, keepdim=True).square() for u in units)
-        channel_sd = _deviation(_over_lags(*means))
-    if form == "pooled":
-        rho, sd = rho.flatten(), sd.flatten()
-    return PairMeasure(
-        rho=rho,
-        null_sd=sd,
-        channel_null_sd=channel_sd.detach().flatten(),
-        anisotropy_in=_anisotropy(r1),
-        anisotropy_out=_anisotropy(r2),
-    )
+        means = [u.detach().mean(1).square() for u in (u1, u2)]
+        channel_sd = _deviation((means[0] * means[1]).sum(1))
+    return PairMeasure(rho, sd, channel_sd)
+
+
+def correlation_units(r: Tensor) -> Tensor:
+    """Correlations over the power at lag zero, which is left out.
+
+    Lag zero contributes exactly 1 to a ratio: without it nothing cancels near
+    independence. Kernels without power have no correlations.
+    """
+    power = r[..., :1]
+    silent = power <= torch.finfo(r.dtype).tiny
+    return r[..., 1:] / torch.where(silent, torch.ones_like(power), power)
 
 
 def full_measure(
@@ -170,17 +146,19 @@ def full_measure(
     products, totals = 0.0, {"in": [0.0, 0.0], "out": [0.0, 0.0]}
     for start in range(0, len(w1), CHANNELS_PER_BLOCK):
         block = slice(start, start + CHANNELS_PER_BLOCK)
-        c1 = _at_lags(cross_correlation, w1, down, w1[block])
-        c2 = _at_lags(cross_correlation, second, up, second[block])
+        c1 = _at_lags(w1, down, w1[block])
+        c2 = _at_lags(second, up, second[block])
         for name, c in {"in": c1, "out": c2}.items():
             flat = c.detach().flatten(2)
             diagonal = flat[:, block, flat.shape[-1] // 2].diagonal()
             totals[name][0] = totals[name][0] + diagonal.sum()
             totals[name][1] = totals[name][1] + flat.square().sum()
         # Between channels the second spectrum meets the first one's mirror image.
-        c1, c2 = _common_lags(c1, c2, w1.ndim - 2)
+        c1, c2 = _nearer_lags(c1, c2, w1.ndim - 2)
         products = products + (c1 * c2.flip(-1)).sum((0, 1))
-    excess = _off_centre(_units(products[None]))
+    # Summed over channels the products are symmetric: t and -t count the same.
+    zero, half = products.tensor_split([1 + len(products) // 2])
+    excess = correlation_units(torch.cat([zero[-1:], 2 * half])[None])
     sd = _deviation(excess.square().sum(1))
     a_in, a_out = (
         _isotropy_gap(trace.square() / len(w1), squares)[None]
@@ -189,50 +167,30 @@ def full_measure(
     return PairMeasure(1 + excess.sum(1), sd, sd.detach(), a_in, a_out)
 
 
-def _units(r: Tensor) -> Tensor:
-    """Correlations over power: 1 at lag zero, and 0 elsewhere without any power."""
-    power = r[..., [r.shape[-1] // 2]]
-    tiny = torch.finfo(r.dtype).tiny
-    units = r / power.clamp(min=tiny)
-    return torch.where(power <= tiny, torch.zeros_like(units), units)
-
-
-def _off_centre(units: Tensor) -> Tensor:
-    mask = torch.ones(units.shape[-1], dtype=units.dtype, device=units.device)
-    mask[units.shape[-1] // 2] = 0
-    return units * mask
-
-
-def _over_lags(r1: Tensor, r2: Tensor) -> Tensor:
-    """Sum over lags of products: (hidden, in, lags), (hidden, out, lags)."""
-    return torch.einsum("jit,jmt->jim", r1, r2)
-
-
 def _deviation(squares: Tensor) -> Tensor:
-    """Null deviation from the sum of squares over all lags but zero.
+    """Null deviation from the sum of squared products of (weighted) half lags.
 
-    Real kernels have symmetric spectra, which doubles the variance over shifts.
+    That is twice the sum over all lags but zero: real kernels have symmetric spectra,
+    which doubles the variance over shifts.
     """
     # The root has no finite gradient at 0, and below rounding nothing is seen.
     unseen = squares <= torch.finfo(squares.dtype).eps ** 2
-    root = (2 * torch.where(unseen, torch.ones_like(squares), squares)).sqrt()
+    root = torch.where(unseen, torch.ones_like(squares), squares).sqrt()
     return torch.where(unseen, torch.zeros_like(root), root)
 
 
-def _at_lags(
-    correlate: Correlate, kernels: Tensor, step: Sequence[int], *block: Tensor
-) -> Tensor:
-    """Correlation at every ``step``-th lag that the kernels reach."""
-    reach = [(k - 1) // s for k, s in zip(kernels.shape[2:], step, strict=True)]
-    lags = [n * s for n, s in zip(reach, step, strict=True)]
-    r = correlate(kernels, lags, *block)
+def _at_lags(kernels: Tensor, step: Sequence[int], block: Tensor) -> Tensor:
+    """Correlation between channels at every ``step``-th lag that kernels reach."""
+    lags = Lags.of(kernels, step)
+    furthest = [r * s for r, s in zip(lags.reach, step, strict=True)]
+    r = cross_correlation(kernels, furthest, block)
     for axis, s in enumerate(step, start=2):
         if s > 1:
             r = r.index_select(axis, torch.arange(0, r.shape[axis], s, device=r.device))
     return r
 
 
-def _common_lags(r1: Tensor, r2: Tensor, n_axes: int) -> tuple[Tensor, Tensor]:
+def _nearer_lags(r1: Tensor, r2: Tensor, n_axes: int) -> tuple[Tensor, Tensor]:
     """Lags that both correlations have, flattened; the zero lag stays central."""
     for axis in range(2, 2 + n_axes):
         size = min(r1.shape[axis], r2.shape[axis])
@@ -240,11 +198,15 @@ def _common_lags(r1: Tensor, r2: Tensor, n_axes: int) -> tuple[Tensor, Tensor]:
     return r1.flatten(2), r2.flatten(2)
 
 
-def _anisotropy(r: Tensor) -> Tensor:
-    """``1 - <P>^2 / <P^2>`` of every channel's pooled power spectrum P."""
-    pooled = _off_centre(r.flatten(2).sum(1))
-    away = pooled.square().sum(1)
-    power = r.flatten(2).sum(1)[:, pooled.shape[-1] // 2].square()
+def kernel_anisotropy(kernels: Tensor, lags: Lags) -> Tensor:
+    """Anisotropy of every channel's pooled kernels, at all lags they reach."""
+    own = Lags.of(kernels, lags.step, lags.resizing)
+    return correlation_anisotropy(pooled_correlation(kernels, own))
+
+
+def correlation_anisotropy(r: Tensor) -> Tensor:
+    """``1 - <P>^2 / <P^2>`` of every channel's power spectrum P, from its half lags."""
+    power, away = r[:, 0, 0].square(), r[:, 0, 1:].square().sum(1)
     return _isotropy_gap(power, away + power)
 
 
@@ -254,35 +216,25 @@ def _isotropy_gap(isotropic: Tensor, whole: Tensor) -> Tensor:
     return torch.where(whole <= tiny, torch.zeros_like(gap), gap).clamp(0, 1)
 
 
-def activation_correlation(maps: Tensor, lags: Sequence[int]) -> Tensor:
-    """Batch-mean autocorrelation of hidden maps (n, channels, *map), mean removed.
-
-    Returns (channels, 1, 2 * lag + 1 per axis), to be used in a kernel's place.
-    """
-    axes = tuple(range(2, maps.ndim))
-    centred = scaled(maps - maps.mean((0, *axes), keepdim=True))
-    size = [n + lag for n, lag in zip(maps.shape[2:], lags, strict=True)]
-    power = torch.fft.rfftn(centred, s=size, dim=axes).abs().square().mean(0)
-    r = torch.fft.irfftn(power, s=size, dim=tuple(a - 1 for a in axes))
-    for axis, lag in enumerate(lags, start=1):
-        index = torch.arange(-lag, lag + 1, device=r.device) % r.shape[axis]
-        r = r.index_select(axis, index)
-    return r[:, None]
-
-
 def activation_measure(
-    maps: Tensor, w2: Tensor, upsample: Sequence[int] | None = None
+    maps: Tensor,
+    w2: Tensor,
+    upsample: Sequence[int] | None = None,
+    *,
+    resizing: Resizing | None = None,
+    with_sd: bool = True,
+    described: bool = True,
 ) -> PairMeasure:
     """Pooled measure with the spectra of hidden maps in the earlier kernels' place."""
-    n_axes = w2.ndim - 2
-    up = tuple(upsample or (1,) * n_axes)
-    r2 = _at_lags(pooled_autocorrelation, scaled(w2).transpose(0, 1), up)
-    lags = [
-        min(size // 2, n - 1)
-        for size, n in zip(r2.shape[2:], maps.shape[2:], strict=True)
-    ]
-    r1 = activation_correlation(maps, lags)
-    return measure_of_correlations(r1, r2, n_axes, "pooled")
+    first, second = common_lags(maps, w2, upsample, None, (None, resizing))
+    w2 = w2.transpose(0, 1)
+    r1, r2 = map_correlation(maps, first), pooled_correlation(w2, second)
+    measure = measure_of_correlations(r1, r2, with_sd=with_sd, described=described)
+    if not described:
+        return measure.pooled()
+    return measure.pooled().with_anisotropies(
+        correlation_anisotropy(r1), kernel_anisotropy(w2, second)
+    )
 
 
 def spectral_ratio(

@@ -6,11 +6,12 @@ from hypothesis import strategies as st
 
 from sklearn_icm.exceptions import DegenerateMechanismWarning
 from sklearn_icm.independence import anisotropy, spectral_ratio, trace_ratio
-from sklearn_icm.independence._spectral import (
-    autocorrelation,
-    pooled_autocorrelation,
-    spectral_measure,
+from sklearn_icm.independence._correlations import (
+    Lags,
+    kernel_correlation,
+    pooled_correlation,
 )
+from sklearn_icm.independence._spectral import spectral_measure
 from sklearn_icm.independence._trace import normalised_pair, trace_measure
 
 
@@ -49,17 +50,22 @@ def test_autocorrelation_form_is_the_fft_form(sizes, up, down, seed):
 @given(
     size=st.lists(st.integers(1, 5), min_size=1, max_size=3), seed=st.integers(0, 99)
 )
-def test_pooled_autocorrelation_by_tap_products(size, seed):
+def test_pooled_correlations_are_sums_of_single_ones(size, seed):
     kernels = torch.from_numpy(np.random.RandomState(seed).randn(2, 3, *size))
-    lags = [n - 1 for n in size]
-    expected = autocorrelation(kernels, lags).sum(1, keepdim=True)
-    assert torch.allclose(pooled_autocorrelation(kernels, lags), expected)
+    lags = Lags.of(kernels, (1,) * len(size))
+    pooled = pooled_correlation(kernels, lags)[:, 0]
+    expected = kernel_correlation(kernels, lags).sum(1)
+    # Pooled kernels are divided by their largest entry.
+    expected = expected / kernels.abs().amax() ** 2
+    assert torch.allclose(pooled, expected)
 
 
-def test_very_long_kernels_are_convolved():
-    kernels = torch.randn(1, 2, 300, dtype=torch.float64)
-    expected = autocorrelation(kernels, [299]).sum(1, keepdim=True)
-    assert torch.allclose(pooled_autocorrelation(kernels, [299]), expected)
+def test_very_long_kernels_are_transformed():
+    kernels = torch.from_numpy(np.random.RandomState(0).randn(1, 1, 600))
+    found = kernel_correlation(kernels, Lags.of(kernels, (1,)))[0, 0].numpy()
+    expected = np.correlate(*[kernels[0, 0].numpy()] * 2, "full")[599:]
+    expected[1:] *= np.sqrt(2)
+    assert np.allclose(found, expected)
 
 
 def test_spectral_ratio_is_gauge_free():

@@ -1,0 +1,270 @@
+"""Autocorrelations of kernels at the lags that a pair of mechanisms needs.
+
+A real autocorrelation is symmetric, so every function here returns one half of the
+lags: lag zero first, then one of each pair ``t, -t`` times the root of 2. Inner
+products over the half lags are then sums over all lags but zero.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import product
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..mechanisms._operators import resize_filter
+from ._common import largest_entry, scaled
+
+# Above this size of one of its fixed matrices a correlation is taken by FFT.
+MOST_ENTRIES = 2**18
+
+
+@dataclass(frozen=True)
+class Resizing:
+    """Filter that follows zero insertion: a fixed part of the kernel."""
+
+    mode: str
+    factors: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Lags:
+    """Which lags of which kernels: ``step * t`` for all ``t`` up to ``reach``.
+
+    Attributes
+    ----------
+    size, step, reach : tuple of int
+        Taps of the kernels, lag per step and number of steps, per spatial axis.
+    resizing : Resizing or None
+        Filter with which the kernels are convolved first.
+    """
+
+    size: tuple[int, ...]
+    step: tuple[int, ...]
+    reach: tuple[int, ...]
+    resizing: Resizing | None = None
+
+    @classmethod
+    def of(
+        cls, kernels: Tensor, step: Sequence[int], resizing: Resizing | None = None
+    ) -> Lags:
+        """All lags that kernels (channels, n, *kernel) reach."""
+        size, step = tuple(kernels.shape[2:]), tuple(step)
+        factors = (1,) * len(size) if resizing is None else resizing.factors
+        mode = "nearest" if resizing is None else resizing.mode
+        filters = [len(_filter(f, mode)) for f in factors]
+        reach = ((n + f - 2) // s for n, f, s in zip(size, filters, step, strict=True))
+        return cls(size, step, tuple(reach), resizing)
+
+    def within(self, reach: Sequence[int]) -> Lags:
+        """The lags that are no further away than ``reach`` steps."""
+        nearer = tuple(map(min, self.reach, reach))
+        return Lags(self.size, self.step, nearer, self.resizing)
+
+    def half(self) -> np.ndarray:
+        """Steps (n_lags, n_axes): zero, then one of each pair ``t, -t``."""
+        steps = list(product(*(range(-r, r + 1) for r in self.reach)))
+        return np.array(steps[len(steps) // 2 :])
+
+
+@dataclass(frozen=True)
+class LagMatrices:
+    """Fixed matrices that make kernels (..., taps) into correlations (..., lags).
+
+    ``(k @ waves).square() @ lags`` is the correlation of one kernel, and
+    ``gram.flatten() @ products`` the sum over kernels with the Gram matrix ``gram``
+    of their taps (None if that matrix would be too large).
+    """
+
+    waves: Tensor
+    lags: Tensor
+    products: Tensor | None
+
+
+def kernel_correlation(kernels: Tensor, lags: Lags) -> Tensor:
+    """Autocorrelation ``sum_x k(x) k(x + t)`` of every kernel.
+
+    Parameters
+    ----------
+    kernels : Tensor of shape (channels, n_kernels, *kernel)
+    lags : Lags
+
+    Returns
+    -------
+    Tensor of shape (channels, n_kernels, half lags)
+    """
+    matrices = lag_matrices(lags, kernels.dtype, kernels.device)
+    if matrices is None:
+        return _lags_of_power(_power(kernels, lags), lags)
+    return (kernels.flatten(2) @ matrices.waves).square() @ matrices.lags
+
+
+def pooled_correlation(kernels: Tensor, lags: Lags) -> Tensor:
+    """Sum of every channel's autocorrelations, shape (channels, 1, half lags).
+
+    Parameters are those of `kernel_correlation`; the scale of all kernels is lost.
+    """
+    matrices = lag_matrices(lags, kernels.dtype, kernels.device)
+    if matrices is None:
+        power = _power(scaled(kernels), lags).sum(1, keepdim=True)
+        return _lags_of_power(power, lags)
+    if matrices.products is None:
+        waves = scaled(kernels).flatten(2) @ matrices.waves
+        return waves.square().sum(1, keepdim=True) @ matrices.lags
+    return _GramCorrelation.apply(kernels.flatten(2), matrices.products)[:, None]
+
+
+class _GramCorrelation(torch.autograd.Function):
+    """Pooled correlations by one Gram matrix of taps per channel.
+
+    The backward pass uses that Gram matrices are symmetric: one product, where
+    automatic differentiation has two and a sum. It can be differentiated again.
+    """
+
+    @staticmethod
+    def forward(ctx, taps: Tensor, products: Tensor) -> Tensor:
+        scale = largest_entry(taps)
+        ctx.save_for_backward(taps, products, scale)
+        taps = taps / scale
+        return torch.bmm(taps.mT, taps).flatten(1) @ products
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, None]:
+        taps, products, scale = ctx.saved_tensors
+        n_taps = taps.shape[-1]
+        grad = (2 / scale * grad) @ products.T
+        return torch.bmm(taps / scale, grad.reshape(-1, n_taps, n_taps)), None
+
+
+def map_correlation(maps: Tensor, lags: Lags) -> Tensor:
+    """Batch-mean autocorrelation of maps (n, channels, *map), mean removed.
+
+    Returns (channels, 1, half lags), to be used in a kernel's place.
+    """
+    axes = (0, *range(2, maps.ndim))
+    centred = scaled(maps - maps.mean(axes, keepdim=True))
+    return _lags_of_power(_power(centred, lags).mean(0)[:, None], lags)
+
+
+def cross_correlation(kernels: Tensor, lags: Sequence[int], block: Tensor) -> Tensor:
+    """Correlation of a block of channels with all, summed over the second axis.
+
+    Returns
+    -------
+    Tensor of shape (block channels, channels, 2 * lag + 1 per axis)
+        ``c_jk(t) = sum_i sum_x k_ji(x + t) k_ki(x)``; the zero lag is central.
+    """
+    functions = (nn.functional.conv1d, nn.functional.conv2d, nn.functional.conv3d)
+    return functions[len(lags) - 1](block, kernels, padding=tuple(lags))
+
+
+@lru_cache(maxsize=64)
+def lag_matrices(
+    lags: Lags, dtype: torch.dtype, device: torch.device
+) -> LagMatrices | None:
+    """Fixed matrices of some lags, or None if they would be too large.
+
+    The waves are those of the real (Hartley) transform on the smallest grid that keeps
+    the lags free of aliasing: ``H(w)^2 + H(-w)^2`` is the power of both frequencies.
+    """
+    taps, reached = [], []
+    for n, step, reach, f in _per_axis(lags):
+        # Lags of the unfiltered kernel that the filter carries to the needed ones.
+        furthest = min(n - 1, reach * step + len(f) - 1)
+        grid = n + furthest
+        frequencies = 2 * np.pi / grid * np.arange(grid)
+        taps.append(np.exp(1j * np.outer(np.arange(n), frequencies)))
+        needed, own = np.arange(-reach, reach + 1), np.arange(-furthest, furthest + 1)
+        weights = _filter_power(f)(step * needed[:, None] - own)
+        waves = np.exp(1j * np.outer(frequencies, own)) / grid
+        reached.append(waves @ weights.T)
+    n_taps, n_waves = math.prod(lags.size), math.prod(len(r) for r in reached)
+    half = lags.half()
+    if max(n_taps, len(half)) * n_waves > MOST_ENTRIES:
+        return None
+    phases = _outer(taps)
+    waves = phases.real + phases.imag
+    columns = _outer(reached).real[:, -len(half) :] * _weights(len(half))
+    products = None
+    if n_taps**2 * len(half) <= MOST_ENTRIES:
+        products = np.einsum("xw,wt,yw->xyt", waves, columns, waves, optimize=True)
+        products = products.reshape(n_taps**2, -1)
+
+    def tensor(array: np.ndarray | None) -> Tensor | None:
+        # Made in inference mode they could not be used in training later.
+        with torch.inference_mode(False):
+            return None if array is None else torch.tensor(array).to(device, dtype)
+
+    return LagMatrices(tensor(waves), tensor(columns), tensor(products))
+
+
+def _per_axis(lags: Lags):
+    """Size, step, reach and filter taps of every axis."""
+    factors, mode = (1,) * len(lags.size), "nearest"
+    if lags.resizing is not None:
+        factors, mode = lags.resizing.factors, lags.resizing.mode
+    filters = (_filter(f, mode) for f in factors)
+    return zip(lags.size, lags.step, lags.reach, filters, strict=True)
+
+
+def _filter(factor: int, mode: str) -> np.ndarray:
+    if factor == 1:
+        return np.ones(1)
+    with torch.inference_mode(False):
+        return resize_filter(factor, mode, torch.empty(0, dtype=torch.float64)).numpy()
+
+
+def _filter_power(taps: np.ndarray):
+    """Autocorrelation of a filter, as a function of arrays of lags."""
+    r, last = np.correlate(taps, taps, "full"), len(taps) - 1
+    return lambda t: np.where(np.abs(t) <= last, r[np.clip(t + last, 0, 2 * last)], 0.0)
+
+
+def _outer(factors: list[np.ndarray]) -> np.ndarray:
+    """Kronecker product: matrices of several axes as one."""
+    whole = factors[0]
+    for factor in factors[1:]:
+        whole = np.kron(whole, factor)
+    return whole
+
+
+def _weights(n_lags: int) -> np.ndarray:
+    return np.where(np.arange(n_lags) == 0, 1.0, math.sqrt(2))
+
+
+def _grid(lags: Lags) -> list[int]:
+    """Smallest grid on which no lag is aliased, filter included."""
+    return [n + len(f) - 1 + reach * step for n, step, reach, f in _per_axis(lags)]
+
+
+def _power(signals: Tensor, lags: Lags) -> Tensor:
+    """Power spectra of signals (a, b, *size) on the grid of the lags."""
+    grid, axes = _grid(lags), tuple(range(2, signals.ndim))
+    spectrum = torch.fft.rfftn(signals, s=grid, dim=axes)
+    power = torch.view_as_real(spectrum).square().sum(-1)
+    for axis, (*_, f) in enumerate(_per_axis(lags), start=2):
+        if len(f) > 1:
+            transform = np.abs(np.fft.fft(f, grid[axis - 2])[: power.shape[axis]]) ** 2
+            shape = [-1 if a == axis else 1 for a in range(power.ndim)]
+            power = power * torch.from_numpy(transform).to(power).reshape(shape)
+    return power
+
+
+def _lags_of_power(power: Tensor, lags: Lags) -> Tensor:
+    grid, axes = _grid(lags), tuple(range(2, power.ndim))
+    r = torch.fft.irfftn(power, s=grid, dim=axes).flatten(2)
+    index = _places(lags)
+    weights = torch.from_numpy(_weights(len(index))).to(r)
+    return r[..., torch.from_numpy(index).to(r.device)] * weights
+
+
+@lru_cache(maxsize=64)
+def _places(lags: Lags) -> np.ndarray:
+    """Places of the half lags on the grid, its axes flattened."""
+    grid = _grid(lags)
+    return np.ravel_multi_index(tuple((lags.half() * lags.step % grid).T), grid)
