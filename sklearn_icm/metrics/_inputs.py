@@ -1,0 +1,50 @@
+"""Checks of what the distances between samples are given."""
+
+import math
+from numbers import Integral, Real
+
+import numpy as np
+from sklearn.utils import check_array, check_random_state
+
+__all__ = ["check_integer", "check_max_memory", "check_samples", "direction_stream"]
+
+
+def check_samples(X_real, X_gen, *, smallest=1, needed_by="The distance", advice=""):
+    """Two finite float arrays with the same columns and at least `smallest` rows."""
+    dtypes = [np.float64, np.float32]
+    X_real = check_array(X_real, dtype=dtypes, input_name="X_real")
+    X_gen = check_array(X_gen, dtype=dtypes, input_name="X_gen")
+    if X_real.shape[1] != X_gen.shape[1]:
+        raise ValueError(
+            "X_real and X_gen must have the same number of features, got "
+            f"{X_real.shape[1]} and {X_gen.shape[1]}."
+        )
+    if min(len(X_real), len(X_gen)) < smallest:
+        raise ValueError(
+            f"{needed_by} needs at least {smallest} rows of each sample, got "
+            f"{len(X_real)} and {len(X_gen)}. Give more rows{advice}."
+        )
+    return X_real, X_gen
+
+
+def check_max_memory(max_memory):
+    """A positive number of MiB as bytes."""
+    number = isinstance(max_memory, Real) and not isinstance(max_memory, bool)
+    if not number or not 0 < max_memory < math.inf:
+        raise ValueError(
+            f"max_memory must be a positive, finite number of MiB, got {max_memory!r}."
+        )
+    return float(max_memory) * 2**20
+
+
+def check_integer(name, value):
+    """A positive int."""
+    integer = isinstance(value, Integral) and not isinstance(value, bool)
+    if not integer or value < 1:
+        raise ValueError(f"{name} must be an int >= 1, got {value!r}.")
+    return int(value)
+
+
+def direction_stream(random_state):
+    """Random stream; None is a fixed one, so that a score does not change by chance."""
+    return check_random_state(0 if random_state is None else random_state)

@@ -1,0 +1,151 @@
+"""Wasserstein distance of samples along random directions."""
+
+import math
+from numbers import Real
+
+import numpy as np
+
+from ._inputs import check_integer, check_max_memory, check_samples, direction_stream
+from ._tiles import frames, is_framed, is_small, row_blocks
+
+__all__ = ["sliced_wasserstein"]
+
+
+def sliced_wasserstein(
+    X_real,
+    X_gen,
+    *,
+    n_projections=200,
+    p=2,
+    max_memory=64.0,
+    random_state=None,
+):
+    r"""Sliced Wasserstein distance between two samples.
+
+    Parameters
+    ----------
+    X_real : array-like of shape (n, n_features)
+    X_gen : array-like of shape (m, n_features)
+    n_projections : int
+        Random directions to average over.
+    p : float
+        Order of the distance, at least 1.
+    max_memory : float
+        Bound of the buffers, in MiB; at least one direction is projected at a time.
+    random_state : int, RandomState or None
+        Of the directions. None is a fixed stream, so that the value is reproducible;
+        numpy's global stream is never touched.
+
+    Returns
+    -------
+    float
+        :math:`(\frac{1}{L} \sum_l W_p^p(\langle X, u_l \rangle, \langle Y, u_l
+        \rangle))^{1/p}` over directions :math:`u_l`, in the unit of the features;
+        0 for equal arrays.
+
+    Raises
+    ------
+    ValueError
+        If the samples have different columns or values that are not finite, or if
+        `n_projections`, `p` or `max_memory` is out of range.
+
+    Notes
+    -----
+    In one dimension the optimal plan pairs quantiles, so each term is exact: the sorted
+    projections are subtracted, and for samples of different sizes the two quantile
+    functions are integrated over the union of their steps, without interpolation.
+    Larger samples are centred and scaled in float64 and projected in float32. Equal
+    samples in another order of rows are then at a distance of about 1e-7 of the range
+    of the values, not 0.
+
+    References
+    ----------
+    Bonneel, Rabin, Peyré, Pfister (2015), *Sliced and Radon Wasserstein barycenters of
+    measures*, Journal of Mathematical Imaging and Vision 51.
+
+    Examples
+    --------
+    >>> round(sliced_wasserstein([[0.0], [1.0]], [[3.0], [4.0]]), 6)
+    3.0
+    """
+    n_bytes = check_max_memory(max_memory)
+    n_projections = check_integer("n_projections", n_projections)
+    if not isinstance(p, Real) or not 1 <= p < math.inf:
+        raise ValueError(f"p must be a finite number >= 1, got {p!r}.")
+    stream = direction_stream(random_state)
+    X_real, X_gen = check_samples(X_real, X_gen)
+    start = stream.get_state()
+    for centre, scale in frames(X_real, X_gen):
+        stream.set_state(start)
+        project = _Projector((X_real, X_gen), centre, scale)
+        cost = _mean_cost(project, stream, n_projections, p, n_bytes)
+        if is_framed(project.largest):
+            break
+    return float(cost ** (1 / p) / scale)
+
+
+def _mean_cost(project, stream, n_projections, p, n_bytes):
+    """Mean over directions of the one-dimensional distances to the power p."""
+    places, weights = _common_quantiles(*map(len, project.samples))
+    d = project.samples[0].shape[1]
+    # Projections of both samples, the quantiles read from them, their difference.
+    at_once = max(1, int(n_bytes / (8 * (5 * len(weights) + 3 * d))))
+    total = 0.0
+    for part in row_blocks(0, n_projections, at_once):
+        directions = stream.standard_normal((part.stop - part.start, d))
+        directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+        with np.errstate(over="ignore", invalid="ignore"):
+            real, gen = project(directions)
+            total += _sum_of_costs(real, gen, places, weights, p)
+    return total / n_projections
+
+
+def _common_quantiles(n, m):
+    """Steps of the two quantile functions together: places in each sample, weights."""
+    if n == m:
+        return None, np.full(n, 1 / n)
+    # In units of 1 / (n m), in which all steps are integers.
+    ends = np.union1d(np.arange(1, n + 1) * m, np.arange(1, m + 1) * n)
+    weights = np.diff(ends, prepend=0) / (n * m)
+    return ((ends - 1) // m, (ends - 1) // n), weights
+
+
+class _Projector:
+    """Sorted projections of two samples in a common frame; notes the `largest` one."""
+
+    def __init__(self, samples, centre, scale):
+        self.samples, self.centre, self.scale = samples, centre, scale
+        self.dtype = np.float64 if is_small(*samples) else np.float32
+        self.largest = 0.0
+
+    def __call__(self, directions):
+        directions = directions.astype(self.dtype, copy=False)
+        return [self._project(X, directions) for X in self.samples]
+
+    def _project(self, X, directions):
+        projected = np.empty((len(directions), len(X)), self.dtype)
+        for rows in row_blocks(0, len(X), 128):
+            block = np.multiply(X[rows], self.scale, dtype=np.float64)
+            block -= self.centre
+            block = block.astype(self.dtype, copy=False)
+            np.matmul(directions, block.T, out=projected[:, rows])
+        projected.sort(axis=1)
+        self.largest = max(self.largest, float(np.abs(projected[:, [0, -1]]).max()))
+        return projected
+
+
+def _sum_of_costs(real, gen, places, weights, p):
+    """Sum over directions of the one-dimensional distances to the power p."""
+    if places is not None:
+        real, gen = real[:, places[0]], gen[:, places[1]]
+    difference = np.subtract(real, gen, out=real)
+    if p == 2:
+        cost = np.square(difference, out=difference)
+    else:
+        cost = np.abs(difference, out=difference)
+        # Other powers than these leave the range of float32 early.
+        cost = cost if p == 1 else cost.astype(np.float64) ** p
+    if places is None:
+        # Pairwise summation within a row, float64 across rows.
+        return float(cost.sum(axis=1).sum(dtype=np.float64)) * weights[0]
+    return float((cost @ weights.astype(cost.dtype)).sum(dtype=np.float64))
