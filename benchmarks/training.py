@@ -289,7 +289,7 @@ def compare_all(device, repeats):
     # A framework's cost is per row and per step, whatever the model: what it is as a
     # ratio depends on the model's size, so there are two.
     for width in (256, 64):
-        setup = Setup(10, 256, device=device)
+        setup = Setup(8, 256, device=device)
         table = compare(table_case(10_000, width), setup, repeats)
         print_targets(
             table,
@@ -297,7 +297,7 @@ def compare_all(device, repeats):
             [(SKORCH, 3.0), (PYTHAE, 3.0), (LIGHTNING, 2.2)],
         )
     # The pass over the rows that ends a fit weighs less the more epochs there are.
-    setup = Setup(4, 256, device=device)
+    setup = Setup(3, 256, device=device)
     images = compare(image_case(2000), setup, max(3, repeats - 2))
     print_targets(images, [(BEST, 1.05), (UNFOLDED, 0.4)], [])
 
