@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -34,15 +34,6 @@ class PairMeasure:
     anisotropy_in: Tensor | None = None
     anisotropy_out: Tensor | None = None
 
-    def pooled(self) -> PairMeasure:
-        """Return the measure of pooled kernels without its axes of length 1."""
-        sd = None if self.null_sd is None else self.null_sd.flatten()
-        return replace(self, rho=self.rho.flatten(), null_sd=sd)
-
-    def with_anisotropies(self, a_in: Tensor, a_out: Tensor) -> PairMeasure:
-        """Return the measure with the anisotropies of both mechanisms."""
-        return replace(self, anisotropy_in=a_in, anisotropy_out=a_out)
-
     @property
     def mean_null_sd(self) -> Tensor:
         """Standard deviation of the mean of all ratios."""
@@ -69,7 +60,7 @@ def as_tensors(*arrays: np.ndarray | Tensor) -> list[Tensor]:
 
 
 def scaled(w: Tensor) -> Tensor:
-    """Weights over their largest one, so that no product over- or underflows.
+    """Weights over about their largest one, so that no product over- or underflows.
 
     The ratios do not depend on the scale, so its gradient is left out.
     """
@@ -77,12 +68,10 @@ def scaled(w: Tensor) -> Tensor:
 
 
 def largest_entry(w: Tensor) -> Tensor:
-    """Largest magnitude, a 0-d tensor without gradient; 1 if all is zero."""
+    """Largest magnitude, up to a factor of 1.5: 0-d, without gradient, never 0."""
     if not w.numel():
         return w.new_ones(())
-    low, high = w.detach().aminmax()
-    largest = torch.maximum(-low, high)
-    return torch.where(largest > 0, largest, torch.ones_like(largest))
+    return torch.hypot(*w.detach().aminmax()).clamp(min=torch.finfo(w.dtype).tiny)
 
 
 def refuse_all_zero(**weights: Tensor) -> None:

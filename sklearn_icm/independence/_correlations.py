@@ -1,8 +1,9 @@
-"""Autocorrelations of kernels at the lags that a pair of mechanisms needs.
+"""Unit autocorrelations of kernels at the lags that a pair of mechanisms needs.
 
-A real autocorrelation is symmetric, so every function here returns one half of the
-lags: lag zero first, then one of each pair ``t, -t`` times the root of 2. Inner
-products over the half lags are then sums over all lags but zero.
+A unit correlation ``u(t) = r(t) / r(0)`` is symmetric and 1 at lag zero, so every
+function here returns half of the other lags, one of each pair ``t, -t``, times the
+root of 2: inner products over these are sums over all lags but zero. Without lag zero,
+which contributes exactly 1 to a ratio, nothing cancels near independence.
 """
 
 from __future__ import annotations
@@ -51,10 +52,12 @@ class Lags:
 
     @classmethod
     def of(
-        cls, kernels: Tensor, step: Sequence[int], resizing: Resizing | None = None
+        cls,
+        size: tuple[int, ...],
+        step: tuple[int, ...],
+        resizing: Resizing | None = None,
     ) -> Lags:
-        """All lags that kernels (channels, n, *kernel) reach."""
-        size, step = tuple(kernels.shape[2:]), tuple(step)
+        """All lags that kernels of a size reach."""
         factors = (1,) * len(size) if resizing is None else resizing.factors
         mode = "nearest" if resizing is None else resizing.mode
         filters = [len(_filter(f, mode)) for f in factors]
@@ -74,11 +77,11 @@ class Lags:
 
 @dataclass(frozen=True)
 class LagMatrices:
-    """Fixed matrices that make kernels (..., taps) into correlations (..., lags).
+    """Fixed matrices that make kernels (..., taps) into correlations (..., 1 + lags).
 
-    ``(k @ waves).square() @ lags`` is the correlation of one kernel, and
-    ``gram.flatten() @ products`` the sum over kernels with the Gram matrix ``gram``
-    of their taps (None if that matrix would be too large).
+    ``(k @ waves).square() @ lags`` is the correlation of one kernel, lag zero first,
+    and ``gram.flatten() @ products`` the sum over kernels with the Gram matrix
+    ``gram`` of their taps (None if that matrix would be too large).
     """
 
     waves: Tensor
@@ -86,8 +89,19 @@ class LagMatrices:
     products: Tensor | None
 
 
-def kernel_correlation(kernels: Tensor, lags: Lags) -> Tensor:
-    """Autocorrelation ``sum_x k(x) k(x + t)`` of every kernel.
+@lru_cache(maxsize=256)
+def common_lags(
+    sizes: tuple[tuple[int, ...], tuple[int, ...]],
+    steps: tuple[tuple[int, ...], tuple[int, ...]],
+    resizings: tuple[Resizing | None, Resizing | None],
+) -> tuple[Lags, Lags]:
+    """Lags of two kernels that the other one has as well: all others meet zeros."""
+    first, second = map(Lags.of, sizes, steps, resizings)
+    return first.within(second.reach), second.within(first.reach)
+
+
+def kernel_units(kernels: Tensor, lags: Lags) -> Tensor:
+    """Unit autocorrelation of every kernel, ``r(t) = sum_x k(x) k(x + t)``.
 
     Parameters
     ----------
@@ -100,55 +114,86 @@ def kernel_correlation(kernels: Tensor, lags: Lags) -> Tensor:
     """
     matrices = lag_matrices(lags, kernels.dtype, kernels.device)
     if matrices is None:
-        return _lags_of_power(_power(kernels, lags), lags)
-    return (kernels.flatten(2) @ matrices.waves).square() @ matrices.lags
+        return _units(_lags_of_power(_power(kernels, lags), lags))[0]
+    waves = kernels.flatten(2) @ matrices.waves
+    return _units(waves.square() @ matrices.lags)[0]
 
 
-def pooled_correlation(kernels: Tensor, lags: Lags) -> Tensor:
-    """Sum of every channel's autocorrelations, shape (channels, 1, half lags).
+def pooled_units(kernels: Tensor, lags: Lags) -> Tensor:
+    """Unit form of the sum of a channel's autocorrelations, (channels, half lags).
 
-    Parameters are those of `kernel_correlation`; the scale of all kernels is lost.
+    Parameters are those of `kernel_units`.
     """
     matrices = lag_matrices(lags, kernels.dtype, kernels.device)
     if matrices is None:
-        power = _power(scaled(kernels), lags).sum(1, keepdim=True)
-        return _lags_of_power(power, lags)
+        power = _power(scaled(kernels), lags).sum(1)
+        return _units(_lags_of_power(power, lags))[0]
     if matrices.products is None:
         waves = scaled(kernels).flatten(2) @ matrices.waves
-        return waves.square().sum(1, keepdim=True) @ matrices.lags
-    return _GramCorrelation.apply(kernels.flatten(2), matrices.products)[:, None]
+        return _units(waves.square().sum(1) @ matrices.lags)[0]
+    return _GramUnits.apply(kernels.flatten(2), matrices.products)[0]
 
 
-class _GramCorrelation(torch.autograd.Function):
-    """Pooled correlations by one Gram matrix of taps per channel.
+def map_units(maps: Tensor, lags: Lags) -> Tensor:
+    """Unit form of the batch-mean autocorrelation of maps, mean removed.
 
-    The backward pass uses that Gram matrices are symmetric: one product, where
-    automatic differentiation has two and a sum. It can be differentiated again.
-    """
-
-    @staticmethod
-    def forward(ctx, taps: Tensor, products: Tensor) -> Tensor:
-        scale = largest_entry(taps)
-        ctx.save_for_backward(taps, products, scale)
-        taps = taps / scale
-        return torch.bmm(taps.mT, taps).flatten(1) @ products
-
-    @staticmethod
-    def backward(ctx, grad: Tensor) -> tuple[Tensor, None]:
-        taps, products, scale = ctx.saved_tensors
-        n_taps = taps.shape[-1]
-        grad = (2 / scale * grad) @ products.T
-        return torch.bmm(taps / scale, grad.reshape(-1, n_taps, n_taps)), None
-
-
-def map_correlation(maps: Tensor, lags: Lags) -> Tensor:
-    """Batch-mean autocorrelation of maps (n, channels, *map), mean removed.
-
-    Returns (channels, 1, half lags), to be used in a kernel's place.
+    ``maps`` is (n, channels, *map); returns (channels, half lags), to be used in the
+    place of pooled kernels.
     """
     axes = (0, *range(2, maps.ndim))
     centred = scaled(maps - maps.mean(axes, keepdim=True))
-    return _lags_of_power(_power(centred, lags).mean(0)[:, None], lags)
+    return _units(_lags_of_power(_power(centred, lags).mean(0), lags))[0]
+
+
+def _units(r: Tensor) -> tuple[Tensor, Tensor]:
+    """Correlations over the power at lag zero, and that power.
+
+    Without any power all units are 0.
+    """
+    power = r[..., :1].clamp(min=smallest_power(r.dtype))
+    return r[..., 1:] / power, power
+
+
+@lru_cache
+def smallest_power(dtype: torch.dtype) -> float:
+    """Power to divide by at least, so that no finite gradient overflows.
+
+    Kernels are scaled, so that only rounding error is as small as this.
+    """
+    return torch.finfo(dtype).tiny / torch.finfo(dtype).eps
+
+
+class _GramUnits(torch.autograd.Function):
+    """Pooled units, by one Gram matrix of taps per channel.
+
+    The backward pass uses that Gram matrices are symmetric: one product, where
+    automatic differentiation has two and a sum. It can be differentiated again, which
+    is why the power is an output as well.
+    """
+
+    @staticmethod
+    def forward(ctx, taps: Tensor, products: Tensor) -> tuple[Tensor, Tensor]:
+        ctx.set_materialize_grads(False)
+        scale = largest_entry(taps)
+        scaled_taps = taps / scale
+        gram = torch.bmm(scaled_taps.mT, scaled_taps)
+        units, power = _units(gram.flatten(1) @ products)
+        ctx.save_for_backward(taps, products, scale, units, power)
+        return units, power
+
+    @staticmethod
+    def backward(
+        ctx, grad: Tensor | None, power_grad: Tensor | None
+    ) -> tuple[Tensor, None]:
+        taps, products, scale, units, power = ctx.saved_tensors
+        grad = torch.zeros_like(units) if grad is None else grad
+        along = -(grad * units).sum(1, keepdim=True)
+        if power_grad is not None:
+            along = along + power_grad * power
+        grad = (torch.cat([along, grad], 1) / power) @ products.T
+        grad = grad.unflatten(1, (taps.shape[2], taps.shape[2]))
+        # The scale comes last: before, it might overflow where there is no power.
+        return torch.bmm(taps / scale, grad).mul_(2 / scale), None
 
 
 def cross_correlation(kernels: Tensor, lags: Sequence[int], block: Tensor) -> Tensor:
@@ -243,7 +288,7 @@ def _grid(lags: Lags) -> list[int]:
 
 
 def _power(signals: Tensor, lags: Lags) -> Tensor:
-    """Power spectra of signals (a, b, *size) on the grid of the lags."""
+    """Power spectra of signals (a, b, *size) on the grid that the lags need."""
     grid, axes = _grid(lags), tuple(range(2, signals.ndim))
     spectrum = torch.fft.rfftn(signals, s=grid, dim=axes)
     power = torch.view_as_real(spectrum).square().sum(-1)
@@ -256,8 +301,10 @@ def _power(signals: Tensor, lags: Lags) -> Tensor:
 
 
 def _lags_of_power(power: Tensor, lags: Lags) -> Tensor:
-    grid, axes = _grid(lags), tuple(range(2, power.ndim))
-    r = torch.fft.irfftn(power, s=grid, dim=axes).flatten(2)
+    """Correlations (..., 1 + lags) of power spectra (..., *half grid)."""
+    grid = _grid(lags)
+    axes = tuple(range(-len(grid), 0))
+    r = torch.fft.irfftn(power, s=grid, dim=axes).flatten(-len(grid))
     index = _places(lags)
     weights = torch.from_numpy(_weights(len(index))).to(r)
     return r[..., torch.from_numpy(index).to(r.device)] * weights

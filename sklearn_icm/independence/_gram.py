@@ -16,11 +16,13 @@ from torch import Tensor
 from ._common import largest_entry, scaled
 from ._correlations import (
     LagMatrices,
+    Lags,
     Resizing,
-    kernel_correlation,
+    kernel_units,
     lag_matrices,
+    smallest_power,
 )
-from ._spectral import common_lags, correlation_units
+from ._spectral import lags_of_pair
 
 # Entries of the largest intermediate result: what the cache of one core holds.
 ENTRIES_PER_BLOCK = 2**18
@@ -36,18 +38,25 @@ def mean_square_excess(
 ) -> Tensor:
     """Mean of ``(rho - 1)^2`` over all triplets, a 0-d tensor.
 
-    Parameters are those of `spectral_measure`, whose triplet form it agrees with. It
-    can be differentiated once.
+    Parameters are those of `spectral_measure`, whose triplet form it agrees with.
     """
-    first, second = common_lags(w1, w2, upsample, downsample, resizings)
-    n_triplets = w1.shape[0] * w1.shape[1] * w2.shape[0]
-    matrices = [lag_matrices(la, w1.dtype, w1.device) for la in (first, second)]
-    if None not in matrices:
-        return _SquareExcess.apply(w1, w2, *matrices) / n_triplets
-    # Kernels of very many taps: few channels read them, and FFTs store little.
-    u1 = correlation_units(kernel_correlation(scaled(w1), first))
-    u2 = correlation_units(kernel_correlation(scaled(w2).transpose(0, 1), second))
-    return (u1 * _through_gram(u1, u2)).sum() / n_triplets
+    lags = lags_of_pair(w1, w2, upsample, downsample, resizings)
+    matrices = [lag_matrices(la, w1.dtype, w1.device) for la in lags]
+    if None in matrices:
+        # Kernels of very many taps: few channels read them, and FFTs store little.
+        return _by_units(w1, w2, *lags)
+    return _MeanSquareExcess.apply(w1, w2, lags, matrices)
+
+
+def _by_units(w1: Tensor, w2: Tensor, first: Lags, second: Lags) -> Tensor:
+    """The same as one expression, which stores all units."""
+    u1 = kernel_units(scaled(w1), first)
+    u2 = kernel_units(scaled(w2).transpose(0, 1), second)
+    return (u1 * _through_gram(u1, u2)).sum() / _n_triplets(w1, w2)
+
+
+def _n_triplets(w1: Tensor, w2: Tensor) -> int:
+    return w1.shape[0] * w1.shape[1] * w2.shape[0]
 
 
 def _through_gram(u1: Tensor, u2: Tensor) -> Tensor:
@@ -58,77 +67,86 @@ def _through_gram(u1: Tensor, u2: Tensor) -> Tensor:
     return u1 @ (u2.mT @ u2)
 
 
-class _SquareExcess(torch.autograd.Function):
-    """Sum over triplets, with the gradient taken in the same pass over blocks.
+class _MeanSquareExcess(torch.autograd.Function):
+    """Mean over triplets, with the gradient taken in the same pass over blocks.
 
-    The value is homogeneous in each mechanism's unit correlations, so most of the
+    The value is homogeneous in the units of each mechanism, so that most of the
     gradient's terms are those of the value. All that is kept is one gradient the size
     of the weights.
     """
 
     @staticmethod
     def forward(
-        ctx, w1: Tensor, w2: Tensor, first: LagMatrices, second: LagMatrices
+        ctx,
+        w1: Tensor,
+        w2: Tensor,
+        lags: tuple[Lags, Lags],
+        matrices: list[LagMatrices],
     ) -> Tensor:
-        needed = ctx.needs_input_grad[:2]
-        sides = [
-            _Side(w1, first, needed[0]),
-            _Side(w2.transpose(0, 1), second, needed[1]),
-        ]
-        size = max(1, ENTRIES_PER_BLOCK // max(side.entries for side in sides))
-        total = w1.new_zeros(())
+        needed = ctx.needs_input_grad
+        earlier = _Side(w1, matrices[0], needed[0])
+        later = _Side(w2.transpose(0, 1), matrices[1], needed[1])
+        size = max(1, ENTRIES_PER_BLOCK // max(earlier.entries, later.entries))
+        total = 0.0
         for start in range(0, len(w1), size):
             block = slice(start, start + size)
-            u1, u2 = (side.units(block) for side in sides)
-            g1 = _through_gram(u1, u2)
-            along = (u1 * g1).sum(2)
-            total += along.sum()
+            u1, u2 = earlier.units(block), later.units(block)
+            half = _through_gram(u1, u2)
+            along = (u1 * half).sum(2)
+            total = total + along.sum()
             if needed[0]:
-                sides[0].descend(block, g1, along)
+                earlier.descend(block, half, along)
             if needed[1]:
-                g2 = _through_gram(u2, u1)
-                sides[1].descend(block, g2, (u2 * g2).sum(2))
-        g1, g2 = (side.gradient for side in sides)
-        ctx.save_for_backward(g1, None if g2 is None else g2.transpose(0, 1))
-        return total
+                half = _through_gram(u2, u1)
+                later.descend(block, half, (u2 * half).sum(2))
+        ctx.lags = lags
+        ctx.save_for_backward(w1, w2, earlier.gradient, later.gradient)
+        return total / _n_triplets(w1, w2)
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
-        g1, g2 = (None if g is None else g * grad for g in ctx.saved_tensors)
+        w1, w2, g1, g2 = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            # Somebody will differentiate the gradient: it needs a graph of its own.
+            value = _by_units(w1, w2, *ctx.lags) * grad
+            needed = [w for w, g in ((w1, g1), (w2, g2)) if g is not None]
+            found = iter(torch.autograd.grad(value, needed, create_graph=True))
+            g1, g2 = (None if g is None else next(found) for g in (g1, g2))
+            return g1, g2, None, None
+        # Units are quadratic in the kernels, and the value is in the units.
+        grad = grad * (4 / _n_triplets(w1, w2))
+        g1 = None if g1 is None else g1 * grad
+        g2 = None if g2 is None else (g2 * grad).transpose(0, 1)
         return g1, g2, None, None
 
 
 class _Side:
-    """Kernels (hidden, n, *kernel) of one mechanism: unit correlations and back."""
+    """Kernels (hidden, n, *kernel) of one mechanism: their units, and back."""
 
     def __init__(self, kernels: Tensor, matrices: LagMatrices, needs_grad: bool):
-        self.kernels = kernels.detach()
+        self.kernels, self.lags = kernels, matrices.lags
         # Scaling the small matrix spares a copy of the weights.
         self.waves = matrices.waves / largest_entry(kernels)
-        self.lags = matrices.lags
-        self.gradient = torch.empty_like(self.kernels) if needs_grad else None
-        self.entries = max(1, kernels.shape[1] * max(self.waves.shape[1], 1))
+        self.entries = kernels.shape[1] * self.waves.shape[1]
+        self.gradient = None
+        if needs_grad:
+            self.gradient = kernels.new_empty(kernels.shape)
 
     def units(self, block: slice) -> Tensor:
-        """Unit correlations (block, n, lags); what `descend` needs is kept."""
-        taps = self.kernels[block].flatten(2)
-        self.shape = taps.shape
-        self.spectra = taps.reshape(-1, taps.shape[2]) @ self.waves
+        """Units (block, n, half lags); what `descend` needs is kept until then."""
+        kernels = self.kernels[block]
+        self.spectra = kernels.reshape(-1, len(self.waves)) @ self.waves
         r = self.spectra.square() @ self.lags
-        power = r[:, :1]
-        silent = power <= torch.finfo(r.dtype).tiny
-        self.power = torch.where(silent, torch.ones_like(power), power)
-        return (r[:, 1:] / self.power).unflatten(0, taps.shape[:2])
+        self.power = r[:, :1].clamp(min=smallest_power(r.dtype))
+        return (r[:, 1:] / self.power).view(*kernels.shape[:2], -1)
 
-    def descend(self, block: slice, g: Tensor, along: Tensor) -> None:
-        """Store the gradient of the kernels from half that of the unit correlations.
+    def descend(self, block: slice, half: Tensor, along: Tensor) -> None:
+        """Store a quarter of the kernels' gradient, from half of that of the units.
 
-        ``along`` is its inner product with them, which the division by the power takes
-        out of the gradient.
+        ``along`` is the inner product of the latter with the units, which dividing by
+        the power takes out of it.
         """
-        # The value is of second degree in either side: twice g; and twice the spectra.
-        g = torch.cat([-along[..., None], g], 2).flatten(0, 1)
-        g = g.div_(self.power).mul_(4) @ self.lags.T
-        taps = g.mul_(self.spectra) @ self.waves.T
-        self.gradient[block] = taps.reshape(self.gradient[block].shape)
+        g = torch.cat([along.unsqueeze(2).neg_(), half], 2).flatten(0, 1)
+        g = g.div_(self.power) @ self.lags.T
+        taps = self.gradient[block].view(-1, len(self.waves))
+        torch.mm(g.mul_(self.spectra), self.waves.T, out=taps)

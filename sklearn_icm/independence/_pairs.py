@@ -97,9 +97,13 @@ class MechanismPair:
 
         Folding a filter into a few correlations is much cheaper than into all kernels.
         """
-        bare = (replace(op, resize=None) for op in (self.earlier, self.later))
-        pair = replace(self, **dict(zip(("earlier", "later"), bare, strict=True)))
-        return (*pair.weights(), *map(_resizing, (self.earlier, self.later)))
+        earlier, later = self.earlier, self.later
+        return (
+            _without_resizing(earlier).kernels_into(self.node_shape),
+            _without_resizing(later).kernels_out_of(self.node_shape),
+            _resizing(earlier),
+            _resizing(later),
+        )
 
     def _trace_measure(self, hidden: Tensor | None) -> PairMeasure:
         if hidden is not None:
@@ -157,7 +161,8 @@ def haar_rotation(n: int, n_draws: int, generator: torch.Generator) -> Tensor:
 
 def mechanism_pairs(graph: MechanismGraph) -> Iterator[MechanismPair]:
     """Pairs that share a hidden node and whose mechanisms each have one operator."""
-    operators = {k: linear_operator(graph.mechanism(k)) for k in graph.parents}
+    mechanisms = zip(graph.parents, graph.mechanisms, strict=True)
+    operators = {name: linear_operator(module) for name, module in mechanisms}
     for second, parents in graph.parents.items():
         for first in parents:
             if first in graph.roots or len(parents) > 1:
@@ -185,3 +190,7 @@ def _resizing(operator: LinearOperator) -> Resizing | None:
     if operator.resize is None:
         return None
     return Resizing(operator.resize, tuple(operator.upsample))
+
+
+def _without_resizing(operator: LinearOperator) -> LinearOperator:
+    return operator if operator.resize is None else replace(operator, resize=None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from numbers import Integral
 
 import numpy as np
@@ -16,30 +16,18 @@ from ._common import PairMeasure, as_tensors, like_input, refuse_all_zero, scale
 from ._correlations import (
     Lags,
     Resizing,
+    common_lags,
     cross_correlation,
-    kernel_correlation,
-    map_correlation,
-    pooled_correlation,
+    kernel_units,
+    map_units,
+    pooled_units,
+    smallest_power,
 )
 
 ArrayLike = np.ndarray | Tensor
 FORMS = ("pooled", "triplet", "full")
 CHANNELS_PER_BLOCK = 8
 TRIPLET_CHANNELS_PER_BLOCK = 32
-
-
-def common_lags(
-    w1: Tensor,
-    w2: Tensor,
-    upsample: Sequence[int] | None = None,
-    downsample: Sequence[int] | None = None,
-    resizings: tuple[Resizing | None, Resizing | None] = (None, None),
-) -> tuple[Lags, Lags]:
-    """Lags of both kernels that the other one has as well: the others meet zeros."""
-    ones = (1,) * (w1.ndim - 2)
-    first = Lags.of(w1, downsample or ones, resizings[0])
-    second = Lags.of(w2, upsample or ones, resizings[1])
-    return first.within(second.reach), second.within(first.reach)
 
 
 def spectral_measure(
@@ -61,81 +49,77 @@ def spectral_measure(
     kernels with theirs folded in). Ratios are (hidden,), (hidden, in, out) or (1,).
     ``described=False`` leaves out what only a report reads.
     """
-    options = {"with_sd": with_sd, "described": described}
     if form == "full":
         ones = (1,) * (w1.ndim - 2)
-        return full_measure(
-            scaled(w1), scaled(w2), upsample or ones, downsample or ones
-        )
-    first, second = common_lags(w1, w2, upsample, downsample, resizings)
+        up, down = upsample or ones, downsample or ones
+        return full_measure(scaled(w1), scaled(w2), up, down)
+    first, second = lags_of_pair(w1, w2, upsample, downsample, resizings)
+    w2 = w2.transpose(0, 1)
+    options = {"with_sd": with_sd, "described": described}
     if form == "pooled":
-        w2 = w2.transpose(0, 1)
-        measure = measure_of_correlations(
-            pooled_correlation(w1, first), pooled_correlation(w2, second), **options
-        )
-        measure = measure.pooled()
+        u1, u2 = pooled_units(w1, first), pooled_units(w2, second)
+        measure = _pooled_measure(u1, u2, **options)
     else:
-        measure = _triplet_measure(scaled(w1), scaled(w2), first, second, options)
-        w2 = w2.transpose(0, 1)
+        # Every hidden channel stands for itself, so blocks bound the memory.
+        size = TRIPLET_CHANNELS_PER_BLOCK
+        blocks = zip(scaled(w1).split(size), scaled(w2).split(size), strict=True)
+        measure = _joined(
+            _triplet_measure(kernel_units(a, first), kernel_units(b, second), **options)
+            for a, b in blocks
+        )
     if not described:
         return measure
-    return measure.with_anisotropies(
-        kernel_anisotropy(w1, first), kernel_anisotropy(w2, second)
-    )
+    a_in, a_out = kernel_anisotropy(w1, first), kernel_anisotropy(w2, second)
+    return replace(measure, anisotropy_in=a_in, anisotropy_out=a_out)
+
+
+def lags_of_pair(
+    w1: Tensor,
+    w2: Tensor,
+    upsample: Sequence[int] | None,
+    downsample: Sequence[int] | None,
+    resizings: tuple[Resizing | None, Resizing | None],
+) -> tuple[Lags, Lags]:
+    """Lags of the earlier and of the later kernels that the pair has in common."""
+    sizes = (tuple(w1.shape[2:]), tuple(w2.shape[2:]))
+    ones = (1,) * len(sizes[0])
+    steps = (tuple(downsample or ones), tuple(upsample or ones))
+    return common_lags(sizes, steps, resizings)
+
+
+def _pooled_measure(
+    u1: Tensor, u2: Tensor, *, with_sd: bool, described: bool
+) -> PairMeasure:
+    """Measure of pooled units (hidden, half lags)."""
+    rho, sd = 1 + (u1 * u2).sum(1), None
+    if with_sd or described:
+        sd = _deviation((u1 * u2).square().sum(1))
+    return PairMeasure(rho, sd, sd.detach() if described else None)
 
 
 def _triplet_measure(
-    w1: Tensor, w2: Tensor, first: Lags, second: Lags, options: dict[str, bool]
+    u1: Tensor, u2: Tensor, *, with_sd: bool, described: bool
 ) -> PairMeasure:
-    """Measure of every triplet of channels."""
-    # Every hidden channel stands for itself, so blocks bound the memory.
-    size = TRIPLET_CHANNELS_PER_BLOCK
-    blocks = zip(w1.split(size), w2.transpose(0, 1).split(size), strict=True)
-    return _joined(
-        measure_of_correlations(
-            kernel_correlation(a, first), kernel_correlation(b, second), **options
-        )
-        for a, b in blocks
-    )
+    """Measure of units (hidden, in, half lags) and (hidden, out, half lags)."""
+    rho, sd, channel_sd = 1 + u1 @ u2.mT, None, None
+    if with_sd:
+        sd = _deviation(u1.square() @ u2.square().mT)
+    if described:
+        # Ratios that share a kernel scatter together: average their spectra first.
+        means = u1.detach().mean(1) * u2.detach().mean(1)
+        channel_sd = _deviation(means.square().sum(1))
+    return PairMeasure(rho, sd, channel_sd)
 
 
 def _joined(measures: Iterable[PairMeasure]) -> PairMeasure:
     """One measure of many hidden channels from those of blocks of them."""
     measures = list(measures)
-    if len(measures) == 1:
-        return measures[0]
 
     def joined(name: str) -> Tensor | None:
         parts = [getattr(measure, name) for measure in measures]
         return None if parts[0] is None else torch.cat(parts)
 
     return PairMeasure(**{f.name: joined(f.name) for f in fields(PairMeasure)})
-
-
-def measure_of_correlations(
-    r1: Tensor, r2: Tensor, *, with_sd: bool = True, described: bool = True
-) -> PairMeasure:
-    """Measure of correlations (hidden, in, half lags) and (hidden, out, half lags)."""
-    u1, u2 = correlation_units(r1), correlation_units(r2)
-    rho, sd, channel_sd = 1 + u1 @ u2.mT, None, None
-    if with_sd:
-        sd = _deviation(u1.square() @ u2.square().mT)
-    if described:
-        # Ratios that share a kernel scatter together: average their spectra first.
-        means = [u.detach().mean(1).square() for u in (u1, u2)]
-        channel_sd = _deviation((means[0] * means[1]).sum(1))
-    return PairMeasure(rho, sd, channel_sd)
-
-
-def correlation_units(r: Tensor) -> Tensor:
-    """Correlations over the power at lag zero, which is left out.
-
-    Lag zero contributes exactly 1 to a ratio: without it nothing cancels near
-    independence. Kernels without power have no correlations.
-    """
-    power = r[..., :1]
-    silent = power <= torch.finfo(r.dtype).tiny
-    return r[..., 1:] / torch.where(silent, torch.ones_like(power), power)
 
 
 def full_measure(
@@ -157,14 +141,14 @@ def full_measure(
         c1, c2 = _nearer_lags(c1, c2, w1.ndim - 2)
         products = products + (c1 * c2.flip(-1)).sum((0, 1))
     # Summed over channels the products are symmetric: t and -t count the same.
-    zero, half = products.tensor_split([1 + len(products) // 2])
-    excess = correlation_units(torch.cat([zero[-1:], 2 * half])[None])
-    sd = _deviation(excess.square().sum(1))
+    power, half = products[len(products) // 2 :].tensor_split([1])
+    excess = 2 * half / power.clamp(min=smallest_power(power.dtype))
+    sd = _deviation(excess.square().sum())[None]
     a_in, a_out = (
         _isotropy_gap(trace.square() / len(w1), squares)[None]
         for trace, squares in totals.values()
     )
-    return PairMeasure(1 + excess.sum(1), sd, sd.detach(), a_in, a_out)
+    return PairMeasure(1 + excess.sum()[None], sd, sd.detach(), a_in, a_out)
 
 
 def _deviation(squares: Tensor) -> Tensor:
@@ -181,8 +165,7 @@ def _deviation(squares: Tensor) -> Tensor:
 
 def _at_lags(kernels: Tensor, step: Sequence[int], block: Tensor) -> Tensor:
     """Correlation between channels at every ``step``-th lag that kernels reach."""
-    lags = Lags.of(kernels, step)
-    furthest = [r * s for r, s in zip(lags.reach, step, strict=True)]
+    furthest = [(n - 1) // s * s for n, s in zip(kernels.shape[2:], step, strict=True)]
     r = cross_correlation(kernels, furthest, block)
     for axis, s in enumerate(step, start=2):
         if s > 1:
@@ -200,14 +183,14 @@ def _nearer_lags(r1: Tensor, r2: Tensor, n_axes: int) -> tuple[Tensor, Tensor]:
 
 def kernel_anisotropy(kernels: Tensor, lags: Lags) -> Tensor:
     """Anisotropy of every channel's pooled kernels, at all lags they reach."""
-    own = Lags.of(kernels, lags.step, lags.resizing)
-    return correlation_anisotropy(pooled_correlation(kernels, own))
+    own = Lags.of(lags.size, lags.step, lags.resizing)
+    return _units_anisotropy(pooled_units(kernels, own))
 
 
-def correlation_anisotropy(r: Tensor) -> Tensor:
-    """``1 - <P>^2 / <P^2>`` of every channel's power spectrum P, from its half lags."""
-    power, away = r[:, 0, 0].square(), r[:, 0, 1:].square().sum(1)
-    return _isotropy_gap(power, away + power)
+def _units_anisotropy(units: Tensor) -> Tensor:
+    """``1 - <P>^2 / <P^2>`` of power spectra P, from their units (..., half lags)."""
+    away = units.square().sum(-1)
+    return away / (1 + away)
 
 
 def _isotropy_gap(isotropic: Tensor, whole: Tensor) -> Tensor:
@@ -226,15 +209,14 @@ def activation_measure(
     described: bool = True,
 ) -> PairMeasure:
     """Pooled measure with the spectra of hidden maps in the earlier kernels' place."""
-    first, second = common_lags(maps, w2, upsample, None, (None, resizing))
+    first, second = lags_of_pair(maps, w2, upsample, None, (None, resizing))
     w2 = w2.transpose(0, 1)
-    r1, r2 = map_correlation(maps, first), pooled_correlation(w2, second)
-    measure = measure_of_correlations(r1, r2, with_sd=with_sd, described=described)
+    u1, u2 = map_units(maps, first), pooled_units(w2, second)
+    measure = _pooled_measure(u1, u2, with_sd=with_sd, described=described)
     if not described:
-        return measure.pooled()
-    return measure.pooled().with_anisotropies(
-        correlation_anisotropy(r1), kernel_anisotropy(w2, second)
-    )
+        return measure
+    a_in, a_out = _units_anisotropy(u1), kernel_anisotropy(w2, second)
+    return replace(measure, anisotropy_in=a_in, anisotropy_out=a_out)
 
 
 def spectral_ratio(

@@ -156,6 +156,8 @@ FORMS = [
     SpectralPenalty("z"),
     SpectralPenalty("activation"),
     SpectralPenalty("triplet", dead_band=1.0),
+    SpectralPenalty("triplet", loss="squared"),
+    SpectralPenalty(loss="squared"),
 ]
 TRACE_FORMS = [TracePenalty(), TracePenalty("z"), TracePenalty("activation")]
 

@@ -5,14 +5,18 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV, KFold
+from torch.profiler import profile
 
+from sklearn_icm.generators import VAEGenerator
 from sklearn_icm.independence import SpectralPenalty
+from sklearn_icm.independence import _correlations as correlations
 from sklearn_icm.independence import _gram as gram
 from sklearn_icm.independence._correlations import Resizing
 from sklearn_icm.independence._gram import mean_square_excess
 from sklearn_icm.independence._pairs import mechanism_pairs
 from sklearn_icm.independence._spectral import spectral_measure
-from sklearn_icm.mechanisms import conv_decoder
+from sklearn_icm.mechanisms import LinearOperator, conv_decoder
 
 
 def kernels(sizes, seed, channels=(2, 3, 4)):
@@ -56,6 +60,48 @@ def test_value_and_gradient_are_those_of_the_triplets(sizes, steps, resize, seed
         assert torch.allclose(a, b, rtol=1e-7, atol=1e-10)
 
 
+def by_definition(w1, w2, up, down):
+    """Power spectra of every triplet on a grid that holds all lags, by FFT."""
+    axes = tuple(range(2, w1.ndim))
+    size = [2 * (a + b) for a, b in zip(w1.shape[2:], w2.shape[2:], strict=True)]
+
+    def spectrum(kernels, step):
+        """Of every step-th lag."""
+        whole = [n * s for n, s in zip(size, step, strict=True)]
+        power = torch.fft.fftn(kernels, s=whole, dim=axes).abs().square()
+        r = torch.fft.ifftn(power, dim=axes).real
+        r = r[(..., *(slice(None, None, s) for s in step))]
+        return torch.fft.fftn(r, dim=axes).real.flatten(2)
+
+    p1, p2 = spectrum(w1, down), spectrum(w2.transpose(0, 1), up)
+    products = torch.einsum("jif,jmf->jim", p1, p2) / p1.shape[-1]
+    rho = products / (p1.mean(2)[:, :, None] * p2.mean(2)[:, None])
+    return (rho - 1).square().mean()
+
+
+@given(
+    sizes=st.lists(
+        st.tuples(st.integers(1, 4), st.integers(1, 4)), min_size=1, max_size=3
+    ),
+    steps=st.tuples(*(st.integers(1, 3) for _ in range(3))),
+    modes=st.tuples(*(st.sampled_from([None, "nearest", "linear"]) for _ in range(2))),
+    seed=st.integers(0, 99),
+)
+def test_value_is_the_definition_on_a_grid(sizes, steps, modes, seed):
+    """With both mechanisms' resizing filters folded into their kernels."""
+    w1, w2 = kernels(sizes, seed)
+    up, down, own = ((s,) * len(sizes) for s in steps)
+    first = LinearOperator(w1, own, resize=modes[0])
+    second = LinearOperator(w2, up, resize=modes[1])
+    resizings = tuple(
+        None if op.resize is None else Resizing(op.resize, op.upsample)
+        for op in (first, second)
+    )
+    found = mean_square_excess(w1, w2, up, down, resizings=resizings)
+    expected = by_definition(first.weight, second.weight, up, down)
+    assert torch.allclose(found, expected, rtol=1e-12, atol=1e-12)
+
+
 @pytest.mark.parametrize("sizes", [[(5, 4)], [(3, 3), (2, 4)]])
 def test_gradcheck(sizes):
     w1, w2 = kernels(sizes, 0)
@@ -74,11 +120,72 @@ def test_blocks_change_nothing(monkeypatch):
         assert torch.allclose(a, b)
 
 
-def test_channels_without_power_count_as_independent():
+def test_kernels_of_very_many_taps(monkeypatch):
+    w1, w2 = kernels([(4, 3), (4, 3)], 0)
+    expected = mean_square_excess(w1, w2)
+    gradients = torch.autograd.grad(expected, (w1, w2))
+    monkeypatch.setattr(correlations, "MOST_ENTRIES", 0)
+    correlations.lag_matrices.cache_clear()
+    found = mean_square_excess(w1, w2)
+    correlations.lag_matrices.cache_clear()
+    assert torch.allclose(found, expected)
+    for a, b in zip(torch.autograd.grad(found, (w1, w2)), gradients, strict=True):
+        assert torch.allclose(a, b)
+
+
+def test_only_the_asked_gradient_is_computed():
     w1, w2 = kernels([(3, 3)], 0)
-    w1 = w1.detach().clone()
-    w1[0] = 0
+    both = torch.autograd.grad(mean_square_excess(w1, w2), (w1, w2))
+    for k, single in enumerate([(w1, w2.detach()), (w1.detach(), w2)]):
+        (found,) = torch.autograd.grad(mean_square_excess(*single), single[k])
+        assert torch.allclose(found, both[k])
+    with torch.no_grad():
+        assert not mean_square_excess(w1, w2).requires_grad
+
+
+@pytest.mark.parametrize("steps", [(1, 1), (2, 1)])
+def test_second_derivatives(steps):
+    w1, w2 = kernels([(3, 3)], 0, channels=(2, 2, 2))
+    up, down = ((s,) for s in steps)
+    assert torch.autograd.gradgradcheck(
+        lambda a, b: mean_square_excess(a, b, up, down), (w1, w2)
+    )
+    assert torch.autograd.gradgradcheck(
+        lambda b: mean_square_excess(w1.detach(), b, up, down), w2
+    )
+
+
+def peak_bytes(call):
+    """Most bytes of tensors allocated during a call that were not there before."""
+    with profile(profile_memory=True) as profiler:
+        call()
+    events = profiler.profiler.kineto_results.events()
+    now = peak = 0
+    for event in events:
+        if event.name() == "[memory]":
+            now += event.nbytes()
+            peak = max(peak, now)
+    return peak
+
+
+def test_memory_is_that_of_the_weights_and_a_block():
+    """The triplets of one pair at these widths take 1 MiB, their spectra 10."""
+    generator = torch.Generator().manual_seed(0)
+    w1, w2 = (
+        torch.randn(*shape, 4, 4, generator=generator, requires_grad=True)
+        for shape in ((64, 128), (32, 64))
+    )
+    peak = peak_bytes(lambda: mean_square_excess(w1, w2, (2, 2), (1, 1)).backward())
+    weights = 4 * (w1.numel() + w2.numel())
+    assert weights < peak < 3 * weights + 6 * 4 * gram.ENTRIES_PER_BLOCK
+
+
+@pytest.mark.parametrize("scale", [1e-15, 1.0])
+def test_channels_without_power_count_as_independent(scale):
+    w1, w2 = (scale * w.detach().float() for w in kernels([(3, 3)], 0))
+    w1[0] = w2[:, 1] = 0
     w1.requires_grad_()
+    w2.requires_grad_()
     found = mean_square_excess(w1, w2)
     assert torch.allclose(found, by_triplets(w1, w2, None, None))
     for gradient in torch.autograd.grad(found, (w1, w2)):
@@ -119,3 +226,35 @@ def test_parameters_of_the_loss():
         SpectralPenalty(loss="cubic")(graph)
     with pytest.raises(ValueError, match="dead_band"):
         SpectralPenalty("triplet", loss="squared", dead_band=1.0)(graph)
+
+
+def test_loss_can_be_searched():
+    model = VAEGenerator(
+        data_shape=(1, 8, 8),
+        hidden=(3, 2),
+        max_epochs=1,
+        icm_penalty=SpectralPenalty("triplet"),
+        icm_weight=1.0,
+        random_state=0,
+    )
+    X = torch.rand(30, 64, generator=torch.Generator().manual_seed(0)).numpy()
+    grid = {"icm_penalty__loss": ["log", "squared"]}
+    search = GridSearchCV(model, grid, cv=KFold(2), refit=False).fit(X)
+    assert search.cv_results_["mean_test_score"].shape == (2,)
+
+
+def test_z_form_does_not_read_the_loss():
+    graph = conv_decoder(4, (1, 14, 14), (6, 4)).double()
+    assert SpectralPenalty("z", loss="squared")(graph) == SpectralPenalty("z")(graph)
+
+
+def test_dead_band_of_the_squared_loss():
+    """In null deviations of the ratio, as those of the logarithm."""
+    graph = conv_decoder(4, (1, 14, 14), (6, 4)).double()
+    values = []
+    for pair in mechanism_pairs(graph):
+        measure = pair.measure()
+        away = (measure.rho - 1).abs() - 0.1 * measure.null_sd
+        values.append(away.clamp(min=0).square().mean())
+    found = SpectralPenalty(dead_band=0.1, loss="squared")(graph)
+    assert torch.allclose(found, torch.stack(values).mean())

@@ -5,11 +5,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sklearn_icm.exceptions import DegenerateMechanismWarning
+from sklearn_icm.independence import _correlations as correlations
 from sklearn_icm.independence import anisotropy, spectral_ratio, trace_ratio
 from sklearn_icm.independence._correlations import (
     Lags,
-    kernel_correlation,
-    pooled_correlation,
+    Resizing,
+    kernel_units,
+    pooled_units,
 )
 from sklearn_icm.independence._spectral import spectral_measure
 from sklearn_icm.independence._trace import normalised_pair, trace_measure
@@ -47,25 +49,75 @@ def test_autocorrelation_form_is_the_fft_form(sizes, up, down, seed):
     assert np.allclose(found, ratio_by_fft(w1, w2, up, down), atol=1e-6)
 
 
+def half_lags(kernel):
+    """Correlations of one kernel: lag zero, then one of each pair by root 2."""
+    size = [2 * n - 1 for n in kernel.shape]
+    power = np.abs(np.fft.fftn(kernel, s=size, axes=range(len(size)))) ** 2
+    r = np.fft.fftshift(np.fft.ifftn(power).real).flatten()
+    r = r[len(r) // 2 :]
+    return r * np.where(np.arange(len(r)) == 0, 1, np.sqrt(2))
+
+
 @given(
     size=st.lists(st.integers(1, 5), min_size=1, max_size=3), seed=st.integers(0, 99)
 )
-def test_pooled_correlations_are_sums_of_single_ones(size, seed):
-    kernels = torch.from_numpy(np.random.RandomState(seed).randn(2, 3, *size))
-    lags = Lags.of(kernels, (1,) * len(size))
-    pooled = pooled_correlation(kernels, lags)[:, 0]
-    expected = kernel_correlation(kernels, lags).sum(1)
-    # Pooled kernels are divided by their largest entry.
-    expected = expected / kernels.abs().amax() ** 2
-    assert torch.allclose(pooled, expected)
+def test_units_are_correlations_over_the_power(size, seed):
+    kernels = np.random.RandomState(seed).randn(2, 3, *size)
+    r = np.stack([[half_lags(k) for k in row] for row in kernels])
+    lags, kernels = Lags.of(tuple(size), (1,) * len(size)), torch.from_numpy(kernels)
+    assert np.allclose(kernel_units(kernels, lags), (r / r[..., :1])[..., 1:])
+    r = r.sum(1)
+    assert np.allclose(pooled_units(kernels, lags), (r / r[:, :1])[:, 1:])
 
 
-def test_very_long_kernels_are_transformed():
-    kernels = torch.from_numpy(np.random.RandomState(0).randn(1, 1, 600))
-    found = kernel_correlation(kernels, Lags.of(kernels, (1,)))[0, 0].numpy()
-    expected = np.correlate(*[kernels[0, 0].numpy()] * 2, "full")[599:]
-    expected[1:] *= np.sqrt(2)
-    assert np.allclose(found, expected)
+@pytest.mark.parametrize("most_entries", [0, 1000])
+@pytest.mark.parametrize("mode", ["nearest", "linear"])
+def test_large_kernels_are_transformed(monkeypatch, most_entries, mode):
+    """By FFT, or by the waves alone, to the same as with all matrices."""
+    kernels = torch.from_numpy(np.random.RandomState(0).randn(2, 3, 4, 3))
+    lags = Lags.of((4, 3), (2, 1), Resizing(mode, (2, 3))).within((2, 2))
+    expected = kernel_units(kernels, lags), pooled_units(kernels, lags)
+    monkeypatch.setattr(correlations, "MOST_ENTRIES", most_entries)
+    correlations.lag_matrices.cache_clear()
+    matrices = correlations.lag_matrices(lags, kernels.dtype, kernels.device)
+    assert matrices is None if most_entries == 0 else matrices.products is None
+    found = kernel_units(kernels, lags), pooled_units(kernels, lags)
+    correlations.lag_matrices.cache_clear()
+    for a, b in zip(found, expected, strict=True):
+        assert torch.allclose(a, b)
+
+
+def test_pooled_units_can_be_differentiated_twice():
+    kernels = torch.randn(2, 3, 4, dtype=torch.float64, requires_grad=True)
+    units = lambda k: pooled_units(k, Lags.of((4,), (1,)))  # noqa: E731
+    assert torch.autograd.gradgradcheck(units, kernels)
+    # The fixed scale is the one step that has no gradient, and it cancels.
+    assert torch.autograd.gradcheck(units, kernels)
+
+
+@pytest.mark.parametrize("form", ["pooled", "triplet"])
+@pytest.mark.parametrize("scale", [1e-15, 1.0, 1e15])
+def test_a_silent_channel_at_any_scale_has_a_gradient(form, scale):
+    w1, w2 = scale * torch.randn(3, 2, 3), torch.randn(4, 3, 4)
+    w1[0] = w2[:, 1] = 0
+    w1.requires_grad_()
+    w2.requires_grad_()
+    measure = spectral_measure(w1, w2, form=form)
+    assert (measure.rho[:2] == 1).all()
+    (measure.rho.log().square().sum() + measure.null_sd.sum()).backward()
+    assert w1.grad.isfinite().all()
+    assert w2.grad.isfinite().all()
+    assert w1.grad[2].any()
+
+
+def test_matrices_made_in_inference_mode_serve_training():
+    correlations.lag_matrices.cache_clear()
+    w1, w2 = torch.randn(2, 1, 3, 3), torch.randn(1, 2, 3, 3)
+    with torch.inference_mode():
+        spectral_measure(w1, w2)
+    w1.requires_grad_()
+    spectral_measure(w1, w2).rho.sum().backward()
+    assert w1.grad.isfinite().all()
 
 
 def test_spectral_ratio_is_gauge_free():
@@ -86,7 +138,7 @@ def test_isotropic_kernel_gives_one_and_zero_spread():
     measure = spectral_measure(delta, torch.randn(2, 1, 5, 5, dtype=torch.float64))
     assert measure.rho.item() == pytest.approx(1)
     assert measure.null_sd.item() == 0
-    assert measure.anisotropy_in.item() == 0
+    assert measure.anisotropy_in.item() == pytest.approx(0, abs=1e-15)
 
 
 def test_kernel_no_longer_than_the_stride_gives_one():
