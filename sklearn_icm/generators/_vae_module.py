@@ -58,20 +58,24 @@ class VAEModule(nn.Module):
     def finish(self, x, entropy):
         """Fit what sampling needs to the rows: variances, density of the latents."""
         generator = torch_stream(entropy, "finish")
-        mean, log_variance, squared = [], [], 0.0
         chosen = _chosen_rows(len(x), MIXTURE_ROWS, generator)
-        for chunk, kept in zip(x.split(CHUNK), chosen.split(CHUNK), strict=True):
+        # Filled in place: small tensors kept from every chunk would lie between large
+        # freed ones, and the process would grow with the rows.
+        n_latents = next(iter(self.graph.roots.values()))[0]
+        kept = next(self.parameters()).new_empty(2, int(chosen.sum()), n_latents)
+        squared, filled = 0.0, 0
+        for chunk, keep in zip(x.split(CHUNK), chosen.split(CHUNK), strict=True):
             m, v = self.posterior(chunk)
             z = m + (0.5 * v).exp() * torch.randn(m.shape, generator=generator).to(m)
             residual = chunk - self.graph(z)[self.graph.data_node]
             squared = squared + self.likelihood.squared(residual).sum(0)
-            kept = kept.to(m.device)
-            mean.append(m[kept])
-            log_variance.append(v[kept])
+            stop = filled + int(keep.sum())
+            kept[:, filled:stop] = torch.stack([m, v])[:, keep.to(m.device)]
+            filled = stop
         self.likelihood.fit_variance(squared / len(x))
         if self.fits_mixture:
-            spread = (0.5 * torch.cat(log_variance)).exp()
-            self._fit_mixture(torch.cat(mean), spread, generator, entropy)
+            mean, log_variance = kept
+            self._fit_mixture(mean, (0.5 * log_variance).exp(), generator, entropy)
 
     def _fit_mixture(self, mean, spread, generator, entropy):
         """Fit a mixture to draws from all posteriors together."""
