@@ -6,6 +6,7 @@ from numbers import Integral, Real
 from warnings import warn
 
 import numpy as np
+import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import validate_data
@@ -178,6 +179,8 @@ class TrainedEstimator(BaseEstimator):
         check_fits_float32(X)
         return X
 
+    @torch.inference_mode(False)
+    @torch.enable_grad()
     def _train(self, X, epochs, *, fresh, one_pass=False):
         penalty = resolve_penalty(self.icm_penalty)
         x, module = self._start(X) if fresh else self._continue(X)

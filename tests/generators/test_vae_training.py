@@ -237,3 +237,11 @@ def test_gpu_and_cpu_models_load_on_each_other():
     loaded = pickle.loads(pickle.dumps(model))
     rows = [m.sample(50, random_state=0) for m in (model, loaded)]
     assert np.allclose(*rows, atol=1e-4)
+
+
+@pytest.mark.parametrize("context", [torch.no_grad, torch.inference_mode])
+def test_fits_where_gradients_are_switched_off(context):
+    with context():
+        inside = small().fit(TABLE).partial_fit(TABLE)
+    outside = small().fit(TABLE).partial_fit(TABLE)
+    assert np.array_equal(inside.sample(5, 0), outside.sample(5, 0))
