@@ -75,6 +75,11 @@ class Intervention(ABC):
         ----------
         description : dict
         """
+        if not isinstance(description, Mapping):
+            raise TypeError(
+                "Intervention.from_dict: description must be a dict as to_dict makes "
+                f"it, got {description!r}."
+            )
         values = dict(description)
         kinds = {kind.__name__: kind for kind in _leaves(Intervention)}
         kind = values.pop("type", None)
@@ -82,6 +87,12 @@ class Intervention(ABC):
             raise ValueError(
                 f"Intervention.from_dict: type must be one of {sorted(kinds)}, got "
                 f"{kind!r}."
+            )
+        named = {f.name for f in fields(kinds[kind])}
+        if not named.issuperset(values):
+            raise ValueError(
+                f"Intervention.from_dict: the fields of {kind} are {sorted(named)}, "
+                f"got {sorted(values)}."
             )
         return kinds[kind](**{name: _restored(v) for name, v in values.items()})
 
@@ -199,7 +210,19 @@ def apply_intervention(
     """Value of the node after its intervention, if it has one."""
     if name not in interventions:
         return value
-    result = interventions[name](value)
+    what = f"The intervention on node {name!r}"
+    result = call_on(interventions[name], value, what)
+    if not bool(torch.isfinite(result).all()):
+        raise ValueError(f"{what} returned values that are not finite.")
+    return result
+
+
+def call_on(change: Callable[[Tensor], Any], value: Tensor, what: str) -> Tensor:
+    """Result of a callable as a tensor like the value; it may have returned numpy.
+
+    ``what`` names the callable in the error message.
+    """
+    result = change(value)
     if isinstance(result, np.ndarray):
         result = torch.from_numpy(np.ascontiguousarray(result))
     if not isinstance(result, Tensor) or result.shape != value.shape:
@@ -207,15 +230,10 @@ def apply_intervention(
         if isinstance(result, Tensor):
             got = f"shape {tuple(result.shape)}"
         raise ValueError(
-            f"The intervention on node {name!r} must return a tensor of the shape that "
-            f"it is given, {tuple(value.shape)}, got {got}."
+            f"{what} must return a tensor of the shape that it is given, "
+            f"{tuple(value.shape)}, got {got}."
         )
-    result = result.to(value)
-    if not bool(torch.isfinite(result).all()):
-        raise ValueError(
-            f"The intervention on node {name!r} returned values that are not finite."
-        )
-    return result
+    return result.to(value)
 
 
 def check_strength(owner: Any, t: float) -> float:

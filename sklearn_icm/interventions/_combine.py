@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ._base import Intervention, Shape, as_intervention
+from ._base import Intervention, Shape, as_intervention, call_on
 
 
 def _fit(intervention: Any, node: str, shape: Shape) -> None:
@@ -63,7 +63,7 @@ class Compose(Intervention):
 
     def __call__(self, value: Tensor) -> Tensor:
         for step in self.steps:
-            value = step(value)
+            value = call_on(step, value, f"{step!r} in Compose")
         return value
 
     def scaled(self, t: float) -> Compose:
@@ -122,7 +122,8 @@ class Where(Intervention):
 
     def __call__(self, value: Tensor) -> Tensor:
         mask = torch.tensor(self.mask, device=value.device)
-        return torch.where(mask, self.then(value), value)
+        changed = call_on(self.then, value, f"{self.then!r} in Where")
+        return torch.where(mask, changed, value)
 
     def scaled(self, t: float) -> Where:
         """The same places at the strength t.

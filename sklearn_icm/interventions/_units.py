@@ -58,7 +58,35 @@ class Permute(Intervention):
 
 
 @dataclass(frozen=True, eq=False)
-class SignFlip(Intervention):
+class _OnUnits(Intervention):
+    """Interventions on some units of a node."""
+
+    units: int | Sequence[int]
+
+    def __post_init__(self) -> None:
+        units = (self.units,) if isinstance(self.units, Integral) else self.units
+        try:
+            units = tuple(units)
+        except TypeError:
+            units = (units,)
+        if not units or any(
+            isinstance(u, bool) or not isinstance(u, Integral) or u < 0 for u in units
+        ):
+            raise TypeError(
+                f"{type(self).__name__}: units must be a non-negative int or a "
+                f"non-empty sequence of them, got {self.units!r}."
+            )
+        object.__setattr__(self, "units", tuple(sorted({int(u) for u in units})))
+
+    def check(self, node: str, shape: Shape) -> None:
+        if self.units[-1] >= shape[0]:
+            raise ValueError(
+                f"{type(self).__name__}: unit {self.units[-1]} is out of range for "
+                f"node {node!r}, which has {shape[0]} units (0 to {shape[0] - 1})."
+            )
+
+
+class SignFlip(_OnUnits):
     """Change the sign of some units of a node; its own inverse.
 
     Parameters
@@ -73,22 +101,13 @@ class SignFlip(Intervention):
     tensor([[-1.,  1.]])
     """
 
-    units: int | Sequence[int]
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "units", as_units(self, self.units))
-
-    def check(self, node: str, shape: Shape) -> None:
-        check_units(self, self.units, node, shape)
-
     def __call__(self, value: Tensor) -> Tensor:
         changed = value.clone()
         changed[:, list(self.units)] *= -1
         return changed
 
 
-@dataclass(frozen=True, eq=False)
-class Ablate(Intervention):
+class Ablate(_OnUnits):
     """Set some units of a node to zero: channels of a map, entries of a vector.
 
     Parameters
@@ -97,42 +116,7 @@ class Ablate(Intervention):
         Indices along the first axis of the node's shape.
     """
 
-    units: int | Sequence[int]
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "units", as_units(self, self.units))
-
-    def check(self, node: str, shape: Shape) -> None:
-        check_units(self, self.units, node, shape)
-
     def __call__(self, value: Tensor) -> Tensor:
         changed = value.clone()
         changed[:, list(self.units)] = 0
         return changed
-
-
-def as_units(owner: object, units: int | Sequence[int]) -> tuple[int, ...]:
-    """Sorted indices of units, each once."""
-    given = units
-    units = (units,) if isinstance(units, Integral) else units
-    try:
-        units = tuple(units)
-    except TypeError:
-        units = (units,)
-    if not units or any(
-        isinstance(u, bool) or not isinstance(u, Integral) or u < 0 for u in units
-    ):
-        raise TypeError(
-            f"{type(owner).__name__}: units must be a non-negative int or a non-empty "
-            f"sequence of them, got {given!r}."
-        )
-    return tuple(sorted({int(u) for u in units}))
-
-
-def check_units(owner: object, units: tuple[int, ...], node: str, shape: Shape) -> None:
-    """Refuse units that a node does not have."""
-    if units[-1] >= shape[0]:
-        raise ValueError(
-            f"{type(owner).__name__}: unit {units[-1]} is out of range for node "
-            f"{node!r}, which has {shape[0]} units (0 to {shape[0] - 1})."
-        )

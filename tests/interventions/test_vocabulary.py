@@ -172,3 +172,31 @@ def test_wrong_arguments_are_refused(make, message):
 def test_interventions_that_do_not_fit_a_node_are_refused(intervention):
     with pytest.raises(ValueError, match="node 'conv1'"):
         intervention.check("conv1", (2, 5, 7))
+
+
+def test_callables_inside_may_return_numpy():
+    doubled = Compose([lambda v: 2 * v.numpy(), Shift(1.0)])(maps())
+    assert torch.equal(doubled, 2 * maps() + 1)
+    changed = Where(np.ones((5, 7), bool), lambda v: 2 * v.numpy().astype(float))
+    assert torch.equal(changed(maps()), 2 * maps())
+
+
+@pytest.mark.parametrize(
+    "intervention", [Compose([lambda v: v[:1]]), Where(True, lambda v: v[:1])]
+)
+def test_callables_inside_must_keep_the_shape(intervention):
+    with pytest.raises(ValueError, match=r"in (Compose|Where) must return"):
+        intervention(maps())
+
+
+@pytest.mark.parametrize(
+    ("description", "message"),
+    [
+        (5, "must be a dict"),
+        ({}, "type must be one of"),
+        ({"type": "Flip", "factor": 2}, r"fields of Flip are \['axis'\]"),
+    ],
+)
+def test_wrong_descriptions_are_refused(description, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        Intervention.from_dict(description)
