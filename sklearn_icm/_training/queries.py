@@ -86,13 +86,13 @@ class RowQueries:
             return self.to_rows(mean)
 
         before = graph(noise) if paired or not hidden else None
-        after = graph(noise, hidden, factual=before) if hidden else before
-        changed = rows_of(after)
-        factual = changed if not hidden else None
-        if hidden and not paired and _excess(changed, self.low, self.high) > NOTICEABLE:
-            before = graph(noise)
-        if before is not None and factual is None:
-            factual = rows_of(before)
+        if not hidden:
+            factual = changed = rows_of(before)
+        else:
+            changed = rows_of(graph(noise, hidden, factual=before))
+            # What is outside the bounds may have been there before.
+            doubtful = _excess(changed, self.low, self.high) > NOTICEABLE
+            factual = rows_of(before or graph(noise)) if paired or doubtful else None
         finished = self._finished(factual, changed, interventions, self.low, self.high)
         if not paired:
             return None, finished

@@ -59,17 +59,19 @@ def energy_distance(X_real, X_gen, *, biased=False, max_memory=64.0, random_stat
     6.0
     """
     n_bytes = check_max_memory(max_memory)
-    X_real, X_gen = check_samples(
-        X_real,
-        X_gen,
-        smallest=1 if biased else 2,
-        needed_by="The unbiased energy distance",
-        advice=", or biased=True",
-    )
+    X_real, X_gen = _check_pairs(X_real, X_gen, biased, "The unbiased energy distance")
     samples = prepare(X_real, X_gen)
     sums = sum_over_pairs(samples, _square_root, n_bytes)
     across, real, gen = _means(samples, sums, biased, at_zero=0.0)
     return float((2 * across - real - gen) * samples.unit)
+
+
+def _check_pairs(X_real, X_gen, biased, needed_by):
+    """Two samples with a pair of different rows each, unless equal ones count too."""
+    smallest, advice = (1, "") if biased else (2, ", or biased=True")
+    return check_samples(
+        X_real, X_gen, smallest=smallest, needed_by=needed_by, advice=advice
+    )
 
 
 def _square_root(tile):
@@ -147,13 +149,7 @@ def mmd2(
     1.978
     """
     n_bytes = check_max_memory(max_memory)
-    X_real, X_gen = check_samples(
-        X_real,
-        X_gen,
-        smallest=1 if biased else 2,
-        needed_by="The unbiased mmd2",
-        advice=", or biased=True",
-    )
+    X_real, X_gen = _check_pairs(X_real, X_gen, biased, "The unbiased mmd2")
     samples = prepare(X_real, X_gen)
     bandwidths = _resolve_bandwidths(bandwidth, samples, n_bytes, random_state)
     with np.errstate(over="ignore", under="ignore"):
