@@ -43,11 +43,13 @@ def ratio_cells(top, bottom):
 
 
 def target_row(name, top, bottom, target, at_most=True):
-    """Row of a table of targets; one inside the interval is neither met nor missed."""
+    """Row of a table of targets; "met" needs the whole interval on the right side."""
     ratio, low, high = ratio_interval(top, bottom)
-    status = "met" if (ratio <= target if at_most else ratio >= target) else "missed"
-    if status == "missed" and low <= target <= high:
-        status = "within the interval"
+    right = ratio <= target if at_most else ratio >= target
+    if low <= target <= high:
+        status = "met by the median" if right else "within the interval"
+    else:
+        status = "met" if right else "missed"
     sign = "<=" if at_most else ">="
     cells = ratio_cells(top, bottom)
     return [name, *cells, f"{sign} {target:.2f}", status]

@@ -46,7 +46,12 @@ class Comparison:
     def __init__(self, n_rows, n_candidates, epochs):
         self.X = make_rows(n_rows)
         self.weights = [0.0, *np.logspace(-3, 0, n_candidates - 1)]
-        self.model = VAEGenerator(max_epochs=epochs, batch_size=256, random_state=0)
+        self.model = VAEGenerator(
+            max_epochs=epochs,
+            batch_size=256,
+            latent_density="gaussian",
+            random_state=0,
+        )
         self.cv = ShuffleSplit(1, test_size=0.25, random_state=0)
 
     def search(self):
@@ -138,7 +143,7 @@ def compare_imports(modules, repeats):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="checks that it runs")
-    parser.add_argument("--repeats", type=int, default=11)
+    parser.add_argument("--repeats", type=int, default=13)
     options = parser.parse_args()
     print(versions())
     print(_peers.machine_rate())
@@ -146,7 +151,7 @@ def main():
         compare_search(120, 3, 2, 1)
         compare_imports(["sklearn_icm"], 1)
         return
-    compare_search(2000, 20, 5, options.repeats)
+    compare_search(2000, 20, 3, options.repeats)
     compare_imports(IMPORTS, 3)
 
 
