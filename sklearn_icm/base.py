@@ -8,11 +8,13 @@ import torch
 from sklearn.utils import check_random_state, check_scalar, get_tags
 from sklearn.utils.validation import check_is_fitted
 
+from ._counterfactual import CounterfactualMixin
 from ._training import seeds
+from ._training.device import tensor_of
 from ._training.fitting import TrainedEstimator
-from ._training.queries import RowQueries
+from ._training.queries import NodeRecord, RowQueries
 from .independence import independence_table
-from .interventions import check_interventions
+from .interventions import is_random
 from .utils._sklearn import in_output_container
 from .utils.environments import find_rows, resolve_environments
 from .utils.rows import in_batches, select_rows
@@ -78,7 +80,7 @@ class DensityMixin:
         return float(np.mean(self.score_samples(X)))
 
 
-class BaseGenerator(GeneratorMixin, TrainedEstimator):
+class BaseGenerator(GeneratorMixin, CounterfactualMixin, TrainedEstimator):
     """Base of the generators: the verbs, on top of training and state.
 
     A family adds its parameters to `_parameter_constraints`, lists those that shape
@@ -188,8 +190,10 @@ class BaseGenerator(GeneratorMixin, TrainedEstimator):
         n_samples=None,
         random_state=None,
         return_factual=False,
+        return_nodes=False,
         observation_noise=True,
         residual="keep",
+        abduction="encode",
     ):
         """Draw rows with some nodes changed, or change given rows.
 
@@ -205,18 +209,27 @@ class BaseGenerator(GeneratorMixin, TrainedEstimator):
             Number of rows to draw from the prior; exactly one of it and X is given.
         random_state : int, RandomState or None
             As in `sample`; the same seed gives the same noise with and without an
-            intervention.
+            intervention. With X it matters to random interventions alone.
         return_factual : bool
             Also return the rows without the intervention, which share its noise.
+        return_nodes : bool
+            Also return the values of every node, without and with the intervention;
+            those of the data node are the means of the rows, before an intervention on
+            their values.
         observation_noise : bool
             As in `sample`.
         residual : {"keep", "drop"}
             With X: whether the part of a row that the model does not explain is added
             to its counterfactual, so that ``intervene({}, X=X)`` returns X.
+        abduction : {"encode", "optimise"} or Bunch
+            With X: how the noise behind the rows is found, see `abduct`; or what
+            `abduct` returned for these very rows.
 
         Returns
         -------
-        ndarray of shape (n_samples, n_features), or (factual, intervened)
+        ndarray of shape (n_samples, n_features)
+            Or a tuple: factual rows before it (`return_factual`), after it a dict of
+            node name to (factual, intervened) values (`return_nodes`).
 
         Raises
         ------
@@ -229,6 +242,7 @@ class BaseGenerator(GeneratorMixin, TrainedEstimator):
         ClippedInterventionWarning
             If `bounds_` took back much of what the interventions did.
         """
+        record = NodeRecord() if return_nodes else None
         queries, X, chunks, n_rows = self._query(
             interventions,
             X,
@@ -237,6 +251,8 @@ class BaseGenerator(GeneratorMixin, TrainedEstimator):
             paired=return_factual,
             noisy=observation_noise,
             residual=residual,
+            abduction=abduction,
+            record=record,
         )
         shape = (n_rows, self.n_features_in_)
         changed = np.empty(shape, self._dtype)
@@ -246,8 +262,11 @@ class BaseGenerator(GeneratorMixin, TrainedEstimator):
             if return_factual:
                 factual[rows] = before
         queries.warn_if_clipped()
-        changed = self._wrap(changed, X)
-        return (self._wrap(factual, X), changed) if return_factual else changed
+        results = [self._wrap(factual, X)] if return_factual else []
+        results.append(self._wrap(changed, X))
+        if return_nodes:
+            results.append(record.pairs())
+        return tuple(results) if len(results) > 1 else results[0]
 
     def iter_intervene(
         self,
@@ -260,6 +279,7 @@ class BaseGenerator(GeneratorMixin, TrainedEstimator):
         return_factual=False,
         observation_noise=True,
         residual="keep",
+        abduction="encode",
     ):
         """Intervene batch by batch, so that memory does not grow with the rows.
 
@@ -269,7 +289,7 @@ class BaseGenerator(GeneratorMixin, TrainedEstimator):
             As in `intervene`, and so are the errors.
         batch_size : int
             Rows per batch; the last one may be smaller.
-        observation_noise, residual : optional
+        observation_noise, residual, abduction : optional
             As in `intervene`.
 
         Returns
@@ -287,6 +307,7 @@ class BaseGenerator(GeneratorMixin, TrainedEstimator):
             paired=return_factual,
             noisy=observation_noise,
             residual=residual,
+            abduction=abduction,
         )
         # Pairs side by side, so that they are regrouped together.
         sides = (pair if return_factual else pair[1:] for pair in chunks)
@@ -297,11 +318,21 @@ class BaseGenerator(GeneratorMixin, TrainedEstimator):
         return (tuple(map(self._wrap, np.hsplit(b, 2))) for b in batches)
 
     def _query(
-        self, interventions, X, n_samples, random_state, *, paired, noisy, residual
+        self,
+        interventions,
+        X,
+        n_samples,
+        random_state,
+        *,
+        paired,
+        noisy,
+        residual,
+        abduction,
+        record=None,
     ):
         """Check a query; return its runner, rows as given, chunks and their number."""
         check_is_fitted(self)
-        interventions = check_interventions(interventions, self.nodes_)
+        interventions = self._module.graph.check_interventions(interventions)
         if residual not in {"keep", "drop"}:
             raise ValueError(f"residual must be 'keep' or 'drop', got {residual!r}.")
         if (X is None) == (n_samples is None):
@@ -314,11 +345,25 @@ class BaseGenerator(GeneratorMixin, TrainedEstimator):
             check_scalar(n_samples, "n_samples", Integral, min_val=1)
             entropy = self._draw_entropy(random_state)
             chunks = queries.prior(
-                interventions, n_samples, entropy, noisy=noisy, paired=paired
+                interventions,
+                n_samples,
+                entropy,
+                noisy=noisy,
+                paired=paired,
+                record=record,
             )
             return queries, None, chunks, n_samples
         rows = self._check_rows(X)
-        chunks = queries.counterfactual(interventions, rows, keep=residual == "keep")
+        # Nothing random happens to given rows otherwise, so `random_state_` rests.
+        drawn = any(map(is_random, interventions.values()))
+        chunks = queries.counterfactual(
+            interventions,
+            rows,
+            self._draw_entropy(random_state) if drawn else 0,
+            keep=residual == "keep",
+            noise=self._resolve_abduction(abduction, rows),
+            record=record,
+        )
         return queries, X, chunks, len(rows)
 
     def _draw_entropy(self, random_state):
@@ -332,34 +377,6 @@ class BaseGenerator(GeneratorMixin, TrainedEstimator):
         rows = rows.astype(self._dtype, copy=False)
         names = getattr(self, "feature_names_in_", None)
         return in_output_container(self, rows, original, names)
-
-    def node_values(self, X=None, *, n_samples=None, random_state=None):
-        """Values of every node, for given rows or draws from the prior.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features), optional
-        n_samples : int, optional
-            Exactly one of it and X is given.
-        random_state : int, RandomState or None
-            As in `sample`.
-
-        Returns
-        -------
-        dict of str to ndarray of shape (n_samples, *node shape)
-            In topological order, float32; the data node holds means.
-        """
-        check_is_fitted(self)
-        queries = RowQueries(self._module, self.bounds_)
-        if (X is None) == (n_samples is None):
-            raise ValueError(
-                "node_values needs either n_samples (draws from the prior) or X "
-                f"(rows), got {'neither' if X is None else 'both'}."
-            )
-        if X is not None:
-            return queries.nodes_of_rows(self._check_rows(X))
-        check_scalar(n_samples, "n_samples", Integral, min_val=1)
-        return queries.nodes_of_prior(n_samples, self._draw_entropy(random_state))
 
     def independence(
         self,
@@ -427,7 +444,7 @@ class BaseGenerator(GeneratorMixin, TrainedEstimator):
         if graph not in graphs:
             raise ValueError(f"graph must be one of {list(graphs)}, got {graph!r}.")
         chosen = self._module.graph if graph == "decoder" else self._module.encoder
-        device = next(chosen.parameters()).device
+        device = tensor_of(chosen).device
         nodes = {
             k: torch.from_numpy(v).to(device) for k, v in graphs[graph](rows).items()
         }

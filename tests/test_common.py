@@ -10,10 +10,17 @@ from sklearn_icm.utils.estimator_checks import check_generator, generator_checks
 # Needs steps, so there is no default instance; its own tests cover it.
 NO_DEFAULT = {"GenerativePipeline"}
 
+# Fewer steps than the defaults, where there are any.
+QUICK = {"max_epochs": 2, "max_iter": 20}
+
+
+def quick(estimator):
+    params = estimator().get_params()
+    return estimator(**{k: v for k, v in QUICK.items() if k in params})
+
+
 ESTIMATORS = [
-    estimator(max_epochs=2)
-    for name, estimator in all_estimators()
-    if name not in NO_DEFAULT
+    quick(estimator) for name, estimator in all_estimators() if name not in NO_DEFAULT
 ]
 
 VARIANTS = [

@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from itertools import count
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ..exceptions import ClippedInterventionWarning
-from ..interventions import apply_intervention
+from ..interventions import apply_intervention, is_random, started
+from .device import tensor_of
 from .seeds import torch_stream
 
 Interventions = Mapping[str, Callable[[Tensor], Tensor]]
@@ -21,6 +23,26 @@ MOST_ROWS, FEWEST_ROWS = 1024, 32
 VALUES_PER_CHUNK = 2**21
 # Of the range, on average over all entries.
 NOTICEABLE = 0.05
+
+
+class NodeRecord:
+    """Values of every node without and with interventions, chunk by chunk."""
+
+    def __init__(self) -> None:
+        self._chunks: list[dict[str, tuple[np.ndarray, np.ndarray]]] = []
+
+    def add(self, before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> None:
+        factual, changed = _to_numpy(before), _to_numpy(after)
+        self._chunks.append({k: (factual[k], changed[k]) for k in factual})
+
+    def pairs(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """(factual, intervened) values by node name."""
+        return {
+            name: tuple(
+                map(np.concatenate, zip(*(c[name] for c in self._chunks), strict=True))
+            )
+            for name in self._chunks[0]
+        }
 
 
 class RowQueries:
@@ -36,7 +58,7 @@ class RowQueries:
 
     def __init__(self, module: nn.Module, bounds: np.ndarray | None) -> None:
         self.module = module
-        self.device = next(module.parameters()).device
+        self.device, self.dtype = tensor_of(module).device, tensor_of(module).dtype
         self.data_node = module.graph.data_node
         self.low, self.high = (-np.inf, np.inf) if bounds is None else bounds
         self._excess: list[float] = []
@@ -52,11 +74,13 @@ class RowQueries:
         *,
         noisy: bool,
         paired: bool,
+        record: NodeRecord | None = None,
     ) -> Iterator[Pair]:
         """Yield (factual, intervened) draws that share latents and noise.
 
         Factual ones are None unless they are asked for (``paired``).
         """
+        interventions = _started(interventions, entropy)
         latents = torch_stream(entropy, "latents")
         observations = torch_stream(entropy, "observations")
         for start in range(0, n, self.chunk):
@@ -65,7 +89,7 @@ class RowQueries:
             draw = None
             if noisy:
                 draw = self.module.likelihood.draw(size, observations).to(self.device)
-            yield self._drawn(interventions, noise, draw, paired=paired)
+            yield self._drawn(interventions, noise, draw, paired=paired, record=record)
 
     @torch.no_grad()
     def _drawn(
@@ -75,6 +99,7 @@ class RowQueries:
         draw: Tensor | None,
         *,
         paired: bool,
+        record: NodeRecord | None,
     ) -> Pair:
         """One chunk of `prior`: the factual pass is run only where it is needed."""
         graph, hidden = self.module.graph, self._hidden(interventions)
@@ -85,11 +110,14 @@ class RowQueries:
                 mean = self.module.likelihood.observe(mean, draw)
             return self.to_rows(mean)
 
-        before = graph(noise) if paired or not hidden else None
+        before = graph(noise) if paired or record or not hidden else None
+        after = graph(noise, hidden, factual=before) if hidden else before
+        if record:
+            record.add(before, after)
         if not hidden:
             factual = changed = rows_of(before)
         else:
-            changed = rows_of(graph(noise, hidden, factual=before))
+            changed = rows_of(after)
             # What is outside the bounds may have been there before.
             doubtful = _excess(changed, self.low, self.high) > NOTICEABLE
             factual = rows_of(before or graph(noise)) if paired or doubtful else None
@@ -108,14 +136,28 @@ class RowQueries:
             start = stop
 
     def counterfactual(
-        self, interventions: Interventions, X: np.ndarray, *, keep: bool
+        self,
+        interventions: Interventions,
+        X: np.ndarray,
+        entropy: int,
+        *,
+        keep: bool,
+        noise: np.ndarray | None = None,
+        record: NodeRecord | None = None,
     ) -> Iterator[Pair]:
-        """Yield (factual, intervened) versions of given rows."""
+        """Yield (factual, intervened) versions of given rows.
+
+        The noise that explains them is abducted, unless it is given.
+        """
+        interventions = _started(interventions, entropy)
         for start in range(0, len(X), self.chunk):
             rows = X[start : start + self.chunk].astype(np.float64)
-            with torch.no_grad():
-                noise = self.module.abduct(self.to_node(rows).to(self.device))
-            factual, changed = map(self.to_rows, self._means(noise, interventions))
+            if noise is None:
+                with torch.no_grad():
+                    z = self.module.abduct(self.to_node(rows).to(self.device))
+            else:
+                z = self.to_noise(noise[start : start + self.chunk])
+            factual, changed = map(self.to_rows, self._means(z, interventions, record))
             low, high = self.low, self.high
             if keep:
                 # Added as a difference, so that no intervention means no change at all.
@@ -130,7 +172,7 @@ class RowQueries:
     @torch.no_grad()
     def decode(self, noise: np.ndarray) -> np.ndarray:
         """Mean rows of given values of the noise node."""
-        z = torch.from_numpy(noise.astype(np.float32)).to(self.device)
+        z = self.to_noise(noise)
         means = [self.module.graph(c)[self.data_node] for c in z.split(self.chunk)]
         return self.clip(np.concatenate([self.to_rows(m) for m in means]))
 
@@ -161,17 +203,27 @@ class RowQueries:
 
     @torch.no_grad()
     def _means(
-        self, noise: Tensor, interventions: Interventions
+        self,
+        noise: Tensor,
+        interventions: Interventions,
+        record: NodeRecord | None,
     ) -> tuple[Tensor, Tensor]:
         """Data node without and with the interventions on hidden nodes."""
         graph, hidden = self.module.graph, self._hidden(interventions)
         factual = changed = graph(noise)
         if hidden:
             changed = graph(noise, hidden, factual=factual)
+        if record:
+            record.add(factual, changed)
         return factual[self.data_node], changed[self.data_node]
 
     def _hidden(self, interventions: Interventions) -> Interventions:
-        return {k: v for k, v in interventions.items() if k != self.data_node}
+        """What acts inside the graph: at the data node, only on its mechanism."""
+        inside = {k: v for k, v in interventions.items() if k != self.data_node}
+        change = interventions.get(self.data_node)
+        if getattr(change, "acts_on_mechanism", False):
+            inside[self.data_node] = change.mechanism_part()
+        return inside
 
     def _finished(
         self,
@@ -204,8 +256,12 @@ class RowQueries:
             warnings.warn(ClippedInterventionWarning(excess), stacklevel=3)
 
     def to_node(self, rows: np.ndarray) -> Tensor:
-        """Rows as values of the data node, float32 on the CPU."""
-        return self.module.layout.to_node(torch.from_numpy(rows.astype(np.float32)))
+        """Rows as values of the data node, in the module's precision, on the CPU."""
+        return self.module.layout.to_node(torch.tensor(rows, dtype=self.dtype))
+
+    def to_noise(self, noise: np.ndarray) -> Tensor:
+        """Values of the noise node as the module takes them."""
+        return torch.tensor(noise, dtype=self.dtype, device=self.device)
 
     def to_rows(self, node: Tensor) -> np.ndarray:
         """Values of the data node as float64 rows."""
@@ -214,6 +270,19 @@ class RowQueries:
     def clip(self, rows: np.ndarray) -> np.ndarray:
         """Rows inside the bounds."""
         return np.clip(rows, self.low, self.high)
+
+
+def _started(interventions: Interventions, entropy: int) -> Interventions:
+    """Give the random interventions of one query their streams."""
+    if not any(map(is_random, interventions.values())):
+        return interventions
+    return {
+        name: started(
+            change,
+            (torch_stream(entropy, f"intervention {name} {k}") for k in count()),
+        )
+        for name, change in interventions.items()
+    }
 
 
 def _to_numpy(nodes: Mapping[str, Tensor]) -> dict[str, np.ndarray]:

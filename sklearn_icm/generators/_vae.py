@@ -233,16 +233,7 @@ class VAEGenerator(
 
     # ---------------------------------------------------- what a family writes
     def _make_layout(self):
-        shape = self.data_shape
-        if shape is not None:
-            shape = tuple(shape)
-            whole = all(isinstance(n, Integral) and n > 0 for n in shape)
-            if not whole or not 1 <= len(shape) <= 3:
-                raise ValueError(
-                    "data_shape must be None or (length,), (height, width) or (height, "
-                    f"width, channels) of positive ints, got {self.data_shape!r}."
-                )
-        return DataLayout(self.n_features_in_, shape)
+        return DataLayout.of(self.n_features_in_, self.data_shape)
 
     def _build_module(self, layout):
         decoder = self._build_decoder(layout)

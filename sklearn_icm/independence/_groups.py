@@ -10,9 +10,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from ..interventions import haar_rotation
 from ..interventions._base import check_finite_number
 from ..interventions._geometric import stretch_matrix
-from ._pairs import haar_rotation
 
 Shape = tuple[int, ...]
 Action = Callable[[Tensor], Tensor]

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from ..interventions import haar_rotation
 from ..mechanisms import LinearOperator, MechanismGraph, linear_operator
 from ._common import PairMeasure
 from ._correlations import Resizing
@@ -150,13 +151,6 @@ class MechanismPair:
             for _ in range(n_draws)
         )
         return torch.stack(list(draws))
-
-
-def haar_rotation(n: int, n_draws: int, generator: torch.Generator) -> Tensor:
-    """Orthogonal matrices (n_draws, n, n) from the Haar measure, float64."""
-    normal = torch.randn(n_draws, n, n, generator=generator, dtype=torch.float64)
-    q, r = torch.linalg.qr(normal)
-    return q * torch.diagonal(r, dim1=-2, dim2=-1).sign()[:, None]
 
 
 def mechanism_pairs(graph: MechanismGraph) -> Iterator[MechanismPair]:

@@ -6,27 +6,40 @@ from ._base import (
     as_intervention,
     check_interventions,
 )
-from ._combine import Compose, Where
+from ._combine import Compose, Units, Where, is_random, started
 from ._geometric import Flip, Rotate, Stretch, Translate
-from ._soft import Clip, Do, Scale, Shift
+from ._mechanisms import Reparametrise, SwapMechanism
+from ._mixing import Orthogonal, haar_rotation
+from ._soft import Affine, Clip, Do, Scale, Shift
+from ._stochastic import Noise, Resample
 from ._units import Ablate, Permute, SignFlip
 
 __all__ = [
     "Ablate",
+    "Affine",
     "Clip",
     "Compose",
     "Do",
     "Flip",
     "Intervention",
+    "Noise",
+    "Orthogonal",
     "Permute",
+    "Reparametrise",
+    "Resample",
     "Rotate",
     "Scale",
     "Shift",
     "SignFlip",
     "Stretch",
+    "SwapMechanism",
     "Translate",
+    "Units",
     "Where",
     "apply_intervention",
     "as_intervention",
     "check_interventions",
+    "haar_rotation",
+    "is_random",
+    "started",
 ]

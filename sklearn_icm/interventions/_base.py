@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 Shape = tuple[int, ...]
 
@@ -24,9 +24,30 @@ class Intervention(ABC):
     `check`. Equality and hash compare the fields, arrays included.
     """
 
+    is_random = False
+    acts_on_mechanism = False
+
     @abstractmethod
     def __call__(self, value: Tensor) -> Tensor:
         """Changed values of the node, in a new tensor."""
+
+    def started(self, streams: Iterator[torch.Generator]) -> Callable[[Tensor], Tensor]:
+        """Return what one query applies; random interventions take their streams."""
+        return self
+
+    def mechanism_part(self) -> Intervention | None:
+        """Return what replaces the mechanism of the node, if anything does."""
+        return None
+
+    def replaced(self, module: nn.Module) -> Callable[..., Tensor]:
+        """Return what stands in for the mechanism that produces the node."""
+        return module
+
+    def check_mechanism(
+        self, node: str, module: nn.Module, parents: Sequence[Shape]
+    ) -> None:
+        """Raise ValueError if `replaced` does not fit a mechanism and its parents."""
+        return
 
     def check(self, node: str, shape: Shape) -> None:
         """Raise ValueError if the intervention does not fit a node of this shape."""
@@ -234,6 +255,23 @@ def call_on(change: Callable[[Tensor], Any], value: Tensor, what: str) -> Tensor
             f"{tuple(value.shape)}, got {got}."
         )
     return result.to(value)
+
+
+def as_array(owner: object, name: str, value: Any) -> np.ndarray:
+    """Return a field as a read-only float64 array, or say what is allowed."""
+    try:
+        array = np.array(value, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            f"{type(owner).__name__}: {name} must be a number or an array of numbers, "
+            f"got {value!r}."
+        ) from error
+    if not np.isfinite(array).all():
+        raise ValueError(
+            f"{type(owner).__name__}: {name} must be finite, got {value!r}."
+        )
+    array.setflags(write=False)
+    return array
 
 
 def check_strength(owner: Any, t: float) -> float:

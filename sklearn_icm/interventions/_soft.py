@@ -9,23 +9,24 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ._base import Intervention, Shape, check_strength
+from ._base import Intervention, Shape, as_array, check_strength
 
 
-def _as_array(owner: object, name: str, value: Any) -> np.ndarray:
+def _check_broadcasts(
+    owner: object, value: np.ndarray, node: str, shape: Shape
+) -> None:
     try:
-        array = np.array(value, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise TypeError(
-            f"{type(owner).__name__}: {name} must be a number or an array of numbers, "
-            f"got {value!r}."
-        ) from error
-    if not np.isfinite(array).all():
+        np.broadcast_to(value, shape)
+    except ValueError:
         raise ValueError(
-            f"{type(owner).__name__}: {name} must be finite, got {value!r}."
-        )
-    array.setflags(write=False)
-    return array
+            f"{type(owner).__name__}: a value of shape {value.shape} does not fit node "
+            f"{node!r}, whose shape is {shape}. Give a number or an array that "
+            "broadcasts to that shape."
+        ) from None
+
+
+def _shown(array: np.ndarray) -> str:
+    return repr(array.item() if array.ndim == 0 else array.tolist())
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -36,21 +37,13 @@ class _ValuedIntervention(Intervention):
 
     def __post_init__(self) -> None:
         # Equality is of values: Do(1) == Do(1.0) == Do(np.array(1)).
-        object.__setattr__(self, "value", _as_array(self, "value", self.value))
+        object.__setattr__(self, "value", as_array(self, "value", self.value))
 
     def __repr__(self) -> str:
-        shown = self.value.item() if self.value.ndim == 0 else self.value.tolist()
-        return f"{type(self).__name__}({shown})"
+        return f"{type(self).__name__}({_shown(self.value)})"
 
     def check(self, node: str, shape: Shape) -> None:
-        try:
-            np.broadcast_to(self.value, shape)
-        except ValueError:
-            raise ValueError(
-                f"{type(self).__name__}: a value of shape {self.value.shape} does not "
-                f"fit node {node!r}, whose shape is {shape}. Give a number or an array "
-                "that broadcasts to that shape."
-            ) from None
+        _check_broadcasts(self, self.value, node, shape)
 
     def _tensor(self, like: Tensor) -> Tensor:
         return torch.tensor(self.value, dtype=like.dtype, device=like.device)
@@ -128,6 +121,51 @@ class Scale(_ValuedIntervention):
         t : float
         """
         return Scale(1 + check_strength(self, t) * (self.value - 1))
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Affine(Intervention):
+    """Scale the values of a node, then shift them: ``scale * value + shift``.
+
+    Parameters
+    ----------
+    scale, shift : float or array-like
+        Each broadcasts to the shape of the node.
+
+    Examples
+    --------
+    >>> import torch
+    >>> Affine(2.0, shift=1.0)(torch.ones(1, 2))
+    tensor([[3., 3.]])
+    """
+
+    scale: Any = 1.0
+    shift: Any = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("scale", "shift"):
+            object.__setattr__(self, name, as_array(self, name, getattr(self, name)))
+
+    def __repr__(self) -> str:
+        return f"Affine({_shown(self.scale)}, shift={_shown(self.shift)})"
+
+    def check(self, node: str, shape: Shape) -> None:
+        for value in (self.scale, self.shift):
+            _check_broadcasts(self, value, node, shape)
+
+    def scaled(self, t: float) -> Affine:
+        """Scale by ``1 + t (scale - 1)`` and shift by t times the shift.
+
+        Parameters
+        ----------
+        t : float
+        """
+        t = check_strength(self, t)
+        return Affine(1 + t * (self.scale - 1), t * self.shift)
+
+    def __call__(self, value: Tensor) -> Tensor:
+        scale, shift = (torch.tensor(a).to(value) for a in (self.scale, self.shift))
+        return scale * value + shift
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,6 +11,32 @@ from torch import Tensor
 from ._base import Intervention, Shape
 
 
+def as_units(owner: object, name: str, value: int | Sequence[int]) -> tuple[int, ...]:
+    """Return indices of units as a tuple without repeats, or say what is allowed."""
+    units = (value,) if isinstance(value, Integral) else value
+    try:
+        units = tuple(units)
+    except TypeError:
+        units = (units,)
+    if not units or any(
+        isinstance(u, bool) or not isinstance(u, Integral) or u < 0 for u in units
+    ):
+        raise TypeError(
+            f"{type(owner).__name__}: {name} must be a non-negative int or a non-empty "
+            f"sequence of them, got {value!r}."
+        )
+    return tuple(dict.fromkeys(int(u) for u in units))
+
+
+def check_units(owner: object, units: tuple[int, ...], node: str, shape: Shape) -> None:
+    """Raise ValueError if a node has not all of the units."""
+    if max(units) >= shape[0]:
+        raise ValueError(
+            f"{type(owner).__name__}: unit {max(units)} is out of range for node "
+            f"{node!r}, which has {shape[0]} units (0 to {shape[0] - 1})."
+        )
+
+
 @dataclass(frozen=True, eq=False)
 class Permute(Intervention):
     """Reorder the units of a node.
@@ -64,26 +90,11 @@ class _OnUnits(Intervention):
     units: int | Sequence[int]
 
     def __post_init__(self) -> None:
-        units = (self.units,) if isinstance(self.units, Integral) else self.units
-        try:
-            units = tuple(units)
-        except TypeError:
-            units = (units,)
-        if not units or any(
-            isinstance(u, bool) or not isinstance(u, Integral) or u < 0 for u in units
-        ):
-            raise TypeError(
-                f"{type(self).__name__}: units must be a non-negative int or a "
-                f"non-empty sequence of them, got {self.units!r}."
-            )
-        object.__setattr__(self, "units", tuple(sorted({int(u) for u in units})))
+        units = as_units(self, "units", self.units)
+        object.__setattr__(self, "units", tuple(sorted(units)))
 
     def check(self, node: str, shape: Shape) -> None:
-        if self.units[-1] >= shape[0]:
-            raise ValueError(
-                f"{type(self).__name__}: unit {self.units[-1]} is out of range for "
-                f"node {node!r}, which has {shape[0]} units (0 to {shape[0] - 1})."
-            )
+        check_units(self, self.units, node, shape)
 
 
 class SignFlip(_OnUnits):

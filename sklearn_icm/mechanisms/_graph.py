@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -87,6 +88,27 @@ class MechanismGraph(nn.Module):
                 found.add(name)
         return found
 
+    def check_interventions(
+        self, interventions: Mapping[str, Any]
+    ) -> dict[str, Callable[[Tensor], Tensor]]:
+        """Wrap interventions, and check that each has a node which it fits.
+
+        Parameters
+        ----------
+        interventions : dict of node name to intervention, callable, number or array
+        """
+        checked = check_interventions(interventions, self.nodes)
+        for name, change in checked.items():
+            if getattr(change, "acts_on_mechanism", False):
+                if name in self.roots:
+                    raise ValueError(
+                        f"{type(change).__name__}: node {name!r} is a root, which no "
+                        f"mechanism produces. The mechanisms are {list(self.parents)}."
+                    )
+                shapes = [self.nodes[parent] for parent in self.parents[name]]
+                change.check_mechanism(name, self.mechanism(name), shapes)
+        return checked
+
     def forward(
         self,
         noise: Tensor | Nodes,
@@ -108,7 +130,7 @@ class MechanismGraph(nn.Module):
             noise = {next(iter(self.roots)): noise}
         if not interventions:
             return self._run(noise)
-        interventions = check_interventions(interventions, self.nodes)
+        interventions = self.check_interventions(interventions)
         stale = self.descendants(list(interventions))
         nodes: Nodes = {}
         for name, value in noise.items():
@@ -116,11 +138,11 @@ class MechanismGraph(nn.Module):
         for (name, parents), module in zip(
             self.parents.items(), self.mechanisms, strict=True
         ):
-            fresh = factual is not None and not stale.intersection(parents)
-            if fresh and (name in interventions or name not in stale):
-                value = factual[name]
-            else:
-                value = module(*(nodes[p] for p in parents))
+            swapped = getattr(interventions.get(name), "acts_on_mechanism", False)
+            if swapped:
+                module = interventions[name].replaced(module)
+            unread = factual is None or swapped or stale.intersection(parents)
+            value = module(*(nodes[p] for p in parents)) if unread else factual[name]
             nodes[name] = apply_intervention(interventions, name, value)
         return nodes
 

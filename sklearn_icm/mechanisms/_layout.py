@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral
 
 from torch import Tensor
 
@@ -37,6 +38,20 @@ class DataLayout:
                 f"{self.n_features} features. Give the shape of one row of X: "
                 "(length,), (height, width) or (height, width, channels)."
             )
+
+    @classmethod
+    def of(cls, n_features: int, data_shape: Sequence[int] | None) -> DataLayout:
+        """Make the layout from a parameter ``data_shape``, or say what is allowed."""
+        if data_shape is None:
+            return cls(n_features)
+        shape = tuple(data_shape)
+        whole = all(isinstance(n, Integral) and n > 0 for n in shape)
+        if not whole or not 1 <= len(shape) <= 3:
+            raise ValueError(
+                "data_shape must be None or (length,), (height, width) or (height, "
+                f"width, channels) of positive ints, got {data_shape!r}."
+            )
+        return cls(n_features, shape)
 
     @property
     def node_shape(self) -> tuple[int, ...]:

@@ -1,0 +1,223 @@
+"""Questions about hidden nodes: abduction, their values, and what their units do."""
+
+from numbers import Integral, Real
+
+import numpy as np
+import torch
+from sklearn.utils import Bunch, check_scalar
+from sklearn.utils.validation import check_is_fitted
+
+from ._training.abduction import most_probable_noise
+from ._training.queries import RowQueries
+from .interventions import Units
+
+__all__ = ["CounterfactualMixin"]
+
+ABDUCTIONS = ("encode", "optimise")
+
+
+class CounterfactualMixin:
+    """Verbs on hidden nodes, for generators that can explain given rows."""
+
+    def abduct(self, X, *, method="encode", max_steps=300, tol=1e-4):
+        """Infer the noise that explains given rows.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        method : {"encode", "optimise"}
+            "encode" is the family's own answer (an encoder's mean); "optimise" starts
+            there and climbs to the most probable noise, the maximum of
+            ``log p(x | z) + log p(z)``.
+        max_steps : int
+            Of the optimiser, Adam.
+        tol : float
+            A row has converged when ten steps together raised its log density by less
+            than this part of it.
+
+        Returns
+        -------
+        Bunch
+            ``noise`` of shape (n_samples, n_latents); ``residual`` (n_samples,), the
+            root of the mean squared part of each row that the model does not explain,
+            in the units of X; ``n_steps`` and ``converged`` of each row. `intervene`
+            takes it as `abduction`, so that many questions to the same rows cost one
+            abduction.
+        """
+        check_is_fitted(self)
+        check_scalar(max_steps, "max_steps", Integral, min_val=1)
+        check_scalar(tol, "tol", Real, min_val=0)
+        if method not in ABDUCTIONS:
+            raise ValueError(
+                f"method must be one of {list(ABDUCTIONS)}, got {method!r}."
+            )
+        rows = self._check_rows(X)
+        queries, parts = RowQueries(self._module, self.bounds_), []
+        for start in range(0, len(rows), queries.chunk):
+            x = rows[start : start + queries.chunk]
+            parts.append(_explained(queries, x, method, max_steps, tol))
+        names = ("noise", "residual", "n_steps", "converged")
+        return Bunch(**dict(zip(names, map(np.concatenate, zip(*parts, strict=True)))))
+
+    def _resolve_abduction(self, abduction, X):
+        """Noise of the rows, or None where the family's own answer is wanted."""
+        if isinstance(abduction, str):
+            if abduction == "encode":
+                return None
+            if abduction in ABDUCTIONS:
+                return self.abduct(X, method=abduction).noise
+        noise = getattr(abduction, "noise", None)
+        if noise is None:
+            raise ValueError(
+                f"abduction must be one of {list(ABDUCTIONS)} or what abduct(X) "
+                f"returns, got {abduction!r}."
+            )
+        if len(noise) != len(X):
+            raise ValueError(
+                f"abduction holds the noise of {len(noise)} rows, but X has {len(X)}: "
+                "give what abduct(X) returned for these rows."
+            )
+        return noise
+
+    def node_values(self, X=None, *, n_samples=None, random_state=None):
+        """Values of every node, for given rows or draws from the prior.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features), optional
+        n_samples : int, optional
+            Exactly one of it and X is given.
+        random_state : int, RandomState or None
+            As in `sample`.
+
+        Returns
+        -------
+        dict of str to ndarray of shape (n_samples, *node shape)
+            In topological order, in the precision of the model; the data node holds
+            means.
+        """
+        check_is_fitted(self)
+        queries = RowQueries(self._module, self.bounds_)
+        if (X is None) == (n_samples is None):
+            raise ValueError(
+                "node_values needs either n_samples (draws from the prior) or X "
+                f"(rows), got {'neither' if X is None else 'both'}."
+            )
+        if X is not None:
+            return queries.nodes_of_rows(self._check_rows(X))
+        check_scalar(n_samples, "n_samples", Integral, min_val=1)
+        return queries.nodes_of_prior(n_samples, self._draw_entropy(random_state))
+
+    def hybridise(self, X_base, X_source, node, units):
+        """Give rows some units of a hidden node of other rows.
+
+        Parameters
+        ----------
+        X_base : array-like of shape (n_samples, n_features)
+            Rows that are changed.
+        X_source : array-like of shape (n_samples, n_features)
+            Rows whose units are taken, one for each.
+        node : str
+        units : int or sequence of int
+            Channels of a map, entries of a vector.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features)
+            What the model does not explain of X_base is kept.
+
+        References
+        ----------
+        Besserve, Mehrjou, Sun, Schölkopf (2020), *Counterfactuals uncover the modular
+        structure of deep generative models*, arXiv 1812.03253.
+        """
+        check_is_fitted(self)
+        base, source = self._check_rows(X_base), self._check_rows(X_source)
+        if len(base) != len(source):
+            raise ValueError(
+                "hybridise needs one row of X_source for each row of X_base, got "
+                f"{len(source)} and {len(base)}."
+            )
+        given = _given_units(self, node, units, self.node_values(source))
+        return self.intervene({node: given}, X=X_base)
+
+    def influence_map(self, node, units, X=None, *, n_samples=256, random_state=0):
+        """Mean absolute change of the output when units come from other rows.
+
+        Parameters
+        ----------
+        node : str
+        units : int or sequence of int
+            Channels of a map, entries of a vector, taken together.
+        X : array-like of shape (n_samples, n_features), optional
+            Rows to hybridise with each other; None draws `n_samples` from the model.
+        n_samples : int
+            At least 2.
+        random_state : int, RandomState or None
+            Of the draws, and of which rows are paired.
+
+        Returns
+        -------
+        ndarray of shape (n_features,)
+            In the units of X; large where these units decide.
+
+        References
+        ----------
+        Besserve, Mehrjou, Sun, Schölkopf (2020), *Counterfactuals uncover the modular
+        structure of deep generative models*, arXiv 1812.03253.
+        """
+        check_is_fitted(self)
+        check_scalar(n_samples, "n_samples", Integral, min_val=2)
+        entropy = self._draw_entropy(random_state)
+        if X is None:
+            X = self.sample(n_samples, random_state=entropy)
+        values = self.node_values(X)
+        if len(X) < 2:
+            raise ValueError(f"influence_map needs at least 2 rows, got {len(X)}.")
+        # Every row meets another one: all are shifted by one along a random order.
+        order = np.random.RandomState(entropy).permutation(len(X))
+        partner = np.empty(len(X), int)
+        partner[order] = np.roll(order, 1)
+        source = {name: value[partner] for name, value in values.items()}
+        given = _given_units(self, node, units, source)
+        factual, changed = self.intervene(
+            {node: given}, X=X, return_factual=True, residual="drop"
+        )
+        return np.abs(np.asarray(changed) - np.asarray(factual)).mean(0)
+
+
+def _explained(queries, x, method, max_steps, tol):
+    """Noise, residual, steps and convergence of a chunk of rows."""
+    module, node = queries.module, queries.to_node(x).to(queries.device)
+    with torch.no_grad():
+        noise = module.abduct(node)
+    n_steps, converged = np.zeros(len(x), int), np.ones(len(x), bool)
+    if method == "optimise":
+        refined = most_probable_noise(module, node, noise, max_steps=max_steps, tol=tol)
+        noise = refined.noise
+        n_steps, converged = refined.n_steps.cpu(), refined.converged.cpu()
+    with torch.no_grad():
+        mean = queries.to_rows(module.graph(noise)[queries.data_node])
+    residual = np.sqrt(np.square(x - mean).mean(1))
+    return noise.cpu().numpy(), residual, np.asarray(n_steps), np.asarray(converged)
+
+
+def _given_units(estimator, node, units, source):
+    """Intervention that gives row after row the units of other rows."""
+    check = Units(units, lambda value: value)
+    estimator._module.graph.check_interventions({node: check})
+    return _UnitsInOrder(source[node], list(check.index))
+
+
+class _UnitsInOrder:
+    """Give the units of one value after the other: a query passes rows in order."""
+
+    def __init__(self, values, index):
+        self.values, self.index, self.start = values, index, 0
+
+    def __call__(self, value):
+        stop = self.start + len(value)
+        taken = self.values[self.start : stop, self.index]
+        changed, self.start = value.clone(), stop
+        changed[:, self.index] = torch.from_numpy(taken).to(value)
+        return changed

@@ -1,0 +1,172 @@
+"""Generator whose mechanisms are given: a simulator with the verbs of a fitted one."""
+
+import copy
+from numbers import Real
+
+import numpy as np
+import torch
+from torch import nn
+
+from .._training.abduction import most_probable_noise
+from .._training.device import resolve_device, tensor_of
+from .._training.seeds import torch_stream
+from ..base import BaseGenerator
+from ..mechanisms import DataLayout, GaussianLikelihood, MechanismGraph, MixtureNoise
+from ..utils._sklearn import Interval
+from ..utils.rows import fingerprint
+
+__all__ = ["FixedGenerator"]
+
+N_STARTS = 1024
+MOST_STEPS = 300
+TOLERANCE = 1e-4
+# Of the data's variance: what abduction takes for the noise of an exact simulator.
+LEAST_VARIANCE = 1e-4
+
+
+class FixedGenerator(BaseGenerator):
+    """Generator whose mechanisms are given and not learned.
+
+    It lends the verbs of the fitted generators to a simulator, or to the true
+    mechanisms of a synthetic world: what a perfect fit would answer.
+
+    Parameters
+    ----------
+    graph : MechanismGraph, default=None
+        Its one root is standard normal noise, and its data node is in the units of the
+        data. None stands for independent normal columns with the means and variances
+        of the rows that `fit` gets.
+    data_shape : tuple of int, default=None
+        Shape of one row: ``(length,)`` of a signal, ``(height, width)`` of a grey and
+        ``(height, width, channels)`` of a colour image. None means a table.
+    noise_std : float, default=0.0
+        Standard deviation of observation noise, in the units of the data.
+    observational : label or list of labels, default=None
+        Environment label(s) of the rows that `fit` takes; None takes all rows.
+    bounds : {"data"}, (low, high) or None, default=None
+        Samples are clipped to the observed range, to a given range, or not at all.
+    device : str, default="auto"
+        "auto" is CUDA, else MPS, else CPU; or the name of a torch device.
+    random_state : int, RandomState or None, default=None
+
+    Attributes
+    ----------
+    graph_ : MechanismGraph
+        A copy of `graph`.
+    nodes_ : dict of str to tuple
+        Nodes that can be intervened on, with their shapes.
+    mechanisms_ : dict of str to (tuple of str, str)
+    bounds_ : ndarray of shape (2, 1) or (2, n_features), or None
+    random_state_ : RandomState
+        Where unseeded draws come from.
+    n_features_in_ : int
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
+        Only if X has string column names.
+
+    Notes
+    -----
+    There is no encoder: the noise behind a given row is the most probable one that
+    Adam finds from the nearest of 1,024 draws.
+
+    Examples
+    --------
+    >>> from sklearn_icm.datasets import make_faces
+    >>> from sklearn_icm.generators import FixedGenerator
+    >>> faces = make_faces(50, random_state=0)
+    >>> truth = FixedGenerator(faces.mechanisms, data_shape=faces.data_shape)
+    >>> truth.fit(faces.data).sample(3).shape
+    (3, 576)
+    """
+
+    _architecture_names = ("graph", "data_shape", "noise_std")
+
+    _parameter_constraints = {
+        "graph": [MechanismGraph, None],
+        "data_shape": [tuple, list, None],
+        "noise_std": [Interval(Real, 0, None, closed="left")],
+        **{
+            name: BaseGenerator._parameter_constraints[name]
+            for name in ("observational", "bounds", "device", "random_state")
+        },
+    }
+
+    # What `fit` reads and this family, which trains nothing, has no parameter for.
+    warm_start, max_epochs = False, 0
+
+    def __init__(
+        self,
+        graph=None,
+        *,
+        data_shape=None,
+        noise_std=0.0,
+        observational=None,
+        bounds=None,
+        device="auto",
+        random_state=None,
+    ):
+        self.graph = graph
+        self.data_shape = data_shape
+        self.noise_std = noise_std
+        self.observational = observational
+        self.bounds = bounds
+        self.device = device
+        self.random_state = random_state
+
+    def _make_layout(self):
+        return DataLayout.of(self.n_features_in_, self.data_shape)
+
+    def _build_module(self, layout):
+        units = GaussianLikelihood(layout.node_shape)
+        graph = copy.deepcopy(self.graph)
+        if graph is None:
+            identity = {"data": ("noise", nn.Unflatten(1, layout.node_shape))}
+            graph = MechanismGraph({"noise": (layout.n_features,)}, identity)
+            graph = graph.with_link(units.link)
+        elif len(graph.roots) != 1 or len(next(iter(graph.roots.values()))) != 1:
+            raise ValueError(
+                f"graph must have one root of shape (n_latents,), got {graph.roots}."
+            )
+        layout = layout.adapted_to(graph.nodes[graph.data_node])
+        return FixedModule(layout, graph, units, self.noise_std)
+
+    def _train(self, X, epochs, *, fresh, one_pass=False):
+        _, module = self._start(X)
+        self._module, self._net = module.eval(), None
+        self._history, self.n_iter_ = {}, 0
+        self._fitted_on = fingerprint(X)
+
+
+class FixedModule(nn.Module):
+    """A given graph, standard normal noise, and an abduction that needs no encoder."""
+
+    def __init__(self, layout, graph, units, noise_std):
+        super().__init__()
+        self.layout = layout
+        self.graph = graph.requires_grad_(False)
+        self.units = units
+        self.likelihood = GaussianLikelihood(layout.node_shape)
+        self.noise_std = noise_std
+        self.noise = MixtureNoise(next(iter(graph.roots.values()))[0])
+
+    def prepare(self, x):
+        """Take the units of the data, and the observation noise in these units."""
+        self.units.set_units(x)
+        scale = float(self.units.link.scale.square().mean().sqrt())
+        self.likelihood.link.scale.fill_(scale)
+        self.likelihood.variance.fill_((self.noise_std / scale) ** 2)
+
+    def abduct(self, x):
+        """Most probable noise, from the nearest of many draws."""
+        explaining = copy.deepcopy(self)
+        explaining.likelihood.variance.clamp_(min=LEAST_VARIANCE)
+        starts = self.noise.draw(N_STARTS, torch_stream(0, "starts")).to(
+            tensor_of(self)
+        )
+        outputs = torch.cat(
+            [self.graph(z)[self.graph.data_node] for z in starts.split(128)]
+        )
+        nearest = torch.cdist(x.flatten(1), outputs.flatten(1)).argmin(1)
+        refined = most_probable_noise(
+            explaining, x, starts[nearest], max_steps=MOST_STEPS, tol=TOLERANCE
+        )
+        return refined.noise

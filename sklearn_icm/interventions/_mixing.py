@@ -1,0 +1,96 @@
+"""Interventions that mix the units of a node linearly."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ._base import Intervention, Shape, as_array
+
+TOLERANCE = 1e-6
+
+
+def haar_rotation(n: int, n_draws: int, generator: torch.Generator) -> Tensor:
+    """Orthogonal matrices (n_draws, n, n) from the Haar measure, float64.
+
+    References
+    ----------
+    Mezzadri (2007), *How to generate random matrices from the classical compact
+    groups*, arXiv math-ph/0609050.
+    """
+    normal = torch.randn(n_draws, n, n, generator=generator, dtype=torch.float64)
+    q, r = torch.linalg.qr(normal)
+    # QR alone is not uniform: its signs follow the algorithm's convention.
+    return q * torch.sign(torch.diagonal(r, dim1=1, dim2=2))[:, None, :]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Orthogonal(Intervention):
+    """Rotate or reflect the units of a node: entries of a vector, channels of a map.
+
+    Parameters
+    ----------
+    matrix : array-like of shape (n_units, n_units), or int
+        An orthogonal matrix; or the seed of one that is drawn from the Haar measure,
+        of whatever size the node has.
+    transposed : bool
+        Use the transpose, which is the inverse.
+
+    Examples
+    --------
+    >>> import torch
+    >>> Orthogonal([[0.0, -1.0], [1.0, 0.0]])(torch.tensor([[3.0, 4.0]]))
+    tensor([[-4.,  3.]])
+    """
+
+    matrix: Any
+    transposed: bool = False
+
+    def __post_init__(self) -> None:
+        if isinstance(self.matrix, Integral) and not isinstance(self.matrix, bool):
+            if self.matrix < 0:
+                raise ValueError(
+                    f"Orthogonal: a seed must not be negative, got {self.matrix!r}."
+                )
+            object.__setattr__(self, "matrix", int(self.matrix))
+            return
+        matrix = as_array(self, "matrix", self.matrix)
+        square = matrix.ndim == 2 and len(matrix) == matrix.shape[1] and len(matrix)
+        if not square or np.abs(matrix @ matrix.T - np.eye(len(matrix))).max() > (
+            TOLERANCE
+        ):
+            raise ValueError(
+                "Orthogonal: matrix must be a seed or a square array with orthonormal "
+                f"rows (to {TOLERANCE:g}), got {self.matrix!r}."
+            )
+        object.__setattr__(self, "matrix", matrix)
+
+    def __repr__(self) -> str:
+        seeded = isinstance(self.matrix, int)
+        shown = self.matrix if seeded else self.matrix.tolist()
+        return f"Orthogonal({shown}{', transposed=True' if self.transposed else ''})"
+
+    def check(self, node: str, shape: Shape) -> None:
+        if not isinstance(self.matrix, int) and len(self.matrix) != shape[0]:
+            raise ValueError(
+                f"Orthogonal: a matrix for {len(self.matrix)} units does not fit node "
+                f"{node!r}, which has {shape[0]}."
+            )
+
+    def __call__(self, value: Tensor) -> Tensor:
+        matrix = self.matrix
+        if isinstance(matrix, int):
+            stream = torch.Generator().manual_seed(matrix)
+            (matrix,) = haar_rotation(value.shape[1], 1, stream)
+        matrix = torch.as_tensor(np.array(matrix)).to(value)
+        matrix = matrix.T if self.transposed else matrix
+        return torch.tensordot(value.movedim(1, -1), matrix.T, dims=1).movedim(-1, 1)
+
+    def inverse(self) -> Orthogonal:
+        """Return the rotation or reflection that undoes this one."""
+        return Orthogonal(self.matrix, not self.transposed)

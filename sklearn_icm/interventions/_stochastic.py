@@ -1,0 +1,118 @@
+"""Interventions that draw random values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ._base import Intervention, Shape, as_array, check_finite_number, check_strength
+
+
+class StochasticIntervention(Intervention):
+    """Interventions whose result depends on random numbers.
+
+    A query of a generator gives each its own stream, which its `random_state` decides.
+    Called directly, they draw from one fixed stream.
+    """
+
+    is_random = True
+
+    def started(self, streams: Iterator[torch.Generator]) -> Callable[[Tensor], Tensor]:
+        return partial(self._drawn, generator=next(streams))
+
+    def __call__(self, value: Tensor) -> Tensor:
+        return self._drawn(value, torch.Generator().manual_seed(0))
+
+    def _drawn(self, value: Tensor, generator: torch.Generator) -> Tensor:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, eq=False)
+class Noise(StochasticIntervention):
+    """Add independent normal noise to the values of a node.
+
+    Parameters
+    ----------
+    scale : float
+        Standard deviation, in the units of the node; not negative.
+
+    Examples
+    --------
+    >>> import torch
+    >>> Noise(0.1)(torch.zeros(500, 4)).std().round(decimals=1)
+    tensor(0.1000)
+    """
+
+    scale: float
+
+    def __post_init__(self) -> None:
+        scale = check_finite_number(self, "scale")
+        if scale < 0:
+            raise ValueError(f"Noise: scale must not be negative, got {self.scale!r}.")
+        object.__setattr__(self, "scale", scale)
+
+    def scaled(self, t: float) -> Noise:
+        """Noise of ``|t|`` times the standard deviation.
+
+        Parameters
+        ----------
+        t : float
+        """
+        return Noise(abs(check_strength(self, t)) * self.scale)
+
+    def _drawn(self, value: Tensor, generator: torch.Generator) -> Tensor:
+        if self.scale == 0:
+            return value
+        drawn = torch.randn(value.shape, generator=generator, dtype=value.dtype)
+        return value + self.scale * drawn.to(value.device)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Resample(StochasticIntervention):
+    """Hard intervention: draw the node's values from given ones, with replacement.
+
+    Whole values are drawn, so that dependence within the node is kept, and dependence
+    on its parents is cut.
+
+    Parameters
+    ----------
+    from_ : array-like of shape (n_values, *node shape)
+        Such as ``estimator.node_values(X)[node]`` of another environment.
+
+    Examples
+    --------
+    >>> import torch
+    >>> Resample([[1.0, 2.0]])(torch.zeros(2, 2))
+    tensor([[1., 2.],
+            [1., 2.]])
+    """
+
+    from_: Any
+
+    def __post_init__(self) -> None:
+        values = as_array(self, "from_", self.from_)
+        if values.ndim < 2 or not len(values):
+            raise ValueError(
+                "Resample: from_ must hold at least one value of the node, shape "
+                f"(n_values, *node shape), got an array of shape {values.shape}."
+            )
+        object.__setattr__(self, "from_", values)
+
+    def __repr__(self) -> str:
+        return f"Resample({self.from_.tolist()})"
+
+    def check(self, node: str, shape: Shape) -> None:
+        if self.from_.shape[1:] != tuple(shape):
+            raise ValueError(
+                f"Resample: values of shape {self.from_.shape[1:]} do not fit node "
+                f"{node!r}, whose shape is {shape}."
+            )
+
+    def _drawn(self, value: Tensor, generator: torch.Generator) -> Tensor:
+        rows = torch.randint(len(self.from_), (len(value),), generator=generator)
+        return torch.from_numpy(self.from_[rows.numpy()]).to(value)
