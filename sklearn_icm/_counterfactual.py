@@ -9,14 +9,94 @@ from sklearn.utils.validation import check_is_fitted
 
 from ._training.abduction import most_probable_noise
 from ._training.queries import RowQueries
-from .interventions import Units
+from .interventions import Units, check_interventions
 
-__all__ = ["CounterfactualMixin"]
+__all__ = ["CounterfactualMixin", "HybridMixin"]
 
 ABDUCTIONS = ("encode", "optimise")
 
 
-class CounterfactualMixin:
+class HybridMixin:
+    """Verbs on units of nodes, by way of `intervene` and `node_values`."""
+
+    def hybridise(self, X_base, X_source, node, units):
+        """Give rows some units of a hidden node of other rows.
+
+        Parameters
+        ----------
+        X_base : array-like of shape (n_samples, n_features)
+            Rows that are changed.
+        X_source : array-like of shape (n_samples, n_features)
+            Rows whose units are taken, one for each.
+        node : str
+        units : int or sequence of int
+            Channels of a map, entries of a vector.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features)
+            What the model does not explain of X_base is kept.
+
+        References
+        ----------
+        Besserve, Mehrjou, Sun, Schölkopf (2020), *Counterfactuals uncover the modular
+        structure of deep generative models*, arXiv 1812.03253.
+        """
+        check_is_fitted(self)
+        if len(X_base) != len(X_source):
+            raise ValueError(
+                "hybridise needs one row of X_source for each row of X_base, got "
+                f"{len(X_source)} and {len(X_base)}."
+            )
+        given = _given_units(self, node, units, self.node_values(X_source))
+        return self.intervene({node: given}, X=X_base)
+
+    def influence_map(self, node, units, X=None, *, n_samples=256, random_state=0):
+        """Mean absolute change of the output when units come from other rows.
+
+        Parameters
+        ----------
+        node : str
+        units : int or sequence of int
+            Channels of a map, entries of a vector, taken together.
+        X : array-like of shape (n_samples, n_features), optional
+            Rows to hybridise with each other; None draws `n_samples` from the model.
+        n_samples : int
+            At least 2.
+        random_state : int, RandomState or None
+            Of the draws, and of which rows are paired.
+
+        Returns
+        -------
+        ndarray of shape (n_features,)
+            In the units of X; large where these units decide.
+
+        References
+        ----------
+        Besserve, Mehrjou, Sun, Schölkopf (2020), *Counterfactuals uncover the modular
+        structure of deep generative models*, arXiv 1812.03253.
+        """
+        check_is_fitted(self)
+        check_scalar(n_samples, "n_samples", Integral, min_val=2)
+        entropy = self._draw_entropy(random_state)
+        if X is None:
+            X = self.sample(n_samples, random_state=entropy)
+        values = self.node_values(X)
+        if len(X) < 2:
+            raise ValueError(f"influence_map needs at least 2 rows, got {len(X)}.")
+        # Every row meets another one: all are shifted by one along a random order.
+        order = np.random.RandomState(entropy).permutation(len(X))
+        partner = np.empty(len(X), int)
+        partner[order] = np.roll(order, 1)
+        source = {name: value[partner] for name, value in values.items()}
+        given = _given_units(self, node, units, source)
+        factual, changed = self.intervene(
+            {node: given}, X=X, return_factual=True, residual="drop"
+        )
+        return np.abs(np.asarray(changed) - np.asarray(factual)).mean(0)
+
+
+class CounterfactualMixin(HybridMixin):
     """Verbs on hidden nodes, for generators that can explain given rows."""
 
     def abduct(self, X, *, method="encode", max_steps=300, tol=1e-4):
@@ -57,7 +137,8 @@ class CounterfactualMixin:
             x = rows[start : start + queries.chunk]
             parts.append(_explained(queries, x, method, max_steps, tol))
         names = ("noise", "residual", "n_steps", "converged")
-        return Bunch(**dict(zip(names, map(np.concatenate, zip(*parts, strict=True)))))
+        values = map(np.concatenate, zip(*parts, strict=True))
+        return Bunch(**dict(zip(names, values, strict=True)))
 
     def _resolve_abduction(self, abduction, X):
         """Noise of the rows, or None where the family's own answer is wanted."""
@@ -108,83 +189,6 @@ class CounterfactualMixin:
         check_scalar(n_samples, "n_samples", Integral, min_val=1)
         return queries.nodes_of_prior(n_samples, self._draw_entropy(random_state))
 
-    def hybridise(self, X_base, X_source, node, units):
-        """Give rows some units of a hidden node of other rows.
-
-        Parameters
-        ----------
-        X_base : array-like of shape (n_samples, n_features)
-            Rows that are changed.
-        X_source : array-like of shape (n_samples, n_features)
-            Rows whose units are taken, one for each.
-        node : str
-        units : int or sequence of int
-            Channels of a map, entries of a vector.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_features)
-            What the model does not explain of X_base is kept.
-
-        References
-        ----------
-        Besserve, Mehrjou, Sun, Schölkopf (2020), *Counterfactuals uncover the modular
-        structure of deep generative models*, arXiv 1812.03253.
-        """
-        check_is_fitted(self)
-        base, source = self._check_rows(X_base), self._check_rows(X_source)
-        if len(base) != len(source):
-            raise ValueError(
-                "hybridise needs one row of X_source for each row of X_base, got "
-                f"{len(source)} and {len(base)}."
-            )
-        given = _given_units(self, node, units, self.node_values(source))
-        return self.intervene({node: given}, X=X_base)
-
-    def influence_map(self, node, units, X=None, *, n_samples=256, random_state=0):
-        """Mean absolute change of the output when units come from other rows.
-
-        Parameters
-        ----------
-        node : str
-        units : int or sequence of int
-            Channels of a map, entries of a vector, taken together.
-        X : array-like of shape (n_samples, n_features), optional
-            Rows to hybridise with each other; None draws `n_samples` from the model.
-        n_samples : int
-            At least 2.
-        random_state : int, RandomState or None
-            Of the draws, and of which rows are paired.
-
-        Returns
-        -------
-        ndarray of shape (n_features,)
-            In the units of X; large where these units decide.
-
-        References
-        ----------
-        Besserve, Mehrjou, Sun, Schölkopf (2020), *Counterfactuals uncover the modular
-        structure of deep generative models*, arXiv 1812.03253.
-        """
-        check_is_fitted(self)
-        check_scalar(n_samples, "n_samples", Integral, min_val=2)
-        entropy = self._draw_entropy(random_state)
-        if X is None:
-            X = self.sample(n_samples, random_state=entropy)
-        values = self.node_values(X)
-        if len(X) < 2:
-            raise ValueError(f"influence_map needs at least 2 rows, got {len(X)}.")
-        # Every row meets another one: all are shifted by one along a random order.
-        order = np.random.RandomState(entropy).permutation(len(X))
-        partner = np.empty(len(X), int)
-        partner[order] = np.roll(order, 1)
-        source = {name: value[partner] for name, value in values.items()}
-        given = _given_units(self, node, units, source)
-        factual, changed = self.intervene(
-            {node: given}, X=X, return_factual=True, residual="drop"
-        )
-        return np.abs(np.asarray(changed) - np.asarray(factual)).mean(0)
-
 
 def _explained(queries, x, method, max_steps, tol):
     """Noise, residual, steps and convergence of a chunk of rows."""
@@ -205,7 +209,7 @@ def _explained(queries, x, method, max_steps, tol):
 def _given_units(estimator, node, units, source):
     """Intervention that gives row after row the units of other rows."""
     check = Units(units, lambda value: value)
-    estimator._module.graph.check_interventions({node: check})
+    check_interventions({node: check}, estimator.nodes_)
     return _UnitsInOrder(source[node], list(check.index))
 
 

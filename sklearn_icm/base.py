@@ -8,7 +8,7 @@ import torch
 from sklearn.utils import check_random_state, check_scalar, get_tags
 from sklearn.utils.validation import check_is_fitted
 
-from ._counterfactual import CounterfactualMixin
+from ._counterfactual import CounterfactualMixin, HybridMixin
 from ._training import seeds
 from ._training.device import tensor_of
 from ._training.fitting import TrainedEstimator
@@ -19,7 +19,13 @@ from .utils._sklearn import in_output_container
 from .utils.environments import find_rows, resolve_environments
 from .utils.rows import in_batches, select_rows
 
-__all__ = ["BaseGenerator", "DensityMixin", "GeneratorMixin", "is_generator"]
+__all__ = [
+    "BaseGenerator",
+    "DensityMixin",
+    "GeneratorMixin",
+    "HybridMixin",
+    "is_generator",
+]
 
 
 class GeneratorMixin:

@@ -4,7 +4,7 @@ import numpy as np
 from sklearn.pipeline import Pipeline
 from sklearn.utils.metaestimators import available_if
 
-from ..base import is_generator
+from ..base import HybridMixin, is_generator
 from ..utils._sklearn import in_output_container
 from ..utils.environments import find_rows, resolve_environments
 from ..utils.rows import find_bounds, select_rows
@@ -12,7 +12,7 @@ from ..utils.rows import find_bounds, select_rows
 __all__ = ["GenerativePipeline"]
 
 
-class GenerativePipeline(Pipeline):
+class GenerativePipeline(HybridMixin, Pipeline):
     """Transformers, then a generator whose rows are mapped back to input space.
 
     Parameters
@@ -116,6 +116,23 @@ class GenerativePipeline(Pipeline):
             self._generator.sample(n_samples, random_state=random_state, **params)
         )
 
+    def iter_sample(self, n_samples, random_state=None, **params):
+        """Draw rows in input space batch by batch.
+
+        Parameters
+        ----------
+        n_samples, random_state, **params
+            As the generator's `iter_sample` takes them.
+
+        Returns
+        -------
+        iterator of array-like of shape (<= batch_size, n_features)
+        """
+        batches = self._generator.iter_sample(
+            n_samples, random_state=random_state, **params
+        )
+        return map(self._to_input, batches)
+
     def intervene(self, interventions, X=None, **params):
         """Draw rows with some nodes changed, or change rows given in input space.
 
@@ -128,15 +145,80 @@ class GenerativePipeline(Pipeline):
 
         Returns
         -------
-        array-like of shape (n_samples, n_features), or (factual, intervened)
+        array-like of shape (n_samples, n_features), or tuple
+            As the generator's `intervene` returns them; values of nodes are its own.
         """
         original = X
         if X is not None:
             X = self._to_generator(X)
-        rows = self._generator.intervene(interventions, X=X, **params)
-        if isinstance(rows, tuple):
-            return tuple(self._to_input(part, original) for part in rows)
-        return self._to_input(rows, original)
+        found = self._generator.intervene(interventions, X=X, **params)
+        if not isinstance(found, tuple):
+            return self._to_input(found, original)
+        return tuple(
+            part if isinstance(part, dict) else self._to_input(part, original)
+            for part in found
+        )
+
+    def iter_intervene(self, interventions, X=None, **params):
+        """Intervene batch by batch, in input space.
+
+        Parameters
+        ----------
+        interventions, **params
+            As the generator's `iter_intervene` takes them.
+        X : array-like of shape (n_samples, n_features), optional
+            In input space.
+
+        Returns
+        -------
+        iterator of array-like of shape (<= batch_size, n_features), or of pairs
+        """
+        inner = None if X is None else self._to_generator(X)
+        batches = self._generator.iter_intervene(interventions, X=inner, **params)
+        return self._batches_to_input(batches, X)
+
+    def _batches_to_input(self, batches, X):
+        start = 0
+        for batch in batches:
+            parts = batch if isinstance(batch, tuple) else (batch,)
+            stop, original = start + len(parts[0]), None
+            if X is not None:
+                original = X[start:stop]
+            parts = tuple(self._to_input(part, original) for part in parts)
+            yield parts if isinstance(batch, tuple) else parts[0]
+            start = stop
+
+    def abduct(self, X, **params):
+        """Infer the generator's noise behind rows given in input space.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        **params
+            As the generator's `abduct` takes them.
+
+        Returns
+        -------
+        Bunch
+            The residual is in the units of the generator's input.
+        """
+        return self._generator.abduct(self._to_generator(X), **params)
+
+    def node_values(self, X=None, **params):
+        """Values of the generator's nodes, for rows given in input space or drawn.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features), optional
+        **params
+            As the generator's `node_values` takes them.
+
+        Returns
+        -------
+        dict of str to ndarray of shape (n_samples, *node shape)
+        """
+        inner = None if X is None else self._to_generator(X)
+        return self._generator.node_values(inner, **params)
 
     @available_if(lambda self: hasattr(self._generator, "score"))
     def score(self, X, y=None, environments=None):
@@ -192,6 +274,9 @@ class GenerativePipeline(Pipeline):
         bool
         """
         return self._generator.was_fitted_on(self._to_generator(X))
+
+    def _draw_entropy(self, random_state):
+        return self._generator._draw_entropy(random_state)
 
     @property
     def _generator(self):

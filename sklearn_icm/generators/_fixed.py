@@ -3,12 +3,11 @@
 import copy
 from numbers import Real
 
-import numpy as np
 import torch
 from torch import nn
 
 from .._training.abduction import most_probable_noise
-from .._training.device import resolve_device, tensor_of
+from .._training.device import tensor_of
 from .._training.seeds import torch_stream
 from ..base import BaseGenerator
 from ..mechanisms import DataLayout, GaussianLikelihood, MechanismGraph, MixtureNoise

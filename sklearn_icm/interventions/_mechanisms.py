@@ -135,8 +135,8 @@ class Reparametrise(MechanismIntervention):
         matrix = as_array(self, "matrix", self.matrix)
         if matrix.ndim != 2 or len(matrix) != matrix.shape[-1] or not len(matrix):
             raise ValueError(
-                "Reparametrise: matrix must be square, (n_units, n_units), got an array "
-                f"of shape {matrix.shape}."
+                "Reparametrise: matrix must be square, (n_units, n_units), got an "
+                f"array of shape {matrix.shape}."
             )
         if self.side not in SIDES:
             raise ValueError(
