@@ -32,7 +32,7 @@ model.fit(pairs.data, pairs.environments)
 # %%
 # The same stretch at every map, beside the truth.
 stretch = Stretch(1.3, axis="width")
-InterventionDisplay.from_estimator(
+InterventionDisplay.from_nodes(
     model, stretch, narrow[:5], truth=wide[:5], n_columns=5, residual="drop"
 )
 

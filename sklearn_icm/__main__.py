@@ -210,7 +210,7 @@ def write_figures(estimator, pairs, output):
         "samples": SamplesDisplay.from_estimator(
             estimator, factual, n_columns=4, random_state=0, observation_noise=False
         ),
-        "interventions": InterventionDisplay.from_estimator(
+        "interventions": InterventionDisplay.from_nodes(
             estimator,
             Stretch(STRETCH, axis="width"),
             factual[:4],

@@ -99,7 +99,7 @@ class HybridMixin:
 class CounterfactualMixin(HybridMixin):
     """Verbs on hidden nodes, for generators that can explain given rows."""
 
-    def abduct(self, X, *, method="encode", max_steps=300, tol=1e-4):
+    def abduct(self, X, *, method="encode", max_steps=500, tol=1e-4):
         """Infer the noise that explains given rows.
 
         Parameters
@@ -112,8 +112,8 @@ class CounterfactualMixin(HybridMixin):
         max_steps : int
             Of the optimiser, Adam.
         tol : float
-            A row has converged when ten steps together raised its log density by less
-            than this part of it.
+            The step size of a row falls when ten steps together raised its log density
+            by less than this part of it; after some such falls it has converged.
 
         Returns
         -------

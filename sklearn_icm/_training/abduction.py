@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-RATE = 0.05
+FIRST_RATE, LAST_RATE, DECAY = 0.1, 0.002, 0.3
+MOMENTUM, SCALING = 0.9, 0.99
 PATIENCE = 10
 
 
@@ -21,7 +22,7 @@ class Refined:
 
 
 def log_joint(module: nn.Module, x: Tensor, noise: Tensor) -> Tensor:
-    """log p(x | z) + log p(z) of each row, up to a constant."""
+    """log p(x | z) + log p(z) of each row."""
     output = module.graph(noise)[module.graph.data_node]
     return module.likelihood.log_prob(x, output) + module.noise.log_prob(noise)
 
@@ -33,27 +34,39 @@ def most_probable_noise(
 ) -> Refined:
     """Raise the log joint density of every row by Adam, and keep each row's best.
 
-    A row has converged, and stays as it is, when ten steps together raised it by less
-    than ``tol`` times its absolute value (at least one nat).
+    Every row has its own learning rate, so that it is treated alike among other rows. It
+    falls when ten steps together raised the row's density by less than ``tol`` times
+    its absolute value (at least one nat), and the row has converged below a last rate.
     """
-    # Out of any inference mode, tensors may have been made in one.
-    x, noise = x.clone(), start.detach().clone().requires_grad_()
-    optimizer = torch.optim.Adam([noise], lr=RATE)
-    best, value = start.detach().clone(), torch.full((len(x),), -torch.inf).to(x)
-    earlier = value.clone()
-    active = torch.ones(len(x), dtype=torch.bool, device=x.device)
+    # Tensors that were made in an inference mode cannot be differentiated.
+    x, z = x.clone(), start.detach().clone()
+    best, value = z.clone(), torch.full((len(x),), -torch.inf).to(z)
+    earlier, rate = value.clone(), torch.full_like(value, FIRST_RATE)
+    mean, square = torch.zeros_like(z), torch.zeros_like(z)
     n_steps = torch.zeros(len(x), dtype=torch.long, device=x.device)
     for step in range(max_steps + 1):
-        joint = log_joint(module, x, noise)
-        better = active & (joint.detach() > value)
-        best[better], value[better] = noise.detach()[better], joint.detach()[better]
+        joint, gradient = _with_gradient(module, x, z)
+        better = joint > value
+        best[better], value[better] = z[better], joint[better]
         if step % PATIENCE == 0:
-            threshold = tol * value.abs().clamp(min=1)
-            active &= ~(value - earlier < threshold)
+            stalled = value - earlier < tol * value.abs().clamp(min=1)
+            rate[stalled] *= DECAY
+            z[stalled] = best[stalled]
             earlier = value.clone()
+        active = rate >= LAST_RATE
         if step == max_steps or not bool(active.any()):
             break
-        (noise.grad,) = torch.autograd.grad(-joint.sum(), [noise])
-        optimizer.step()
+        mean = torch.lerp(gradient, mean, MOMENTUM)
+        square = torch.lerp(gradient.square(), square, SCALING)
+        unbiased = mean / (1 - MOMENTUM ** (step + 1))
+        spread = (square / (1 - SCALING ** (step + 1))).sqrt()
+        z = z + (rate * active)[:, None] * unbiased / (spread + 1e-12)
         n_steps += active
-    return Refined(best, n_steps, ~active)
+    return Refined(best, n_steps, rate < LAST_RATE)
+
+
+def _with_gradient(module: nn.Module, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+    z = z.detach().requires_grad_()
+    joint = log_joint(module, x, z)
+    (gradient,) = torch.autograd.grad(joint.sum(), [z])
+    return joint.detach(), gradient

@@ -17,10 +17,8 @@ from ..utils.rows import fingerprint
 __all__ = ["FixedGenerator"]
 
 N_STARTS = 1024
-MOST_STEPS = 300
+MOST_STEPS = 500
 TOLERANCE = 1e-4
-# Of the data's variance: what abduction takes for the noise of an exact simulator.
-LEAST_VARIANCE = 1e-4
 
 
 class FixedGenerator(BaseGenerator):
@@ -156,8 +154,6 @@ class FixedModule(nn.Module):
 
     def abduct(self, x):
         """Most probable noise, from the nearest of many draws."""
-        explaining = copy.deepcopy(self)
-        explaining.likelihood.variance.clamp_(min=LEAST_VARIANCE)
         starts = self.noise.draw(N_STARTS, torch_stream(0, "starts")).to(
             tensor_of(self)
         )
@@ -165,7 +161,6 @@ class FixedModule(nn.Module):
             [self.graph(z)[self.graph.data_node] for z in starts.split(128)]
         )
         nearest = torch.cdist(x.flatten(1), outputs.flatten(1)).argmin(1)
-        refined = most_probable_noise(
-            explaining, x, starts[nearest], max_steps=MOST_STEPS, tol=TOLERANCE
-        )
-        return refined.noise
+        return most_probable_noise(
+            self, x, starts[nearest], max_steps=MOST_STEPS, tol=TOLERANCE
+        ).noise

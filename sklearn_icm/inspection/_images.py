@@ -1,10 +1,10 @@
-"""Displays of rows: samples, and pairs with and without an intervention."""
+"""Displays of rows as a grid: samples of a generator."""
 
 import numpy as np
 
 from ._plotting import axes_or_new, data_shape_of, draw_grid
 
-__all__ = ["InterventionDisplay", "SamplesDisplay"]
+__all__ = ["SamplesDisplay"]
 
 
 class SamplesDisplay:
@@ -17,6 +17,8 @@ class SamplesDisplay:
         Shape of one row of data.
     labels : list of str
         One per row of the grid.
+    column_labels : list of str, optional
+        One per column.
 
     Attributes
     ----------
@@ -24,10 +26,11 @@ class SamplesDisplay:
         Set by `plot`.
     """
 
-    def __init__(self, rows, *, data_shape, labels):
+    def __init__(self, rows, *, data_shape, labels, column_labels=None):
         self.rows = rows
         self.data_shape = data_shape
         self.labels = labels
+        self.column_labels = column_labels
 
     @classmethod
     def from_estimator(
@@ -75,68 +78,7 @@ class SamplesDisplay:
         size = (1.0 + self.rows.shape[1], 0.5 + 0.6 * self.rows.shape[0])
         self.ax_ = axes_or_new(ax, size)
         self.figure_ = self.ax_.figure
-        self.artists_ = draw_grid(self.ax_, self.rows, self.data_shape, self.labels)
-        return self
-
-
-class InterventionDisplay(SamplesDisplay):
-    """The same draws without and with an intervention, one row of the grid per node.
-
-    Parameters are those of :class:`SamplesDisplay`.
-    """
-
-    @classmethod
-    def from_estimator(
-        cls,
-        estimator,
-        intervention,
-        X=None,
-        *,
-        nodes=None,
-        truth=None,
-        n_columns=8,
-        ax=None,
-        **params,
-    ):
-        """Apply an intervention at one node after the other and plot the pairs.
-
-        Parameters
-        ----------
-        estimator : fitted generator with a data_shape
-        intervention : intervention, callable, number or array
-        X : array-like of shape (n_samples, n_features), optional
-            Rows to change; None draws from the prior.
-        nodes : list of str, optional
-            Nodes to change; None takes all that have a map like the data.
-        truth : array-like of shape (n_samples, n_features), optional
-            True counterfactuals of X, shown in the last row.
-        n_columns : int
-        ax : matplotlib axes, optional
-        **params : dict
-            As `intervene` takes them: ``residual``, ``observation_noise`` or
-            ``random_state`` (0 by default, so that the rows of the grid share their
-            noise).
-
-        Returns
-        -------
-        InterventionDisplay
-        """
-        shapes = estimator.nodes_
-        if nodes is None:
-            rank = len(list(shapes.values())[-1])
-            nodes = [name for name, shape in shapes.items() if len(shape) == rank]
-        draws = {"random_state": 0, **params, "n_samples": n_columns}
-        if X is not None:
-            draws = {**params, "X": X[:n_columns]}
-        rows, labels = [np.asarray(estimator.intervene({}, **draws))], ["factual"]
-        for node in nodes:
-            changed = estimator.intervene({node: intervention}, **draws)
-            rows.append(np.asarray(changed))
-            labels.append(f"at {node}")
-        if truth is not None:
-            rows.append(np.asarray(truth)[:n_columns])
-            labels.append("truth")
-        display = cls(
-            np.stack(rows), data_shape=data_shape_of(estimator), labels=labels
+        self.artists_ = draw_grid(
+            self.ax_, self.rows, self.data_shape, self.labels, self.column_labels
         )
-        return display.plot(ax=ax)
+        return self

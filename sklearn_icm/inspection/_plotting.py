@@ -37,7 +37,7 @@ def data_shape_of(estimator):
     return tuple(shape)
 
 
-def draw_grid(ax, rows, data_shape, labels):
+def draw_grid(ax, rows, data_shape, labels, column_labels=None):
     """Draw rows (n_rows, n_columns, n_features) as one mosaic, or as signals.
 
     Returns the artists.
@@ -45,7 +45,7 @@ def draw_grid(ax, rows, data_shape, labels):
     n_rows, n_columns = rows.shape[:2]
     cells = rows.reshape(n_rows, n_columns, *data_shape)
     if len(data_shape) == 1:
-        return _draw_signals(ax, cells, labels)
+        return _draw_signals(ax, cells, labels, column_labels)
     height, width = data_shape[:2]
     gap = 1
     shape = (n_rows * (height + gap) - gap, n_columns * (width + gap) - gap)
@@ -61,13 +61,24 @@ def draw_grid(ax, rows, data_shape, labels):
         canvas = canvas[..., 0] if canvas.ndim == 3 else canvas
     image = ax.imshow(canvas, cmap="gray", vmin=low, vmax=high, interpolation="nearest")
     middles = [i * (height + gap) + (height - 1) / 2 for i in range(n_rows)]
-    ax.set(xticks=[], yticks=middles, yticklabels=labels)
+    ax.set(yticks=middles, yticklabels=labels)
+    centres = [j * (width + gap) + (width - 1) / 2 for j in range(n_columns)]
+    _label_columns(ax, centres, column_labels)
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
     return image
 
 
-def _draw_signals(ax, cells, labels):
+def _label_columns(ax, places, labels):
+    if labels is None:
+        ax.set(xticks=[])
+        return
+    ax.xaxis.tick_top()
+    ax.set(xticks=places, xticklabels=labels)
+    ax.tick_params(axis="x", labelsize="small")
+
+
+def _draw_signals(ax, cells, labels, column_labels):
     n_rows, n_columns, length = cells.shape
     step = 1.2 * max(float(np.ptp(cells)), 1e-12)
     lines = []
@@ -76,5 +87,8 @@ def _draw_signals(ax, cells, labels):
             x = np.arange(length) + j * 1.1 * length
             lines += ax.plot(x, cells[i, j] - i * step, color=f"C{i}", linewidth=1)
     middles = [float(cells[i].mean()) - i * step for i in range(n_rows)]
-    ax.set(xticks=[], yticks=middles, yticklabels=labels)
+    ax.set(yticks=middles, yticklabels=labels)
+    _label_columns(
+        ax, [(0.5 + 1.1 * j) * length for j in range(n_columns)], column_labels
+    )
     return lines

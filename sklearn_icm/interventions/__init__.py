@@ -7,6 +7,7 @@ from ._base import (
     check_interventions,
 )
 from ._combine import Compose, Units, Where, is_random, started
+from ._families import InterventionFamily, as_family, families_for
 from ._geometric import Flip, Rotate, Stretch, Translate
 from ._mechanisms import Reparametrise, SwapMechanism
 from ._mixing import Orthogonal, haar_rotation
@@ -22,6 +23,7 @@ __all__ = [
     "Do",
     "Flip",
     "Intervention",
+    "InterventionFamily",
     "Noise",
     "Orthogonal",
     "Permute",
@@ -37,8 +39,10 @@ __all__ = [
     "Units",
     "Where",
     "apply_intervention",
+    "as_family",
     "as_intervention",
     "check_interventions",
+    "families_for",
     "haar_rotation",
     "is_random",
     "started",

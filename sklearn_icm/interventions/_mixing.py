@@ -83,11 +83,11 @@ class Orthogonal(Intervention):
             )
 
     def __call__(self, value: Tensor) -> Tensor:
-        matrix = self.matrix
-        if isinstance(matrix, int):
-            stream = torch.Generator().manual_seed(matrix)
-            (matrix,) = haar_rotation(value.shape[1], 1, stream)
-        matrix = torch.as_tensor(np.array(matrix)).to(value)
+        if isinstance(self.matrix, int):
+            stream = torch.Generator().manual_seed(self.matrix)
+            (matrix,) = haar_rotation(value.shape[1], 1, stream).to(value)
+        else:
+            matrix = torch.tensor(self.matrix).to(value)
         matrix = matrix.T if self.transposed else matrix
         return torch.tensordot(value.movedim(1, -1), matrix.T, dims=1).movedim(-1, 1)
 

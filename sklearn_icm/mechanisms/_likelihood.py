@@ -76,10 +76,10 @@ class GaussianLikelihood(nn.Module):
 
     def log_prob(self, x: Tensor, mean: Tensor) -> Tensor:
         """Log density of each row, shape (n,)."""
-        squared = self.squared(x - mean)
+        squared, variance = self.squared(x - mean), self.variance.clamp(self.FLOOR)
         # Not log(scale^2): the square of a large unit overflows float32.
-        constant = (2 * math.pi * self.variance).log() + 2 * self.link.scale.log()
-        return -0.5 * (squared / self.variance + constant).flatten(1).sum(1)
+        constant = (2 * math.pi * variance).log() + 2 * self.link.scale.log()
+        return -0.5 * (squared / variance + constant).flatten(1).sum(1)
 
     def squared(self, residual: Tensor) -> Tensor:
         """Squared residuals in standardised units."""

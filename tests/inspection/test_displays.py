@@ -5,11 +5,13 @@ import pytest
 from sklearn_icm.generators import VAEGenerator
 from sklearn_icm.inspection import (
     IndependenceDisplay,
+    InfluenceMapDisplay,
     InterventionDisplay,
+    NodeTraversalDisplay,
     SamplesDisplay,
     TrainingDisplay,
 )
-from sklearn_icm.interventions import Stretch
+from sklearn_icm.interventions import Do, Shift, Stretch, Units
 
 
 @pytest.fixture(autouse=True)
@@ -31,7 +33,7 @@ def test_samples_beside_real_rows(fitted, pairs):
 
 def test_interventions_per_node_with_truth(fitted, pairs):
     factual, truth = pairs.pairs[:, :3]
-    display = InterventionDisplay.from_estimator(
+    display = InterventionDisplay.from_nodes(
         fitted,
         Stretch(1.3),
         pairs.data[factual],
@@ -44,7 +46,7 @@ def test_interventions_per_node_with_truth(fitted, pairs):
 
 
 def test_interventions_on_draws_share_their_noise(fitted):
-    display = InterventionDisplay.from_estimator(
+    display = InterventionDisplay.from_nodes(
         fitted, Stretch(1.3), nodes=["conv2"], n_columns=3, random_state=5
     )
     assert np.allclose(display.rows[0], fitted.sample(3, random_state=5))
@@ -80,3 +82,54 @@ def test_tables_have_no_image():
     model = VAEGenerator(max_epochs=1).fit(np.eye(4))
     with pytest.raises(ValueError, match="data_shape, got data_shape=None"):
         SamplesDisplay.from_estimator(model)
+
+
+def test_strengths_at_a_node(fitted, pairs):
+    display = InterventionDisplay.from_estimator(
+        fitted, Stretch(1.5), pairs.data, node="conv2", strengths=[0, 1], n_rows=3
+    )
+    X = pairs.data[:3]
+    assert display.rows.shape == (3, 2, X.shape[1])
+    assert np.array_equal(display.rows[:, 0], X)
+    expected = fitted.intervene({"conv2": Stretch(1.5)}, X=X)
+    assert np.array_equal(display.rows[:, 1], expected)
+    shown = [label.get_text() for label in display.ax_.get_xticklabels()]
+    assert shown == ["0", "1"]
+
+
+def test_strengths_need_an_intervention_that_has_one(fitted):
+    with pytest.raises(TypeError, match="with a strength"):
+        InterventionDisplay.from_estimator(fitted, 1.0, node="conv2")
+    with pytest.raises(TypeError, match="no strength"):
+        InterventionDisplay.from_estimator(fitted, Do(1.0), node="conv2")
+
+
+def test_traversal_moves_one_unit_by_its_spread(fitted):
+    display = NodeTraversalDisplay.from_estimator(
+        fitted, "conv2", units=[1, 3], n_values=3, width=2.0
+    )
+    assert display.rows.shape == (2, 3, fitted.n_features_in_)
+    factual = fitted.sample(1, random_state=0)
+    assert np.allclose(display.rows[:, 1], factual)
+    spread = fitted.node_values(n_samples=256, random_state=0)["conv2"]
+    shift = Units(3, Shift(2 * spread[:, 3].std()))
+    expected = fitted.intervene({"conv2": shift}, n_samples=1, random_state=0)
+    assert np.allclose(display.rows[1, 2], expected, atol=1e-5)
+    assert display.labels == ["conv2[1]", "conv2[3]"]
+
+
+def test_influence_of_every_unit(fitted):
+    display = InfluenceMapDisplay.from_estimator(
+        fitted, "conv2", units=[0, [1, 2]], n_samples=8
+    )
+    expected = fitted.influence_map("conv2", [1, 2], n_samples=8)
+    assert np.array_equal(display.maps[1], expected)
+    assert display.labels == ["conv2[0]", "conv2[[1, 2]]"]
+
+
+@pytest.mark.parametrize(
+    "display", [NodeTraversalDisplay, InfluenceMapDisplay], ids=lambda d: d.__name__
+)
+def test_unknown_nodes_are_listed(fitted, display):
+    with pytest.raises(ValueError, match=r"node must be one of \['noise', 'conv1'"):
+        display.from_estimator(fitted, "conv9")

@@ -1,0 +1,86 @@
+"""Display of what the units of a node do to the data."""
+
+import numpy as np
+
+from ._plotting import axes_or_new, data_shape_of, draw_grid
+
+__all__ = ["InfluenceMapDisplay"]
+
+
+class InfluenceMapDisplay:
+    """Influence maps of units of a node: where the data changes when they do.
+
+    Parameters
+    ----------
+    maps : ndarray of shape (n_units, n_features)
+        Mean absolute changes, in the units of the data.
+    data_shape : tuple of int
+        Shape of one row of data.
+    labels : list of str
+        One per unit.
+
+    Attributes
+    ----------
+    ax_, figure_, artists_
+        Set by `plot`.
+
+    References
+    ----------
+    Besserve, Mehrjou, Sun, Schölkopf (2020), *Counterfactuals uncover the modular
+    structure of deep generative models*, arXiv 1812.03253.
+    """
+
+    def __init__(self, maps, *, data_shape, labels):
+        self.maps = maps
+        self.data_shape = data_shape
+        self.labels = labels
+
+    @classmethod
+    def from_estimator(cls, estimator, node, X=None, *, units=None, ax=None, **params):
+        """Measure the influence of every unit of a node and plot it.
+
+        Parameters
+        ----------
+        estimator : fitted generator with a data_shape
+        node : str
+        X : array-like of shape (n_samples, n_features), optional
+            Rows to hybridise; None draws from the model.
+        units : list of int or of lists of int, optional
+            Units, or groups of them that are taken together; None takes the first ten.
+        ax : matplotlib axes, optional
+        **params : dict
+            As `influence_map` takes them: ``n_samples``, ``random_state``.
+
+        Returns
+        -------
+        InfluenceMapDisplay
+        """
+        if units is None:
+            nodes = estimator.nodes_
+            if node not in nodes:
+                raise ValueError(f"node must be one of {list(nodes)}, got {node!r}.")
+            units = range(min(10, nodes[node][0]))
+        maps = [estimator.influence_map(node, unit, X, **params) for unit in units]
+        labels = [f"{node}[{unit}]" for unit in units]
+        display = cls(
+            np.stack(maps), data_shape=data_shape_of(estimator), labels=labels
+        )
+        return display.plot(ax=ax)
+
+    def plot(self, ax=None):
+        """Plot one map per unit side by side, all on one scale.
+
+        Parameters
+        ----------
+        ax : matplotlib axes, optional
+
+        Returns
+        -------
+        self : object
+        """
+        self.ax_ = axes_or_new(ax, (1 + len(self.maps), 1.8))
+        self.figure_ = self.ax_.figure
+        self.artists_ = draw_grid(
+            self.ax_, self.maps[None], self.data_shape, ["influence"], self.labels
+        )
+        return self

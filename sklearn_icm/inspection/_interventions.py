@@ -1,0 +1,207 @@
+"""Displays of interventions: by strength, by node, and by the value of a unit."""
+
+from numbers import Integral
+
+import numpy as np
+from sklearn.utils import check_scalar
+
+from ..interventions import Intervention, Shift, Units
+from ._images import SamplesDisplay
+from ._plotting import data_shape_of
+
+__all__ = ["InterventionDisplay", "NodeTraversalDisplay"]
+
+STRENGTHS = (-1.0, -0.5, 0.0, 0.5, 1.0)
+
+
+def _draws(X, n, params):
+    """Keywords of `intervene` for n rows that all cells of a grid share."""
+    if X is None:
+        return {"random_state": 0, **params, "n_samples": n}
+    return {**params, "X": X[:n]}
+
+
+def _maps(estimator):
+    """Nodes that have as many axes as the data."""
+    rank = len(list(estimator.nodes_.values())[-1])
+    return [name for name, shape in estimator.nodes_.items() if len(shape) == rank]
+
+
+class InterventionDisplay(SamplesDisplay):
+    """The same rows under an intervention: at several strengths, or at several nodes.
+
+    Parameters are those of :class:`SamplesDisplay`.
+    """
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator,
+        intervention,
+        X=None,
+        *,
+        node,
+        strengths=STRENGTHS,
+        n_rows=4,
+        ax=None,
+        **params,
+    ):
+        """Intervene at one node: a row of the grid per sample, a column per strength.
+
+        Parameters
+        ----------
+        estimator : fitted generator with a data_shape
+        intervention : intervention with a strength, such as ``Stretch(1.5)``
+        X : array-like of shape (n_samples, n_features), optional
+            Rows to change; None draws from the prior.
+        node : str
+        strengths : sequence of float
+            See `Intervention.scaled`: 0 changes nothing, 1 is the intervention.
+        n_rows : int
+        ax : matplotlib axes, optional
+        **params : dict
+            As `intervene` takes them: ``residual``, ``observation_noise`` or
+            ``random_state`` (0 by default).
+
+        Returns
+        -------
+        InterventionDisplay
+        """
+        if not isinstance(intervention, Intervention):
+            raise TypeError(
+                "InterventionDisplay needs an intervention with a strength, such as "
+                f"Stretch(1.5), got {intervention!r}."
+            )
+        draws = _draws(X, n_rows, params)
+        columns = [
+            estimator.intervene({node: intervention.scaled(t)}, **draws)
+            for t in strengths
+        ]
+        rows = np.stack([np.asarray(column) for column in columns], axis=1)
+        display = cls(
+            rows,
+            data_shape=data_shape_of(estimator),
+            labels=[f"row {k}" for k in range(len(rows))],
+            column_labels=[f"{t:g}" for t in strengths],
+        )
+        return display.plot(ax=ax)
+
+    @classmethod
+    def from_nodes(
+        cls,
+        estimator,
+        intervention,
+        X=None,
+        *,
+        nodes=None,
+        truth=None,
+        n_columns=8,
+        ax=None,
+        **params,
+    ):
+        """Intervene at one node after the other: a row of the grid per node.
+
+        Parameters
+        ----------
+        estimator : fitted generator with a data_shape
+        intervention : intervention, callable, number or array
+        X : array-like of shape (n_samples, n_features), optional
+            Rows to change; None draws from the prior.
+        nodes : list of str, optional
+            Nodes to change; None takes all that have a map like the data.
+        truth : array-like of shape (n_samples, n_features), optional
+            True counterfactuals of X, shown in the last row.
+        n_columns : int
+        ax : matplotlib axes, optional
+        **params : dict
+            As `from_estimator` takes them.
+
+        Returns
+        -------
+        InterventionDisplay
+        """
+        draws = _draws(X, n_columns, params)
+        rows, labels = [np.asarray(estimator.intervene({}, **draws))], ["factual"]
+        for node in _maps(estimator) if nodes is None else nodes:
+            changed = estimator.intervene({node: intervention}, **draws)
+            rows.append(np.asarray(changed))
+            labels.append(f"at {node}")
+        if truth is not None:
+            rows.append(np.asarray(truth)[:n_columns])
+            labels.append("truth")
+        display = cls(
+            np.stack(rows), data_shape=data_shape_of(estimator), labels=labels
+        )
+        return display.plot(ax=ax)
+
+
+class NodeTraversalDisplay(SamplesDisplay):
+    """One row of data, as one unit of a node after the other is moved.
+
+    Parameters are those of :class:`SamplesDisplay`.
+    """
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator,
+        node="noise",
+        X=None,
+        *,
+        units=None,
+        n_values=7,
+        width=3.0,
+        ax=None,
+        **params,
+    ):
+        """Shift units of a node by multiples of their spread: a row per unit.
+
+        Parameters
+        ----------
+        estimator : fitted generator with a data_shape
+        node : str
+        X : array-like of shape (n_samples, n_features), optional
+            The first row is changed; None draws one from the prior.
+        units : sequence of int, optional
+            Entries of a vector, channels of a map; None takes the first ten.
+        n_values : int
+            Columns, at least 2; with an odd number the middle one is unchanged.
+        width : float
+            Largest shift, in standard deviations of the unit over 256 draws.
+        ax : matplotlib axes, optional
+        **params : dict
+            As `intervene` takes them.
+
+        Returns
+        -------
+        NodeTraversalDisplay
+        """
+        check_scalar(n_values, "n_values", Integral, min_val=2)
+        spread = _unit_spread(estimator, node)
+        units = range(min(10, len(spread))) if units is None else list(units)
+        draws, shifts = _draws(X, 1, params), np.linspace(-width, width, n_values)
+        rows = [
+            [
+                estimator.intervene(
+                    {node: Units(unit, Shift(t * spread[unit]))}, **draws
+                )
+                for t in shifts
+            ]
+            for unit in units
+        ]
+        display = cls(
+            np.asarray(rows, dtype=np.float64)[:, :, 0],
+            data_shape=data_shape_of(estimator),
+            labels=[f"{node}[{unit}]" for unit in units],
+            column_labels=[f"{t:+.2g} sd" for t in shifts],
+        )
+        return display.plot(ax=ax)
+
+
+def _unit_spread(estimator, node):
+    """Standard deviation of every unit of a node, over draws and positions."""
+    nodes = estimator.nodes_
+    if node not in nodes:
+        raise ValueError(f"node must be one of {list(nodes)}, got {node!r}.")
+    values = estimator.node_values(n_samples=256, random_state=0)[node]
+    return values.std(axis=tuple(k for k in range(values.ndim) if k != 1))

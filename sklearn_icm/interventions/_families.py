@@ -1,0 +1,301 @@
+"""Families of interventions: a few bounded numbers, each choice of which makes one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from functools import partial
+from numbers import Real
+from typing import Any
+
+from ._base import Intervention, Shape, as_intervention
+from ._geometric import AXES, Rotate, Stretch, Translate
+from ._soft import Affine, Scale, Shift
+from ._stochastic import Noise
+
+# Of an intervention's strength: 0 changes nothing, 1 is the intervention itself.
+STRENGTHS = (-1.0, 2.0)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class InterventionFamily:
+    """A few bounded numbers, each choice of which makes an intervention.
+
+    Parameters
+    ----------
+    make : callable
+        Takes the parameters by name and returns an intervention.
+    bounds : dict of str to (low, high)
+        Range of each parameter, finite and ``low < high``.
+    neutral : dict of str to float, optional
+        Values that change nothing; a search for the best parameters looks there too.
+    name : str, optional
+        For tables; None takes the name of what `make` calls.
+    relative : sequence of str
+        Parameters whose bounds and neutral value are in standard deviations of the
+        node's values, and not in the units of the node.
+
+    Raises
+    ------
+    TypeError
+        If `make` is not callable or `bounds` is not a dict.
+    ValueError
+        For bounds that are reversed, equal or not finite, and for names in `neutral`
+        or `relative` that are not those of `bounds`.
+
+    Examples
+    --------
+    >>> from functools import partial
+    >>> from sklearn_icm.interventions import Stretch
+    >>> wider = InterventionFamily(
+    ...     partial(Stretch, axis="width"), {"factor": (0.5, 2.0)}, {"factor": 1.0}
+    ... )
+    >>> wider
+    InterventionFamily('Stretch', factor in [0.5, 2])
+    >>> wider(factor=1.5)
+    Stretch(factor=1.5, axis='width')
+    """
+
+    make: Callable[..., Any]
+    bounds: Mapping[str, tuple[float, float]]
+    neutral: Mapping[str, float] | None = None
+    name: str | None = None
+    relative: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        if not callable(self.make):
+            raise TypeError(
+                "InterventionFamily: make must be a callable that returns an "
+                f"intervention, got {self.make!r}."
+            )
+        bounds = _check_bounds(self.bounds)
+        object.__setattr__(self, "bounds", bounds)
+        if self.neutral is not None:
+            object.__setattr__(self, "neutral", _check_neutral(self.neutral, bounds))
+        unknown = [name for name in self.relative if name not in bounds]
+        if isinstance(self.relative, str) or unknown:
+            raise ValueError(
+                "InterventionFamily: relative must be a sequence of names of "
+                f"parameters, which are {list(bounds)}, got {self.relative!r}."
+            )
+        object.__setattr__(self, "relative", tuple(self.relative))
+        if self.name is None:
+            made_by = getattr(self.make, "func", self.make)
+            name = getattr(made_by, "__name__", type(made_by).__name__)
+            object.__setattr__(self, "name", name)
+
+    def __repr__(self) -> str:
+        ranges = (
+            f"{k} in [{low:g}, {high:g}]" + " sd" * (k in self.relative)
+            for k, (low, high) in self.bounds.items()
+        )
+        return f"InterventionFamily({self.name!r}, {', '.join(ranges)})"
+
+    def __call__(self, **params: float) -> Callable[..., Any]:
+        """Intervention with these parameters."""
+        return as_intervention(self.make(**params))
+
+    @classmethod
+    def of_strength(cls, intervention: Intervention) -> InterventionFamily:
+        """Family of one continuous intervention, at strengths from -1 to 2.
+
+        Parameters
+        ----------
+        intervention : intervention with `scaled`
+
+        Raises
+        ------
+        TypeError
+            For an intervention that has no strength, such as ``Do``.
+        """
+        intervention.scaled(1.0)
+        return cls(
+            partial(_at_strength, intervention),
+            {"strength": STRENGTHS},
+            {"strength": 0.0},
+            name=repr(intervention),
+        )
+
+    def check(self, node: str, shape: Shape) -> None:
+        """Raise ValueError if the family does not fit a node of this shape.
+
+        Parameters
+        ----------
+        node : str
+        shape : tuple of int
+        """
+        middle = self(**{k: (low + high) / 2 for k, (low, high) in self.bounds.items()})
+        if isinstance(middle, Intervention):
+            middle.check(node, shape)
+
+    def in_units(self, sd: float) -> InterventionFamily:
+        """Family with its relative parameters in the units of a node.
+
+        Parameters
+        ----------
+        sd : float
+            Standard deviation of the node's values, positive.
+        """
+        unit = {name: sd if name in self.relative else 1.0 for name in self.bounds}
+        bounds = {k: (a * unit[k], b * unit[k]) for k, (a, b) in self.bounds.items()}
+        neutral = self.neutral and {k: v * unit[k] for k, v in self.neutral.items()}
+        return replace(self, bounds=bounds, neutral=neutral, relative=())
+
+    def _key(self) -> tuple:
+        make: Any = self.make
+        if isinstance(make, partial):
+            # Equal partials are different objects after a pickle.
+            make = (make.func, make.args, tuple(sorted(make.keywords.items())))
+        neutral = self.neutral and tuple(self.neutral.items())
+        return (make, tuple(self.bounds.items()), neutral, self.name, self.relative)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, InterventionFamily) and self._key() == other._key()
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+
+def _at_strength(intervention: Intervention, strength: float) -> Intervention:
+    return intervention.scaled(strength)
+
+
+def _is_finite(value: Any) -> bool:
+    number = isinstance(value, Real) and not isinstance(value, bool)
+    return number and math.isfinite(value)
+
+
+def _check_bounds(bounds: Any) -> dict[str, tuple[float, float]]:
+    if not isinstance(bounds, Mapping) or not bounds:
+        raise TypeError(
+            "InterventionFamily: bounds must be a non-empty dict {parameter: (low, "
+            f"high)}}, got {bounds!r}."
+        )
+    checked = {}
+    for name, pair in bounds.items():
+        valid = isinstance(pair, (tuple, list)) and len(pair) == 2
+        if not valid or not all(map(_is_finite, pair)) or not pair[0] < pair[1]:
+            raise ValueError(
+                f"InterventionFamily: bounds[{name!r}] must be (low, high), finite and "
+                f"low < high, got {pair!r}."
+            )
+        checked[name] = (float(pair[0]), float(pair[1]))
+    return checked
+
+
+def _check_neutral(neutral: Any, bounds: Mapping[str, Any]) -> dict[str, float]:
+    named = isinstance(neutral, Mapping) and set(neutral) == set(bounds)
+    if not named or not all(map(_is_finite, neutral.values())):
+        raise ValueError(
+            "InterventionFamily: neutral must be None or a dict with a finite number "
+            f"for each of {list(bounds)}, got {neutral!r}."
+        )
+    return {name: float(neutral[name]) for name in bounds}
+
+
+def families_for(shape: Shape) -> list[InterventionFamily]:
+    """Return the ready families that fit a node of this shape.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        ``(units,)``, or of maps ``(channels, length)`` or ``(channels, height,
+        width)``.
+
+    Returns
+    -------
+    list of InterventionFamily
+        One number for the whole node (two for "affine"). Shifts and noise go up to 3
+        standard deviations of the node, scales from 0 to 3, stretches from 0.5 to 2,
+        translations to a quarter of the axis, rotations to 90 degrees.
+
+    Examples
+    --------
+    >>> [family.name for family in families_for((5,))]
+    ['shift', 'scale', 'affine', 'noise']
+    """
+    return [family for family in _ready(shape).values() if _fits(family, shape)]
+
+
+def as_family(value: Any, shape: Shape) -> InterventionFamily:
+    """Return a family as such: a ready one by name, or the strengths of one change.
+
+    Parameters
+    ----------
+    value : InterventionFamily, str or intervention with `scaled`
+    shape : tuple of int
+        Of the node, which the range of a translation depends on.
+
+    Raises
+    ------
+    ValueError
+        For an unknown name.
+    TypeError
+        For an intervention without strength, or another object.
+    """
+    if isinstance(value, InterventionFamily):
+        return value
+    if isinstance(value, Intervention):
+        return InterventionFamily.of_strength(value)
+    if not isinstance(value, str):
+        raise TypeError(
+            "family must be an InterventionFamily, the name of a ready one, or a "
+            f"continuous intervention such as Stretch(1.5), got {value!r}."
+        )
+    ready = _ready(shape)
+    if value not in ready:
+        close = get_close_matches(value, list(ready), n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise ValueError(
+            f"Unknown family {value!r}; the ready ones are {list(ready)}.{hint}"
+        )
+    return ready[value]
+
+
+def _fits(family: InterventionFamily, shape: Shape) -> bool:
+    try:
+        family.check("node", shape)
+    except ValueError:
+        return False
+    return True
+
+
+def _ready(shape: Shape) -> dict[str, InterventionFamily]:
+    """All ready families, with the ranges for a shape, by name."""
+    lengths = dict(zip(AXES.get(len(shape) - 1, {}), shape[1:], strict=False))
+    families = [
+        InterventionFamily(
+            Shift, {"value": (-3, 3)}, {"value": 0}, "shift", relative=["value"]
+        ),
+        InterventionFamily(Scale, {"value": (0, 3)}, {"value": 1}, "scale"),
+        InterventionFamily(
+            Affine,
+            {"scale": (0, 3), "shift": (-3, 3)},
+            {"scale": 1, "shift": 0},
+            "affine",
+            relative=["shift"],
+        ),
+        InterventionFamily(
+            Noise, {"scale": (0, 3)}, {"scale": 0}, "noise", relative=["scale"]
+        ),
+        InterventionFamily(Rotate, {"degrees": (-90, 90)}, {"degrees": 0}, "rotate"),
+    ]
+    for axis in ("width", "height", "length"):
+        reach = lengths.get(axis, 4) / 4
+        families += [
+            InterventionFamily(
+                partial(Stretch, axis=axis),
+                {"factor": (0.5, 2)},
+                {"factor": 1},
+                f"stretch_{axis}",
+            ),
+            InterventionFamily(
+                partial(Translate, axis=axis),
+                {"offset": (-reach, reach)},
+                {"offset": 0},
+                f"translate_{axis}",
+            ),
+        ]
+    return {family.name: family for family in families}
