@@ -10,11 +10,11 @@ from sklearn.utils.validation import check_is_fitted
 
 from ._counterfactual import CounterfactualMixin, HybridMixin
 from ._training import seeds
-from ._training.device import tensor_of
 from ._training.fitting import TrainedEstimator
 from ._training.queries import NodeRecord, RowQueries
 from .independence import independence_table
 from .interventions import is_random
+from .mechanisms import tensor_of
 from .utils._sklearn import in_output_container
 from .utils.environments import find_rows, resolve_environments
 from .utils.rows import in_batches, select_rows

@@ -4,13 +4,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from helpers import TABLE, small
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_icm.compose import GenerativePipeline
 from sklearn_icm.generators import FixedGenerator
 from sklearn_icm.interventions import Noise, Scale, Stretch
 from sklearn_icm.mechanisms import MechanismGraph
-from tests.helpers import TABLE, small
 
 
 def linear_graph(seed=0, n_features=5, n_latents=2):

@@ -34,7 +34,7 @@ def most_probable_noise(
 ) -> Refined:
     """Raise the log joint density of every row by Adam, and keep each row's best.
 
-    Every row has its own learning rate, so that it is treated alike among other rows. It
+    Every row has its own learning rate, and so is treated alike among other rows. It
     falls when ten steps together raised the row's density by less than ``tol`` times
     its absolute value (at least one nat), and the row has converged below a last rate.
     """

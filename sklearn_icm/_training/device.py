@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import chain
-
 import torch
-from torch import Tensor, nn
 
 
 def resolve_device(device: str, fallback: str | None = None) -> torch.device:
@@ -38,9 +35,3 @@ def available_devices() -> list[str]:
     names = ["auto", "cpu"]
     names += [f"cuda:{i}" for i in range(torch.cuda.device_count())]
     return names + (["mps"] if torch.backends.mps.is_available() else [])
-
-
-def tensor_of(module: nn.Module) -> Tensor:
-    """Return a parameter or buffer that shows where a module computes, and how."""
-    tensors = chain(module.parameters(), module.buffers())
-    return next(t for t in tensors if t.is_floating_point())

@@ -13,6 +13,7 @@ from sklearn.utils.validation import validate_data
 
 from ..exceptions import FitInterruptedWarning
 from ..independence import check_penalty, resolve_penalty
+from ..mechanisms import tensor_of
 from ..utils._sklearn import Interval, StrOptions, fit_context
 from ..utils.environments import find_rows, resolve_environments
 from ..utils.rows import check_fits_float32, find_bounds, fingerprint
@@ -185,7 +186,7 @@ class TrainedEstimator(BaseEstimator):
         penalty = resolve_penalty(self.icm_penalty)
         x, module = self._start(X) if fresh else self._continue(X)
         check_penalty(penalty, module.graph, self.icm_weight)
-        x = x.float().to(next(module.parameters()).device)
+        x = x.float().to(tensor_of(module).device)
         train, valid = x, None
         if not one_pass:
             train, valid = split_rows(

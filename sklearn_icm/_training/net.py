@@ -19,6 +19,7 @@ from skorch.callbacks import Callback, EarlyStopping
 from torch import Tensor, nn
 
 from ..exceptions import FitDivergedError
+from ..mechanisms import tensor_of
 from .mapped import MappedRows, epoch_batches
 from .penalty import PenaltyTerms
 from .progress import ProgressLine
@@ -226,7 +227,7 @@ def make_net(
     if verbose:
         extra.append(ProgressLine(n_epochs))
     options: dict[str, Any] = {"optimizer__weight_decay": weight_decay}
-    device = next(module.parameters()).device
+    device = tensor_of(module).device
     if device.type in {"cpu", "cuda"}:
         options["optimizer__fused"] = True
     return GeneratorNet(

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..independence import call_penalty
-from ..mechanisms import MechanismGraph
+from ..mechanisms import MechanismGraph, tensor_of
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class PenaltyTerms:
 
     def __call__(self, graph: MechanismGraph, nodes: Any) -> dict[str, Tensor]:
         if self.penalty is None:
-            return {"penalty": next(graph.parameters()).new_zeros(())}
+            return {"penalty": tensor_of(graph).new_zeros(())}
         if not hasattr(self.penalty, "terms"):
             return {"penalty": call_penalty(self.penalty, graph, nodes, self.generator)}
         parts = self.penalty.terms(graph, nodes, self.generator)

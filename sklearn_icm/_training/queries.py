@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ..exceptions import ClippedInterventionWarning
 from ..interventions import apply_intervention, is_random, started
-from .device import tensor_of
+from ..mechanisms import tensor_of
 from .seeds import torch_stream
 
 Interventions = Mapping[str, Callable[[Tensor], Tensor]]

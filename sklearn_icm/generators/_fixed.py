@@ -7,10 +7,15 @@ import torch
 from torch import nn
 
 from .._training.abduction import most_probable_noise
-from .._training.device import tensor_of
 from .._training.seeds import torch_stream
 from ..base import BaseGenerator
-from ..mechanisms import DataLayout, GaussianLikelihood, MechanismGraph, MixtureNoise
+from ..mechanisms import (
+    DataLayout,
+    GaussianLikelihood,
+    MechanismGraph,
+    MixtureNoise,
+    tensor_of,
+)
 from ..utils._sklearn import Interval
 from ..utils.rows import fingerprint
 

@@ -6,7 +6,7 @@ from sklearn.mixture import GaussianMixture
 from torch import nn
 
 from .._training.seeds import numpy_stream, torch_stream
-from ..mechanisms import MixtureNoise
+from ..mechanisms import MixtureNoise, tensor_of
 
 ROWS_PER_COMPONENT = 12
 MAX_COMPONENTS = 100
@@ -62,7 +62,7 @@ class VAEModule(nn.Module):
         # Filled in place: small tensors kept from every chunk would lie between large
         # freed ones, and the process would grow with the rows.
         n_latents = next(iter(self.graph.roots.values()))[0]
-        kept = next(self.parameters()).new_empty(2, int(chosen.sum()), n_latents)
+        kept = tensor_of(self).new_empty(2, int(chosen.sum()), n_latents)
         squared, filled = 0.0, 0
         for chunk, keep in zip(x.split(CHUNK), chosen.split(CHUNK), strict=True):
             m, v = self.posterior(chunk)

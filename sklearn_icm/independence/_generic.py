@@ -12,7 +12,7 @@ import torch
 from sklearn.utils import check_random_state, check_scalar
 from torch import Tensor, nn
 
-from ..mechanisms import MechanismGraph
+from ..mechanisms import MechanismGraph, tensor_of
 from ._common import like_input
 from ._contrasts import Power
 from ._groups import FrequencyShift, Group, Orthogonal
@@ -285,7 +285,7 @@ class GenericPenalty(PenaltyValue):
             rho = ratio_to_mean(observed, draws)
             values.append(rho.clamp(min=SMALLEST_RATIO).log().square())
         if not values:
-            return next(graph.parameters()).new_zeros(())
+            return tensor_of(graph).new_zeros(())
         return torch.stack(values).mean()
 
     def applies_to(self, graph: MechanismGraph) -> bool:

@@ -16,7 +16,7 @@ from sklearn.utils import check_scalar
 from torch import Tensor
 
 from ..exceptions import DegenerateMechanismWarning
-from ..mechanisms import LinearOperator
+from ..mechanisms import LinearOperator, tensor_of
 from ._common import as_tensors, refuse_all_zero
 from ._contrasts import Power
 from ._generic import (
@@ -182,7 +182,7 @@ def _cases(
     draws = {"n_samples": n_samples, "random_state": seed} if X is None else {}
     values = model.node_values(X, **draws)
     graph = model.graph_
-    device = next(graph.parameters()).device
+    device = tensor_of(graph).device
     for pair in mechanism_pairs(graph):
         hidden = torch.from_numpy(values[pair.first]).to(device)
         f = graph.mechanism(pair.second)

@@ -11,7 +11,7 @@ import torch
 from sklearn.base import BaseEstimator
 from torch import Tensor
 
-from ..mechanisms import MechanismGraph
+from ..mechanisms import MechanismGraph, tensor_of
 from ._pairs import MechanismPair, mechanism_pairs
 
 SMALLEST_RATIO = 1e-3
@@ -47,7 +47,7 @@ class _PairPenalty(PenaltyValue):
         self._check()
         values = [self._of_pair(pair, nodes) for pair in self._pairs(graph)]
         if not values:
-            return next(graph.parameters()).new_zeros(())
+            return tensor_of(graph).new_zeros(())
         return torch.stack(values).mean()
 
     def applies_to(self, graph: MechanismGraph) -> bool:
@@ -355,7 +355,7 @@ def check_penalty(penalty: Any, graph: MechanismGraph, weight: float) -> None:
             "hidden map, trace penalties a hidden vector, 'auto' takes either, and "
             "Jacobian penalties need two latents; icm_weight=0 switches it off."
         )
-    device = next(graph.parameters()).device
+    device = tensor_of(graph).device
     start = torch.Generator().manual_seed(0)
     noise = {
         name: torch.randn(8, *shape, generator=start).to(device)

@@ -4,7 +4,7 @@ from ._builders import conv_decoder, conv_encoder, dense_decoder, dense_encoder
 from ._graph import MechanismGraph
 from ._layout import DataLayout
 from ._likelihood import BernoulliLikelihood, GaussianLikelihood
-from ._modules import ACTIVATIONS, ConvMechanism, DenseMechanism
+from ._modules import ACTIVATIONS, ConvMechanism, DenseMechanism, tensor_of
 from ._noise import MixtureNoise
 from ._operators import LinearOperator, linear_operator
 
@@ -23,4 +23,5 @@ __all__ = [
     "dense_decoder",
     "dense_encoder",
     "linear_operator",
+    "tensor_of",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,15 @@ ACTIVATIONS = {
     "softplus": nn.Softplus,
     "tanh": nn.Tanh,
 }
+
+
+def tensor_of(module: nn.Module) -> Tensor:
+    """Return a parameter or buffer that shows where a module computes, and how.
+
+    A module without any computes anywhere: a float32 zero on the CPU.
+    """
+    tensors = chain(module.parameters(), module.buffers())
+    return next((t for t in tensors if t.is_floating_point()), torch.zeros(()))
 
 
 class DenseMechanism(nn.Module):

@@ -8,6 +8,7 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import GridSearchCV
 from torch import nn
 
+from sklearn_icm.datasets import make_faces
 from sklearn_icm.exceptions import (
     ClippedInterventionWarning,
 )
@@ -332,3 +333,18 @@ def test_sample_quality_on_digits():
         ratios.append(nearest[0] / nearest[1])
     assert np.mean(distances) <= 0.012
     assert np.mean(ratios) >= 0.8
+
+
+def test_a_decoder_without_parameters_trains_its_encoder():
+    faces = make_faces(30, random_state=0)
+    model = VAEGenerator(
+        data_shape=faces.data_shape,
+        n_latents=5,
+        hidden=(4,),
+        decoder=lambda n_latents, shape: faces.mechanisms,
+        bounds=None,
+        max_epochs=1,
+        random_state=0,
+    ).fit(faces.data)
+    assert np.isfinite(model.intervene({"layout": Stretch(1.2)}, n_samples=3)).all()
+    assert len(model.independence()) == 0
