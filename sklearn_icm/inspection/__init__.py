@@ -1,11 +1,19 @@
 """Displays; matplotlib is imported when one is plotted."""
 
 from ._curves import IndependenceDisplay, TrainingDisplay
-from ._images import InterventionDisplay, SamplesDisplay
+from ._images import SamplesDisplay
+from ._influence import InfluenceMapDisplay
+from ._interventions import InterventionDisplay, NodeTraversalDisplay
+from ._path import ICMPathDisplay
+from ._reports import IdentifiabilityReport
 
 __all__ = [
+    "IdentifiabilityReport",
+    "ICMPathDisplay",
     "IndependenceDisplay",
+    "InfluenceMapDisplay",
     "InterventionDisplay",
+    "NodeTraversalDisplay",
     "SamplesDisplay",
     "TrainingDisplay",
 ]

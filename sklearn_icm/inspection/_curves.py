@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from ._plotting import axes_or_new, last_step
+from ..utils.pipelines import last_step
+from ._plotting import axes_or_new
 
 __all__ = ["IndependenceDisplay", "TrainingDisplay"]
 

@@ -2,7 +2,9 @@
 
 import numpy as np
 
-__all__ = ["axes_or_new", "data_shape_of", "draw_grid", "last_step"]
+from ..utils.pipelines import last_step
+
+__all__ = ["axes_or_new", "data_shape_of", "draw_grid"]
 
 
 def axes_or_new(ax, figsize):
@@ -16,13 +18,6 @@ def axes_or_new(ax, figsize):
             "Displays need matplotlib: pip install 'sklearn-icm[plots]'."
         ) from error
     return plt.subplots(figsize=figsize, layout="constrained")[1]
-
-
-def last_step(estimator):
-    """Return the estimator, or the last step of a pipeline."""
-    while hasattr(estimator, "steps"):
-        estimator = estimator.steps[-1][1]
-    return estimator
 
 
 def data_shape_of(estimator):

@@ -6,7 +6,7 @@ from ._base import (
     as_intervention,
     check_interventions,
 )
-from ._combine import Compose, Units, Where, is_random, started
+from ._combine import Compose, Units, Where, inverse_of, is_random, started
 from ._families import InterventionFamily, as_family, families_for
 from ._geometric import Flip, Rotate, Stretch, Translate
 from ._mechanisms import Reparametrise, SwapMechanism
@@ -44,6 +44,7 @@ __all__ = [
     "check_interventions",
     "families_for",
     "haar_rotation",
+    "inverse_of",
     "is_random",
     "started",
 ]

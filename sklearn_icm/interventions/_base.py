@@ -71,6 +71,16 @@ class Intervention(ABC):
             "Scale and Stretch, can be scaled."
         )
 
+    def inverse(self) -> Intervention:
+        """Return the intervention that undoes this one.
+
+        Raises
+        ------
+        ValueError
+            For interventions that forget what they change, such as ``Do``.
+        """
+        raise ValueError(f"{self!r} has no inverse that is known.")
+
     def __rshift__(self, other: Any) -> Intervention:
         """Do this intervention first, then the other one."""
         from ._combine import Compose

@@ -35,6 +35,13 @@ def started(
     return change.started(streams) if isinstance(change, Intervention) else change
 
 
+def inverse_of(change: Any) -> Intervention:
+    """Return what undoes an intervention; of a plain callable nothing is known."""
+    if not isinstance(change, Intervention):
+        raise ValueError(f"The callable {change!r} has no inverse that is known.")
+    return change.inverse()
+
+
 def is_random(change: Any) -> bool:
     """Whether a query needs random numbers for this; a callable's own do not count."""
     return getattr(change, "is_random", False)
@@ -128,6 +135,10 @@ class Compose(Intervention):
         """
         return Compose(tuple(_strength(self, step, t) for step in self.steps))
 
+    def inverse(self) -> Compose:
+        """Return the inverses of the steps, the last one first."""
+        return Compose(tuple(inverse_of(step) for step in reversed(self.steps)))
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Where(Intervention):
@@ -194,6 +205,10 @@ class Where(Intervention):
         """
         return Where(self.mask, _strength(self, self.then, t))
 
+    def inverse(self) -> Where:
+        """Return the inverse in the same places."""
+        return Where(self.mask, inverse_of(self.then))
+
 
 @dataclass(frozen=True, eq=False)
 class Units(Intervention):
@@ -247,3 +262,7 @@ class Units(Intervention):
         t : float
         """
         return Units(self.index, _strength(self, self.other, t))
+
+    def inverse(self) -> Units:
+        """Return the inverse on the same units."""
+        return Units(self.index, inverse_of(self.other))

@@ -85,6 +85,10 @@ class Stretch(_AlongAxis):
         """
         return Stretch(self.factor ** check_strength(self, t), self.axis)
 
+    def inverse(self) -> Stretch:
+        """Return the stretch by ``1 / factor``, exact where nothing left the map."""
+        return Stretch(1 / self.factor, self.axis)
+
     def __call__(self, value: Tensor) -> Tensor:
         if self.factor == 1:
             return value
@@ -138,6 +142,10 @@ class Translate(_AlongAxis):
         """
         return Translate(check_strength(self, t) * self.offset, self.axis)
 
+    def inverse(self) -> Translate:
+        """Return the translation back, exact where nothing left the map."""
+        return self.scaled(-1)
+
     def __call__(self, value: Tensor) -> Tensor:
         if self.offset == 0:
             return value
@@ -168,6 +176,10 @@ class Flip(_AlongAxis):
 
     def __post_init__(self) -> None:
         self._check_axis()
+
+    def inverse(self) -> Flip:
+        """Return the flip itself."""
+        return self
 
     def __call__(self, value: Tensor) -> Tensor:
         return value.flip(AXES[value.ndim - 2][self.axis])
@@ -210,6 +222,10 @@ class Rotate(Intervention):
         t : float
         """
         return Rotate(check_strength(self, t) * self.degrees)
+
+    def inverse(self) -> Rotate:
+        """Return the rotation back, up to interpolation."""
+        return Rotate(-self.degrees)
 
     def __call__(self, value: Tensor) -> Tensor:
         if self.degrees == 0:

@@ -25,6 +25,12 @@ def _check_broadcasts(
         ) from None
 
 
+def _without_zeros(owner: object, scale: np.ndarray) -> np.ndarray:
+    if not np.all(scale):
+        raise ValueError(f"{owner!r} multiplies by 0, so it has no inverse.")
+    return scale
+
+
 def _shown(array: np.ndarray) -> str:
     return repr(array.item() if array.ndim == 0 else array.tolist())
 
@@ -94,6 +100,10 @@ class Shift(_ValuedIntervention):
         """
         return Shift(check_strength(self, t) * self.value)
 
+    def inverse(self) -> Shift:
+        """Return the shift by as much the other way."""
+        return Shift(-self.value)
+
 
 class Scale(_ValuedIntervention):
     """Multiply the values of a node.
@@ -121,6 +131,10 @@ class Scale(_ValuedIntervention):
         t : float
         """
         return Scale(1 + check_strength(self, t) * (self.value - 1))
+
+    def inverse(self) -> Scale:
+        """Return the scaling by ``1 / value``; no value may be 0."""
+        return Scale(1 / _without_zeros(self, self.value))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -162,6 +176,11 @@ class Affine(Intervention):
         """
         t = check_strength(self, t)
         return Affine(1 + t * (self.scale - 1), t * self.shift)
+
+    def inverse(self) -> Affine:
+        """Return the map that undoes this one; no scale may be 0."""
+        scale = _without_zeros(self, self.scale)
+        return Affine(1 / scale, -self.shift / scale)
 
     def __call__(self, value: Tensor) -> Tensor:
         scale, shift = (torch.tensor(a).to(value) for a in (self.scale, self.shift))

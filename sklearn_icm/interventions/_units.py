@@ -112,6 +112,10 @@ class SignFlip(_OnUnits):
     tensor([[-1.,  1.]])
     """
 
+    def inverse(self) -> SignFlip:
+        """Return the flip itself."""
+        return self
+
     def __call__(self, value: Tensor) -> Tensor:
         changed = value.clone()
         changed[:, list(self.units)] *= -1

@@ -1,20 +1,59 @@
 """How good: distances between samples, and scores of extrapolation."""
 
-from ._distances import energy_distance, mmd2
-from ._extrapolation import (
-    ExtrapolationScorer,
-    extrapolation_skill,
-    make_extrapolation_scorer,
+from ._agreement import extrapolation_agreement, make_agreement_scorer
+from ._alignment import alignment_r2, ood_r2
+from ._axioms import (
+    composition_error,
+    effectiveness_error,
+    minimality_error,
+    reversibility_error,
 )
+from ._classifier import classifier_two_sample_test
+from ._consistency import latent_consistency, make_consistency_scorer
+from ._distances import energy_distance, median_bandwidth, mmd2
+from ._effects import AverageEffect, average_effect
+from ._extrapolation import ExtrapolationScorer, make_extrapolation_scorer
+from ._factor_scorers import IdentifiabilityScorer, make_identifiability_scorer
+from ._identifiability import amari_distance, block_mcc_score, mcc_score
 from ._neighbours import precision_recall_density_coverage
+from ._refits import RefitScorer, fit_refits
+from ._registry import get_scorer, get_scorer_names
+from ._report import counterfactual_report
+from ._skill import extrapolation_skill
 from ._sliced import sliced_wasserstein
+from ._two_sample import two_sample_test
 
 __all__ = [
+    "AverageEffect",
     "ExtrapolationScorer",
+    "IdentifiabilityScorer",
+    "RefitScorer",
+    "alignment_r2",
+    "amari_distance",
+    "average_effect",
+    "block_mcc_score",
+    "classifier_two_sample_test",
+    "composition_error",
+    "counterfactual_report",
+    "effectiveness_error",
     "energy_distance",
+    "extrapolation_agreement",
     "extrapolation_skill",
+    "fit_refits",
+    "get_scorer",
+    "get_scorer_names",
+    "latent_consistency",
+    "make_agreement_scorer",
+    "make_consistency_scorer",
     "make_extrapolation_scorer",
+    "make_identifiability_scorer",
+    "mcc_score",
+    "median_bandwidth",
+    "minimality_error",
     "mmd2",
+    "ood_r2",
     "precision_recall_density_coverage",
+    "reversibility_error",
     "sliced_wasserstein",
+    "two_sample_test",
 ]

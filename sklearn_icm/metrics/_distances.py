@@ -7,7 +7,7 @@ import numpy as np
 from ._inputs import check_max_memory, check_samples, direction_stream
 from ._tiles import Tiler, prepare, row_blocks, sum_over_pairs
 
-__all__ = ["energy_distance", "mmd2"]
+__all__ = ["energy_distance", "median_bandwidth", "mmd2"]
 
 # Rows whose pairs the median heuristic looks at.
 MEDIAN_ROWS = 1000
@@ -197,6 +197,28 @@ def _resolve_bandwidths(bandwidth, samples, n_bytes, random_state):
     if not np.isfinite(values).all():
         raise ValueError(f"bandwidth must be finite, got {bandwidth!r}.")
     return values
+
+
+def median_bandwidth(X_real, X_gen, *, max_memory=64.0, random_state=None):
+    """Median distance between the rows of two samples: the bandwidth of `mmd2`.
+
+    Parameters
+    ----------
+    X_real : array-like of shape (n, n_features)
+    X_gen : array-like of shape (m, n_features)
+    max_memory : float
+        Bound of the buffers, in MiB.
+    random_state : int, RandomState or None
+        As in :func:`mmd2`.
+
+    Returns
+    -------
+    float
+        In the unit of the features.
+    """
+    n_bytes = check_max_memory(max_memory)
+    X_real, X_gen = check_samples(X_real, X_gen, smallest=1, needed_by="The median")
+    return _median_distance(prepare(X_real, X_gen), n_bytes, random_state)
 
 
 def _median_distance(samples, n_bytes, random_state):

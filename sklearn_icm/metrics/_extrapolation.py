@@ -3,61 +3,43 @@
 from numbers import Integral
 
 import numpy as np
-from sklearn.pipeline import Pipeline
+import pandas as pd
 from sklearn.utils import check_array
-from sklearn.utils.metadata_routing import MetadataRequest
 
 from ..base import is_generator
 from ..utils.environments import as_label_list, find_rows, resolve_environments
-from ._distances import energy_distance
+from ..utils.pipelines import before_last, last_step, rows_under
+from ._scorer import RoutedScorer
+from ._skill import (
+    check_baseline,
+    check_distance,
+    skill_components,
+)
 
-__all__ = ["ExtrapolationScorer", "extrapolation_skill", "make_extrapolation_scorer"]
-
-DISTANCES = {"energy": energy_distance}
-
-
-def extrapolation_skill(X_env, X_intervened, X_baseline, *, distance="energy"):
-    """Part of the shift to an environment that an intervention explains.
-
-    Parameters
-    ----------
-    X_env : array-like of shape (n, n_features)
-        Rows of the environment.
-    X_intervened : array-like of shape (m, n_features)
-        Rows of the model under the intervention.
-    X_baseline : array-like of shape (k, n_features)
-        What one would predict without it, such as observational rows.
-    distance : {"energy"} or callable
-        ``distance(X_real, X_gen) -> float``.
-
-    Returns
-    -------
-    float
-        ``1 - D(intervened, env) / D(baseline, env)``: 1 is perfect, 0 no better than
-        the baseline, negative worse.
-    """
-    distance = _resolve_distance(distance)
-    shift = distance(X_env, X_baseline)
-    if not shift > 0:
-        raise ValueError(
-            f"The environment is no further from the baseline than chance (distance "
-            f"{shift:.3g}), so there is no shift that an intervention could explain."
-        )
-    return 1 - distance(X_env, X_intervened) / shift
+__all__ = ["ExtrapolationScorer", "make_extrapolation_scorer"]
 
 
-def _resolve_distance(distance):
-    if callable(distance):
-        return distance
-    if distance not in DISTANCES:
-        raise ValueError(
-            f"distance must be a callable or one of {sorted(DISTANCES)}, got "
-            f"{distance!r}."
-        )
-    return DISTANCES[distance]
+# Names that another module still uses.
+_final = last_step
 
 
-class ExtrapolationScorer:
+def _intervene_in_input_space(estimator, interventions, n_samples, random_state):
+    return rows_under(
+        estimator, interventions, n_samples=n_samples, random_state=random_state
+    )
+
+
+COMPONENTS = [
+    "skill",
+    "distance",
+    "baseline",
+    "baseline_distance",
+    "n_rows",
+    "interventions",
+]
+
+
+class ExtrapolationScorer(RoutedScorer):
     """Scorer: skill of a generator at predicting environments it was not fitted to.
 
     Made by :func:`make_extrapolation_scorer`, which documents the parameters. Called
@@ -66,48 +48,37 @@ class ExtrapolationScorer:
     """
 
     def __init__(
-        self, interventions, *, observational, distance, n_samples, random_state
+        self,
+        interventions,
+        *,
+        observational,
+        distance,
+        baseline,
+        n_samples,
+        random_state,
     ):
+        super().__init__()
         self.interventions = dict(interventions)
         self.observational = observational
         self.distance = distance
+        self.baseline = baseline
         self.n_samples = n_samples
         self.random_state = random_state
-        self._metadata_request = MetadataRequest(owner=type(self).__name__)
-        self._metadata_request.score.add_request(param="environments", alias=True)
 
     def __repr__(self):
         return (
             f"make_extrapolation_scorer({self.interventions!r}, "
-            f"observational={self.observational!r}, distance={self.distance!r})"
+            f"observational={self.observational!r}, distance={self.distance!r}, "
+            f"baseline={self.baseline!r})"
         )
-
-    def get_metadata_routing(self):
-        """Metadata that the scorer asks a search for: ``environments``."""
-        return self._metadata_request
-
-    def set_score_request(self, *, environments):
-        """Set under which name ``environments`` is routed, True or False.
-
-        Parameters
-        ----------
-        environments : bool, str or None
-
-        Returns
-        -------
-        self : object
-        """
-        self._metadata_request.score.add_request(
-            param="environments", alias=environments
-        )
-        return self
 
     def __call__(self, estimator, X, y=None, *, environments=None):
         """Mean skill over the environments."""
-        return float(np.mean(list(self.skills(estimator, X, y, environments).values())))
+        self.score_components_ = self.components(estimator, X, y, environments)
+        return float(self.score_components_["skill"].mean())
 
-    def skills(self, estimator, X, y=None, environments=None):
-        """Skill per environment.
+    def components(self, estimator, X, y=None, environments=None):
+        """Skill per environment, and what it is made of.
 
         Parameters
         ----------
@@ -119,9 +90,13 @@ class ExtrapolationScorer:
 
         Returns
         -------
-        dict of label to float
-            All 0 for exactly the rows that the estimator was fitted on, which hold no
-            other environment (a search's training score).
+        DataFrame
+            One row per environment (the index): ``skill``, ``distance`` of the changed
+            model, ``baseline`` by name, ``baseline_distance``, ``n_rows`` that were
+            judged and ``interventions``. Skill is 0, and the rest missing, for exactly
+            the rows that the estimator was fitted on, which hold no other environment
+            (a search's training score). The last call's is kept as
+            ``score_components_``.
         """
         if not is_generator(estimator):
             raise TypeError(
@@ -132,26 +107,45 @@ class ExtrapolationScorer:
             X, y, environments, required_by="The extrapolation scorer"
         )
         if self._is_training_fold(estimator, X, labels):
-            return dict.fromkeys(self.interventions, 0.0)
-        X = check_array(X)
-        self._check_fold(labels)
-        baseline = X[find_rows(labels, self.observational)]
-        return {
-            label: self._skill(estimator, X[find_rows(labels, label)], baseline, change)
-            for label, change in self.interventions.items()
-        }
+            found = dict.fromkeys(self.interventions, {"skill": 0.0})
+        else:
+            X = check_array(X)
+            self._check_fold(labels)
+            usual = X[find_rows(labels, self.observational)]
+            found = {
+                label: self._judged(
+                    estimator, X[find_rows(labels, label)], usual, change
+                )
+                for label, change in self.interventions.items()
+            }
+        names = pd.Index(list(found), name="environment")
+        return pd.DataFrame(list(found.values()), index=names, columns=COMPONENTS)
 
-    def _skill(self, estimator, rows, baseline, interventions):
-        changed = _intervene_in_input_space(
-            estimator, interventions, self.n_samples or len(rows), self.random_state
+    def _judged(self, estimator, rows, usual, change):
+        known = None
+        if hasattr(change, "fit_to"):
+            change, known, rows = change.fit_to(estimator, rows, self.random_state)
+        changed = rows_under(
+            estimator,
+            change,
+            n_samples=self.n_samples or len(rows),
+            random_state=self.random_state,
         )
-        return extrapolation_skill(rows, changed, baseline, distance=self.distance)
+        parts = skill_components(
+            rows,
+            changed,
+            usual,
+            distance=self.distance,
+            baseline=self.baseline,
+            X_known=known,
+        )
+        return {**parts, "n_rows": len(rows), "interventions": change}
 
     def _is_training_fold(self, estimator, X, labels):
         observational = as_label_list(self.observational)
         if not all(label in observational for label in labels.tolist()):
             return False
-        return _final(estimator).was_fitted_on(_to_final(estimator, X))
+        return last_step(estimator).was_fitted_on(before_last(estimator, X))
 
     def _check_fold(self, labels):
         present = set(labels.tolist())
@@ -173,30 +167,12 @@ class ExtrapolationScorer:
             )
 
 
-def _final(estimator):
-    return estimator.steps[-1][1] if isinstance(estimator, Pipeline) else estimator
-
-
-def _to_final(estimator, X):
-    if isinstance(estimator, Pipeline) and len(estimator.steps) > 1:
-        return estimator[:-1].transform(X)
-    return X
-
-
-def _intervene_in_input_space(estimator, interventions, n_samples, random_state):
-    """Draw intervened rows; a plain Pipeline's are mapped back to input space."""
-    rows = _final(estimator) if not hasattr(estimator, "intervene") else estimator
-    rows = rows.intervene(interventions, n_samples=n_samples, random_state=random_state)
-    if not hasattr(estimator, "intervene") and len(estimator.steps) > 1:
-        rows = estimator[:-1].inverse_transform(rows)
-    return np.asarray(rows)
-
-
 def make_extrapolation_scorer(
     interventions,
     *,
     observational,
     distance="energy",
+    baseline="identity",
     n_samples=None,
     random_state=0,
 ):
@@ -206,12 +182,19 @@ def make_extrapolation_scorer(
     ----------
     interventions : dict of label to dict
         For each environment that the score is about, what was changed there, as
-        `intervene` takes it: ``{"wide": {"conv2": Stretch(1.3)}}``.
+        `intervene` takes it: ``{"wide": {"conv2": Stretch(1.3)}}``; or a
+        :class:`~sklearn_icm.model_selection.FamilyFit`, which fits a family of
+        interventions to a part of the environment's rows and leaves the others to the
+        score.
     observational : label or list of labels
         Environment(s) that the model is fitted to; their held-out rows are the
         baseline.
-    distance : {"energy"} or callable, default="energy"
-        ``distance(X_real, X_gen) -> float``.
+    distance : {"energy", "mmd", "sliced_wasserstein"} or callable, default="energy"
+        ``distance(X_real, X_gen) -> float``; see :func:`extrapolation_skill`.
+    baseline : {"identity", "mean_shift", "best"}, default="identity"
+        What a skill of 0 is: the observational rows as they are, with the mean of the
+        environment, or whichever of the two is nearer. (The mean is taken from the rows
+        that a family was fitted to, or from those that are judged.)
     n_samples : int, default=None
         Rows to draw per environment; None draws as many as the environment has.
     random_state : int, RandomState or None, default=0
@@ -231,7 +214,7 @@ def make_extrapolation_scorer(
     ...     {"wide": {"conv2": Stretch(1.3)}}, observational="narrow"
     ... )
     make_extrapolation_scorer({'wide': {'conv2': Stretch(factor=1.3, axis='width')}},
-    observational='narrow', distance='energy')
+    observational='narrow', distance='energy', baseline='identity')
     """
     if not isinstance(interventions, dict) or not interventions:
         raise ValueError(
@@ -239,10 +222,10 @@ def make_extrapolation_scorer(
             f"intervention}}, got {interventions!r}."
         )
     for label, change in interventions.items():
-        if not isinstance(change, dict):
+        if not isinstance(change, dict) and not hasattr(change, "fit_to"):
             raise TypeError(
-                f"interventions[{label!r}] must be a dict {{node: intervention}}, got "
-                f"{change!r}."
+                f"interventions[{label!r}] must be a dict {{node: intervention}} or a "
+                f"FamilyFit, got {change!r}."
             )
         if label in as_label_list(observational):
             raise ValueError(
@@ -251,11 +234,13 @@ def make_extrapolation_scorer(
             )
     if n_samples is not None and (not isinstance(n_samples, Integral) or n_samples < 2):
         raise ValueError(f"n_samples must be None or an int >= 2, got {n_samples!r}.")
-    _resolve_distance(distance)
+    check_distance(distance)
+    check_baseline(baseline)
     return ExtrapolationScorer(
         interventions,
         observational=observational,
         distance=distance,
+        baseline=baseline,
         n_samples=n_samples,
         random_state=random_state,
     )

@@ -1,12 +1,19 @@
-"""Checks of what the distances between samples are given."""
+"""Checks of what the metrics are given."""
 
 import math
+from collections.abc import Mapping
 from numbers import Integral, Real
 
 import numpy as np
 from sklearn.utils import check_array, check_random_state
 
-__all__ = ["check_integer", "check_max_memory", "check_samples", "direction_stream"]
+__all__ = [
+    "check_integer",
+    "check_max_memory",
+    "check_samples",
+    "direction_stream",
+    "name_changes",
+]
 
 
 def check_samples(X_real, X_gen, *, smallest=1, needed_by="The distance", advice=""):
@@ -48,3 +55,21 @@ def check_integer(name, value):
 def direction_stream(random_state):
     """Random stream; None is a fixed one, so that a score does not change by chance."""
     return check_random_state(0 if random_state is None else random_state)
+
+
+def name_changes(interventions):
+    """Return ``{name: {node: intervention}}``; a single change gets a name."""
+    if not isinstance(interventions, Mapping) or not interventions:
+        raise TypeError(
+            "interventions must be a non-empty dict {name: {node: intervention}} or "
+            f"{{node: intervention}}, got {interventions!r}."
+        )
+    single = [k for k, v in interventions.items() if not isinstance(v, Mapping)]
+    if len(single) == len(interventions):
+        return {"intervention": dict(interventions)}
+    if single:
+        raise TypeError(
+            "interventions must be {name: {node: intervention}} throughout or {node: "
+            f"intervention}} throughout, got a mixture: {single[0]!r} is not a dict."
+        )
+    return dict(interventions)

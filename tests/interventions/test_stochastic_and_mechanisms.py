@@ -3,6 +3,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from helpers import TABLE, small
 
 from sklearn_icm.generators import FixedGenerator
 from sklearn_icm.interventions import (
@@ -19,7 +20,6 @@ from sklearn_icm.interventions import (
     Where,
 )
 from sklearn_icm.mechanisms import ConvMechanism, DenseMechanism, MechanismGraph
-from tests.helpers import TABLE, small
 
 
 @pytest.fixture(scope="module")

@@ -11,11 +11,13 @@ from hypothesis import strategies as st
 
 from sklearn_icm.interventions import (
     Ablate,
+    Affine,
     Clip,
     Compose,
     Do,
     Flip,
     Intervention,
+    Orthogonal,
     Permute,
     Rotate,
     Scale,
@@ -23,7 +25,9 @@ from sklearn_icm.interventions import (
     SignFlip,
     Stretch,
     Translate,
+    Units,
     Where,
+    inverse_of,
 )
 
 CONTINUOUS = [
@@ -200,3 +204,38 @@ def test_callables_inside_must_keep_the_shape(intervention):
 def test_wrong_descriptions_are_refused(description, message):
     with pytest.raises((TypeError, ValueError), match=message):
         Intervention.from_dict(description)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        Shift([1.0, 2.0, 3.0]),
+        Scale([0.5, 2.0, -1.0]),
+        Affine([0.5, 2.0, 4.0], shift=1.0),
+        Permute([2, 0, 1]),
+        Orthogonal(3),
+        SignFlip([0, 2]),
+        Shift(1.0) >> Scale(4.0) >> Permute([1, 2, 0]),
+        Where([True, False, True], Scale(2.0)),
+        Units([2, 0], Affine(2.0, shift=3.0)),
+    ],
+    ids=repr,
+)
+def test_inverses_undo(change):
+    value = torch.randn(5, 3, generator=torch.Generator().manual_seed(0))
+    undo = inverse_of(change)
+    back = undo(change(value))
+    assert torch.allclose(back, value, rtol=0, atol=1e-5)
+    assert torch.allclose(change(undo(value)), value, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [Translate(2, "width"), Flip("height"), Stretch(2.0), Rotate(90)],
+    ids=repr,
+)
+def test_inverses_undo_on_maps_that_are_smooth_and_empty_at_the_border(change):
+    value = torch.zeros(1, 1, 9, 9)
+    value[..., 4, 3:6] = torch.tensor([0.5, 1.0, 0.5])
+    undo = inverse_of(change)
+    assert torch.allclose(undo(change(value)), value, atol=1e-5)

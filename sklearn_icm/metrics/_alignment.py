@@ -1,0 +1,243 @@
+"""How much of the true factors do the latents explain, up to a class of maps?"""
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+from sklearn.base import BaseEstimator, RegressorMixin, clone
+from sklearn.kernel_approximation import Nystroem
+from sklearn.linear_model import LinearRegression, RidgeCV
+from sklearn.model_selection import KFold, cross_val_predict
+from sklearn.pipeline import make_pipeline, make_union
+from sklearn.preprocessing import FunctionTransformer
+
+from ._identifiability import Frame, check_factors, correlations
+from ._inputs import check_integer, direction_stream
+
+__all__ = ["alignment_r2", "ood_r2", "smooth_features"]
+
+# Gaussian functions that smooth maps are made of.
+N_CENTRES = 100
+
+
+def alignment_r2(Z_true, Z_pred, *, alignment="affine", cv=5, random_state=None):
+    """Part of the variance of the true factors that aligned latents explain.
+
+    Parameters
+    ----------
+    Z_true : array-like of shape (n, n_factors) or (n,)
+    Z_pred : array-like of shape (n, n_latents) or (n,)
+        Latents of the same rows.
+    alignment : {"identity", "permutation_scale", "affine", "nonlinear"} or regressor
+        How the latents may be changed first: not at all (there must be as many as
+        factors); each factor from one latent of its own, by order, unit and origin; by
+        an affine map; by a smooth map (ridge regression on the latents and 100 Gaussian
+        functions of them, with the penalty chosen by generalised cross-validation); or
+        a scikit-learn regressor of several outputs. Latents and factors reach it with
+        mean 0 and variance 1.
+    cv : int
+        Number of shuffled folds: every row is predicted by a map that was fitted to
+        the other ones. "identity" fits nothing and does not use it.
+    random_state : int, RandomState or None
+        Of the folds and the centres. None is a fixed stream, so that the value is
+        reproducible; numpy's global stream is never touched.
+
+    Returns
+    -------
+    float
+        Mean over factors of R2 over all rows: 1 is perfect, 0 no better than the mean
+        of the factor, negative worse (for "identity" without bound, -inf where it
+        leaves the range of floats).
+
+    Raises
+    ------
+    ValueError
+        If the rows do not correspond, are fewer than two or than the folds, or hold
+        values that are not finite; if `alignment` is unknown, or "identity" between
+        different numbers of columns.
+
+    Notes
+    -----
+    A constant factor has no variance to explain and counts 0; a constant latent
+    explains none. As the maps are cross-fitted, latents that know nothing score about
+    0, or slightly less, whatever their number.
+
+    References
+    ----------
+    Khemakhem, Kingma, Monti, Hyvärinen (2020), *Variational autoencoders and nonlinear
+    ICA* (arXiv:1907.04809), for equivalence up to affine maps. Nyström features:
+    Williams, Seeger (2001), *Using the Nyström method to speed up kernel machines*,
+    Advances in Neural Information Processing Systems 13.
+
+    Examples
+    --------
+    >>> Z = [[0.0], [1.0], [2.0], [3.0]]
+    >>> round(alignment_r2(Z, [[0.5], [1.5], [2.5], [3.5]], alignment="identity"), 6)
+    0.8
+    >>> round(alignment_r2(Z, [[9.0], [7.0], [5.0], [3.0]], cv=2), 6)
+    1.0
+    """
+    Z_true, Z_pred = check_factors(Z_true, Z_pred)
+    if isinstance(alignment, str) and alignment == "identity":
+        return _identity_r2(Z_true, Z_pred)
+    n, stream = len(Z_true), direction_stream(random_state)
+    cv = check_integer("cv", cv)
+    if not 2 <= cv <= n:
+        raise ValueError(
+            f"cv must be an int between 2 and the number of rows, {n}, got {cv}."
+        )
+    splitter = KFold(cv, shuffle=True, random_state=stream.randint(2**31))
+    n_fitted = n - -(-n // cv)
+    regressor = _resolve_alignment(alignment, n_fitted, stream, also=["identity"])
+    Z_true, Z_pred = Frame(Z_true)(Z_true), Frame(Z_pred)(Z_pred)
+    predicted = cross_val_predict(regressor, Z_pred, _as_target(Z_true), cv=splitter)
+    return _mean_r2(Z_true, predicted.reshape(Z_true.shape))
+
+
+def ood_r2(
+    Z_true_id,
+    Z_pred_id,
+    Z_true_ood,
+    Z_pred_ood,
+    *,
+    alignment="affine",
+    random_state=None,
+):
+    """Part of the variance of factors explained where the alignment was not fitted.
+
+    Parameters
+    ----------
+    Z_true_id, Z_pred_id : array-like of shape (n, n_factors), (n, n_latents)
+        Factors and latents in distribution, which the map is fitted to.
+    Z_true_ood, Z_pred_ood : array-like of shape (m, n_factors), (m, n_latents)
+        Those out of distribution, which it is tested on.
+    alignment : {"permutation_scale", "affine", "nonlinear"} or regressor
+        As in :func:`alignment_r2`. Few flexible regressors extrapolate (trees and
+        neighbours predict no value that they have not seen), so that a low value may be
+        theirs rather than the latents'.
+    random_state : int, RandomState or None
+        Of the centres of "nonlinear"; None is a fixed stream.
+
+    Returns
+    -------
+    float
+        Mean over factors of R2 about the factor's mean out of distribution; 1 is
+        perfect, 0 no better than that mean, negative worse, without bound.
+
+    Raises
+    ------
+    ValueError
+        If rows or columns do not correspond, rows are fewer than two or hold values
+        that are not finite, or if `alignment` is unknown.
+
+    Notes
+    -----
+    A factor that is constant out of distribution counts 0.
+
+    References
+    ----------
+    Wiedemer, Brady, Panfilov, Juhos, Bethge, Brendel (2023), *Provable compositional
+    generalization for object-centric learning* (arXiv:2310.05327).
+
+    Examples
+    --------
+    >>> Z_id, Z_ood = [[0.0], [1.0], [2.0]], [[5.0], [6.0], [7.0]]
+    >>> round(ood_r2(Z_id, [[1.0], [3.0], [5.0]], Z_ood, [[11.0], [13.0], [15.0]]), 6)
+    1.0
+    """
+    Z_true_id, Z_pred_id = check_factors(
+        Z_true_id, Z_pred_id, names=("Z_true_id", "Z_pred_id")
+    )
+    Z_true_ood, Z_pred_ood = check_factors(
+        Z_true_ood, Z_pred_ood, names=("Z_true_ood", "Z_pred_ood")
+    )
+    _check_same_width("Z_true_id", Z_true_id, "Z_true_ood", Z_true_ood)
+    _check_same_width("Z_pred_id", Z_pred_id, "Z_pred_ood", Z_pred_ood)
+    stream = direction_stream(random_state)
+    regressor = _resolve_alignment(alignment, len(Z_true_id), stream)
+    true_frame, pred_frame = Frame(Z_true_id), Frame(Z_pred_id)
+    target = _as_target(true_frame(Z_true_id))
+    regressor.fit(pred_frame(Z_pred_id), target)
+    predicted = regressor.predict(pred_frame(Z_pred_ood)).reshape(Z_true_ood.shape)
+    return _mean_r2(true_frame(Z_true_ood), predicted)
+
+
+class _OneToOne(RegressorMixin, BaseEstimator):
+    """Each output from one input of its own, by unit and origin; else its mean."""
+
+    def fit(self, X, y):
+        y = y.reshape(len(X), -1)
+        r = correlations(y, X)
+        outputs, inputs = linear_sum_assignment(np.abs(r), maximize=True)
+        frame = Frame(X)
+        # In the frame of an input the slope is the correlation times the output's sd.
+        slopes = np.zeros((X.shape[1], y.shape[1]))
+        slopes[inputs, outputs] = r[outputs, inputs] * y.std(axis=0)[outputs]
+        self.frame_, self.slopes_, self.means_ = frame, slopes, y.mean(axis=0)
+        return self
+
+    def predict(self, X):
+        return self.frame_(X) @ self.slopes_ + self.means_
+
+
+def smooth_features(n_rows, stream):
+    """Transformer of n_rows rows in a frame: themselves, and Gaussian functions."""
+    centres = Nystroem(
+        n_components=min(N_CENTRES, n_rows), random_state=stream.randint(2**31)
+    )
+    return make_union(FunctionTransformer(), centres)
+
+
+def _smooth(n_rows, stream):
+    ridge = RidgeCV(np.logspace(-6, 3, 10))
+    return make_pipeline(smooth_features(n_rows, stream), ridge)
+
+
+ALIGNMENTS = {
+    "permutation_scale": lambda n_rows, stream: _OneToOne(),
+    "affine": lambda n_rows, stream: LinearRegression(),
+    "nonlinear": _smooth,
+}
+
+
+def _resolve_alignment(alignment, n_rows, stream, also=()):
+    """A regressor that will be fitted to n_rows rows or more."""
+    if isinstance(alignment, str) and alignment in ALIGNMENTS:
+        return ALIGNMENTS[alignment](n_rows, stream)
+    if hasattr(alignment, "fit") and hasattr(alignment, "predict"):
+        return clone(alignment)
+    raise ValueError(
+        f"alignment must be a regressor or one of {[*also, *ALIGNMENTS]}, got "
+        f"{alignment!r}."
+    )
+
+
+def _as_target(Z):
+    """One column as the vector that scikit-learn's regressors expect."""
+    return Z[:, 0] if Z.shape[1] == 1 else Z
+
+
+def _check_same_width(name_a, A, name_b, B):
+    if A.shape[1] != B.shape[1]:
+        raise ValueError(
+            f"{name_a} and {name_b} must have the same number of columns, got "
+            f"{A.shape[1]} and {B.shape[1]}."
+        )
+
+
+def _identity_r2(Z_true, Z_pred):
+    if Z_true.shape[1] != Z_pred.shape[1]:
+        raise ValueError(
+            "alignment='identity' needs as many latents as factors, got "
+            f"{Z_pred.shape[1]} and {Z_true.shape[1]}. Choose another alignment."
+        )
+    frame = Frame(Z_true)
+    return _mean_r2(frame(Z_true), frame(Z_pred))
+
+
+def _mean_r2(Z_true, predicted):
+    """Mean R2 of the columns, with 0 for constant ones; -inf beyond all floats."""
+    frame = Frame(Z_true)
+    varies = ~frame.is_constant
+    with np.errstate(over="ignore"):
+        errors = frame(Z_true)[:, varies] - frame(predicted)[:, varies]
+        r2 = 1 - np.mean(errors**2, axis=0)
+    return float(r2.sum() / Z_true.shape[1])

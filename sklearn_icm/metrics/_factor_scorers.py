@@ -1,0 +1,126 @@
+"""Scorers of transformers whose true factors are known."""
+
+from functools import partial
+from inspect import signature
+
+import numpy as np
+
+from ._alignment import alignment_r2
+from ._identifiability import block_mcc_score, check_choice, mcc_score
+from ._scorer import RoutedScorer
+
+__all__ = ["MEASURES", "IdentifiabilityScorer", "make_identifiability_scorer"]
+
+MEASURES = {
+    "mcc": mcc_score,
+    "mcc_spearman": partial(mcc_score, method="spearman"),
+    "block_mcc": block_mcc_score,
+    "r2_identity": partial(alignment_r2, alignment="identity"),
+    "r2_permutation_scale": partial(alignment_r2, alignment="permutation_scale"),
+    "r2_affine": partial(alignment_r2, alignment="affine"),
+    "r2_nonlinear": partial(alignment_r2, alignment="nonlinear"),
+}
+
+
+class IdentifiabilityScorer(RoutedScorer):
+    """Scorer: how well the latents of a transformer recover the true factors.
+
+    Made by :func:`make_identifiability_scorer`, which documents the parameters. Called
+    as ``scorer(estimator, X, y=None, *, factors=None)`` with the true factors of the
+    rows as ``y`` or, where y holds something else, as ``factors``; higher is better.
+    """
+
+    metadata = "factors"
+
+    def __init__(self, measure, params):
+        super().__init__()
+        self.measure = measure
+        self.params = dict(params)
+
+    def __repr__(self):
+        params = "".join(f", {name}={value!r}" for name, value in self.params.items())
+        return f"make_identifiability_scorer({self.measure!r}{params})"
+
+    def __call__(self, estimator, X, y=None, *, factors=None):
+        """Score of the latents of the rows X."""
+        if not hasattr(estimator, "transform"):
+            raise TypeError(
+                "The identifiability scorer needs an estimator with `transform`, got "
+                f"{type(estimator).__name__}."
+            )
+        factors = _as_numbers(y if factors is None else factors)
+        return MEASURES[self.measure](factors, estimator.transform(X), **self.params)
+
+
+def _as_numbers(factors):
+    if factors is None:
+        raise ValueError(
+            "The identifiability scorer needs the true factors of every row: pass them "
+            "as y, or as factors= (inside a search or pipeline that needs "
+            "sklearn.set_config(enable_metadata_routing=True))."
+        )
+    try:
+        return np.asarray(factors, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            "The true factors must be numbers, an array of shape (n_samples, "
+            "n_factors) or (n_samples,), but some are not. If y holds labels, pass the "
+            "factors as factors=."
+        ) from error
+
+
+def make_identifiability_scorer(measure="mcc", **params):
+    """Make a scorer that compares latents with the true factors.
+
+    Parameters
+    ----------
+    measure : str
+        "mcc" or "mcc_spearman": :func:`mcc_score`; "block_mcc": :func:`block_mcc_score`
+        (needs ``blocks_true``); "r2_identity", "r2_permutation_scale", "r2_affine" or
+        "r2_nonlinear": :func:`alignment_r2`.
+    **params : dict
+        Of the measure, such as ``cv=3``.
+
+    Returns
+    -------
+    IdentifiabilityScorer
+        ``scorer(estimator, X, factors)``, for any estimator with `transform`.
+
+    Raises
+    ------
+    ValueError
+        If the measure is unknown, or ``blocks_true`` is missing.
+    TypeError
+        If the measure has no such parameter.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.decomposition import FastICA
+    >>> factors = np.random.RandomState(0).uniform(size=(500, 2))
+    >>> X = factors @ [[1.0, 0.5], [0.3, 1.0]]
+    >>> model = FastICA(random_state=0).fit(X)
+    >>> bool(make_identifiability_scorer("mcc")(model, X, factors) > 0.99)
+    True
+    """
+    check_choice("measure", measure, list(MEASURES))
+    if measure == "block_mcc" and "blocks_true" not in params:
+        raise ValueError(
+            "measure='block_mcc' needs the columns of each block of factors, such as "
+            "blocks_true=[[0, 1], [2]]."
+        )
+    _check_params(measure, params)
+    return IdentifiabilityScorer(measure, params)
+
+
+def _check_params(measure, params):
+    function = MEASURES[measure]
+    fixed = {"Z_true", "Z_pred", *getattr(function, "keywords", ())}
+    # `mcc_score` has a method, which the name of the measure already says.
+    fixed.add("method")
+    allowed = [name for name in signature(function).parameters if name not in fixed]
+    unknown = [name for name in params if name not in allowed]
+    if unknown:
+        raise TypeError(
+            f"measure={measure!r} has no parameter {unknown[0]!r}; it has {allowed}."
+        )

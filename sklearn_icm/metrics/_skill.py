@@ -1,0 +1,154 @@
+"""Skill: the part of a shift between environments that a prediction explains."""
+
+from functools import partial
+
+import numpy as np
+
+from ._distances import energy_distance, median_bandwidth, mmd2
+from ._sliced import sliced_wasserstein
+
+__all__ = [
+    "BASELINES",
+    "check_baseline",
+    "check_distance",
+    "comparable_distance",
+    "extrapolation_skill",
+    "resolve_distance",
+    "skill_components",
+]
+
+DISTANCES = {
+    "energy": energy_distance,
+    "mmd": mmd2,
+    "sliced_wasserstein": sliced_wasserstein,
+}
+BASELINES = ("identity", "mean_shift", "best")
+
+
+def check_distance(distance):
+    """Raise ValueError unless it is a callable or the name of a distance."""
+    if not callable(distance) and distance not in DISTANCES:
+        raise ValueError(
+            f"distance must be a callable or one of {sorted(DISTANCES)}, got "
+            f"{distance!r}."
+        )
+
+
+def check_baseline(baseline):
+    """Raise ValueError unless it names a baseline."""
+    if baseline not in BASELINES:
+        raise ValueError(
+            f"baseline must be one of {list(BASELINES)}, got {baseline!r}."
+        )
+
+
+def resolve_distance(distance):
+    """Return a callable ``distance(X_real, X_gen) -> float``."""
+    check_distance(distance)
+    return distance if callable(distance) else DISTANCES[distance]
+
+
+def comparable_distance(distance, X_env, X_baseline):
+    """Distance whose values can be compared between predictions of X_env."""
+    if distance == "mmd":
+        return partial(mmd2, bandwidth=median_bandwidth(X_env, X_baseline))
+    return resolve_distance(distance)
+
+
+def skill_components(
+    X_env,
+    X_intervened,
+    X_baseline,
+    *,
+    distance="energy",
+    baseline="identity",
+    X_known=None,
+):
+    """Skill of a prediction, with what it is made of.
+
+    Parameters are those of :func:`extrapolation_skill`.
+
+    Returns
+    -------
+    dict
+        ``skill``, ``distance`` of the prediction, ``baseline`` by name, and
+        ``baseline_distance``.
+    """
+    check_baseline(baseline)
+    measure = comparable_distance(distance, X_env, X_baseline)
+    found = {}
+    if baseline in {"identity", "best"}:
+        found["identity"] = measure(X_env, X_baseline)
+    if baseline in {"mean_shift", "best"}:
+        known = X_env if X_known is None else X_known
+        shift = np.mean(known, axis=0) - np.mean(X_baseline, axis=0)
+        found["mean_shift"] = measure(X_env, X_baseline + shift)
+    name = min(found, key=found.get)
+    if not found[name] > 0:
+        reason = (
+            "so there is no shift that an intervention could explain"
+            if name == "identity"
+            else "so a shift of the mean explains all; compare with baseline='identity'"
+        )
+        raise ValueError(
+            f"The environment is no further from the baseline {name!r} than chance "
+            f"(distance {found[name]:.3g}), {reason}."
+        )
+    value = measure(X_env, X_intervened)
+    return {
+        "skill": float(1 - value / found[name]),
+        "distance": float(value),
+        "baseline": name,
+        "baseline_distance": float(found[name]),
+    }
+
+
+def extrapolation_skill(
+    X_env,
+    X_intervened,
+    X_baseline,
+    *,
+    distance="energy",
+    baseline="identity",
+    X_known=None,
+):
+    """Part of the shift to an environment that an intervention explains.
+
+    Parameters
+    ----------
+    X_env : array-like of shape (n, n_features)
+        Rows of the environment.
+    X_intervened : array-like of shape (m, n_features)
+        Rows of the model under the intervention.
+    X_baseline : array-like of shape (k, n_features)
+        What one would predict without it, such as observational rows.
+    distance : {"energy", "mmd", "sliced_wasserstein"} or callable
+        ``distance(X_real, X_gen) -> float``. "mmd" has one Gaussian kernel for all,
+        with the median distance of environment and baseline as its bandwidth.
+    baseline : {"identity", "mean_shift", "best"}
+        The baseline rows as they are; or moved so that their mean is that of X_known;
+        or whichever of the two is nearer to the environment.
+    X_known : array-like of shape (l, n_features), optional
+        Rows of the environment from which the mean shift is taken; None takes X_env
+        itself, which favours the baseline.
+
+    Returns
+    -------
+    float
+        ``1 - D(intervened, env) / D(baseline, env)``: 1 is perfect, 0 no better than
+        the baseline, negative worse.
+
+    Raises
+    ------
+    ValueError
+        If the environment is no further from the baseline than chance.
+    """
+    parts = skill_components(
+        np.asarray(X_env),
+        np.asarray(X_intervened),
+        np.asarray(X_baseline),
+        distance=distance,
+        baseline=baseline,
+        X_known=X_known,
+    )
+    return parts["skill"]
