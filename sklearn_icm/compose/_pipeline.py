@@ -1,13 +1,13 @@
 """A generator behind preprocessing that samples and intervenes in input space."""
 
-import numpy as np
 from sklearn.pipeline import Pipeline
 from sklearn.utils.metaestimators import available_if
 
 from ..base import HybridMixin, is_generator
 from ..utils._sklearn import in_output_container
 from ..utils.environments import find_rows, resolve_environments
-from ..utils.rows import find_bounds, select_rows
+from ..utils.rows import select_rows
+from ._inverse import InputSpace, check_inverse, inverse_rows
 
 __all__ = ["GenerativePipeline"]
 
@@ -19,7 +19,8 @@ class GenerativePipeline(HybridMixin, Pipeline):
     ----------
     steps : list of (str, estimator)
         As in :class:`~sklearn.pipeline.Pipeline`. The last one is a generator, the
-        others have `transform` and `inverse_transform`.
+        others have `transform` and `inverse_transform`, or are a
+        :class:`~sklearn.compose.ColumnTransformer` of such that keeps every column.
     transform_input, memory, verbose
         As in :class:`~sklearn.pipeline.Pipeline`.
 
@@ -27,7 +28,9 @@ class GenerativePipeline(HybridMixin, Pipeline):
     -----
     With ``observational`` set on the generator, the transformers too are fitted on the
     observational rows alone. (A plain `Pipeline` fits its transformers on all rows.)
-    With ``bounds="data"`` rows are clipped to the range of the pipeline's input.
+    With ``bounds="data"`` rows are clipped to the range of the pipeline's input. Whole
+    numbers come out whole. If X is a DataFrame whose columns are not all numbers, so is
+    what comes out; otherwise it is an array, or what `set_output` says.
     Interventions act on the generator's nodes; only rows are mapped.
 
     Examples
@@ -59,7 +62,7 @@ class GenerativePipeline(HybridMixin, Pipeline):
         self : object
         """
         X, labels, params = self._observational_rows(X, y, params)
-        self.bounds_ = self._find_bounds(X)
+        self._input_space = InputSpace(X, self._bounded())
         return super().fit(X, labels, **params)
 
     def fit_transform(self, X, y=None, **params):
@@ -92,13 +95,12 @@ class GenerativePipeline(HybridMixin, Pipeline):
         mask = find_rows(labels, observational)
         return select_rows(X, mask), labels[mask], params
 
-    def _find_bounds(self, X):
-        """Range of the input, if the generator keeps to the range of its data."""
-        bounds = getattr(self._generator, "bounds", None)
-        if bounds != "data":
+    def _bounded(self):
+        """What the generator's rows keep to, if it is the range of its data."""
+        if getattr(self._generator, "bounds", None) != "data":
             return None
         is_table = getattr(self._generator, "data_shape", None) is None
-        return find_bounds(bounds, np.asarray(X), axis=0 if is_table else None)
+        return "columns" if is_table else "entries"
 
     def sample(self, n_samples=1, random_state=None, **params):
         """Draw rows in input space.
@@ -293,13 +295,7 @@ class GenerativePipeline(HybridMixin, Pipeline):
                 f"{type(last).__name__} in step {name!r}."
             )
         for name, step in self.steps[:-1]:
-            passed = step is None or step == "passthrough"
-            if not passed and not hasattr(step, "inverse_transform"):
-                raise TypeError(
-                    f"The step {name!r} ({type(step).__name__}) has no "
-                    "inverse_transform, so rows cannot be mapped back to input space. "
-                    "Use a transformer that has one, or a plain Pipeline."
-                )
+            check_inverse(name, step)
 
     def _to_generator(self, X):
         for step in self._transformers():
@@ -307,15 +303,14 @@ class GenerativePipeline(HybridMixin, Pipeline):
         return X
 
     def _to_input(self, rows, original=None):
-        """Map the generator's rows back, into the range of the input."""
-        for step in reversed(self._transformers()):
-            rows = step.inverse_transform(rows)
-        rows = np.asarray(rows)
-        if self.bounds_ is not None:
-            low, high = self.bounds_
-            if original is not None:
-                given = np.asarray(original)
-                low, high = np.minimum(low, given), np.maximum(high, given)
-            rows = np.clip(rows, low, high)
+        """Map the generator's rows back, with the range and types of the input."""
+        for name, step in reversed(self.steps[:-1]):
+            rows = inverse_rows(name, step, rows)
+        rows = self._input_space.restored(rows, original)
+        if hasattr(rows, "dtypes"):
+            return rows
         names = getattr(self, "feature_names_in_", None)
-        return in_output_container(self._generator, rows, original, names)
+        rows = in_output_container(self._generator, rows, original, names)
+        if names is not None and hasattr(rows, "astype") and hasattr(rows, "dtypes"):
+            rows = rows.astype(dict(self._input_space.dtypes))
+        return rows

@@ -2,10 +2,18 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.base import clone
+from sklearn.compose import ColumnTransformer
 from sklearn.decomposition import PCA
 from sklearn.feature_selection import SelectKBest
 from sklearn.linear_model import LinearRegression
-from sklearn.preprocessing import FunctionTransformer, Normalizer, StandardScaler
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import (
+    FunctionTransformer,
+    Normalizer,
+    OneHotEncoder,
+    OrdinalEncoder,
+    StandardScaler,
+)
 
 from sklearn_icm.compose import GenerativePipeline
 from sklearn_icm.generators import VAEGenerator
@@ -117,3 +125,97 @@ def test_transformers_with_inverses_of_any_kind():
     labels = np.arange(40) % 2
     select = SelectKBest(k=2)
     assert pipeline(("select", select)).fit(X, labels).sample(5).shape == (5, 3)
+
+
+def mixed():
+    rng = np.random.RandomState(0)
+    n = 60
+    return pd.DataFrame(
+        {
+            "age": rng.randint(18, 80, n),
+            "income": rng.gamma(2.0, 1e4, n),
+            "town": rng.choice(["Aarhus", "Bonn", "Cork"], n),
+            "member": pd.Categorical(rng.choice(["no", "yes"], n)),
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    "encoder",
+    [
+        OneHotEncoder(sparse_output=False),
+        OneHotEncoder(sparse_output=False, drop="first"),
+        OneHotEncoder(sparse_output=False, drop="if_binary", handle_unknown="ignore"),
+        OrdinalEncoder(),
+    ],
+    ids=repr,
+)
+def test_mixed_columns_come_back_as_they_were(encoder):
+    frame = mixed()
+    columns = ColumnTransformer(
+        [
+            ("numbers", make_pipeline(StandardScaler(), PCA(2)), ["age", "income"]),
+            ("names", encoder, ["town", "member"]),
+        ]
+    )
+    pipe = pipeline(("columns", columns)).fit(frame)
+    for rows in (
+        pipe.sample(50, random_state=0),
+        pipe.intervene({"dense1": 0.0}, n_samples=50, random_state=0),
+    ):
+        assert list(rows.columns) == list(frame.columns)
+        assert (rows.dtypes == frame.dtypes).all()
+        assert set(rows["town"]) <= set(frame["town"])
+        assert rows["age"].between(frame["age"].min(), frame["age"].max()).all()
+        assert rows["income"].between(*frame["income"].agg(["min", "max"])).all()
+    given = frame.iloc[5:9]
+    same = pipe.intervene({}, X=given)
+    pd.testing.assert_frame_equal(same, given)
+
+
+def test_columns_out_of_order_and_passed_through():
+    frame = mixed()[["age", "income"]].assign(height=np.linspace(1.5, 2.0, 60))
+    shuffled = ColumnTransformer(
+        [("last", StandardScaler(), [2]), ("first", StandardScaler(), ["age"])],
+        remainder="passthrough",
+    )
+    for names in (["height"], slice(2, 3), np.array([False, False, True])):
+        shuffled.transformers[0] = ("last", StandardScaler(), names)
+        pipe = pipeline(("columns", shuffled), bounds=None).fit(frame)
+        same = pipe.intervene({}, X=frame)
+        assert np.allclose(same, frame)
+
+
+def test_whole_numbers_stay_whole():
+    counts = np.random.RandomState(0).poisson(5, size=(40, 3))
+    rows = pipeline(SCALE).fit(counts).sample(30, random_state=0)
+    assert rows.dtype == counts.dtype
+    frame = pd.DataFrame({"count": counts[:, 0], "size": X[:, 0]})
+    pipe = pipeline(SCALE).set_output(transform="pandas").fit(frame)
+    assert (pipe.sample(4).dtypes == frame.dtypes).all()
+
+
+@pytest.mark.parametrize(
+    ("step", "match"),
+    [
+        (
+            ColumnTransformer([("a", StandardScaler(), ["age"])]),
+            r"'columns' drops the columns \['income', 'town', 'member'\]",
+        ),
+        (
+            ColumnTransformer([("a", "drop", ["age"])], remainder="passthrough"),
+            "'columns__a' drops columns",
+        ),
+        (
+            ColumnTransformer([("a", Normalizer(), ["age", "income"])]),
+            r"'columns__a' \(Normalizer\) has no inverse_transform",
+        ),
+        (
+            make_pipeline(StandardScaler(), Normalizer()),
+            r"'columns__normalizer' \(Normalizer\) has no inverse_transform",
+        ),
+    ],
+)
+def test_columns_that_cannot_be_restored_are_named(step, match):
+    with pytest.raises(TypeError, match=match):
+        pipeline(("columns", step)).fit(mixed()).sample(2)
