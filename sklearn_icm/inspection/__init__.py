@@ -1,6 +1,7 @@
 """Displays; matplotlib is imported when one is plotted."""
 
 from ._curves import IndependenceDisplay, TrainingDisplay
+from ._extrapolation import ExtrapolationDisplay, ExtrapolationReport
 from ._images import SamplesDisplay
 from ._influence import InfluenceMapDisplay
 from ._interventions import InterventionDisplay, NodeTraversalDisplay
@@ -8,6 +9,8 @@ from ._path import ICMPathDisplay
 from ._reports import IdentifiabilityReport
 
 __all__ = [
+    "ExtrapolationDisplay",
+    "ExtrapolationReport",
     "IdentifiabilityReport",
     "ICMPathDisplay",
     "IndependenceDisplay",

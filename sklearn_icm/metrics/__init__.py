@@ -20,6 +20,7 @@ from ._refits import RefitScorer, fit_refits
 from ._registry import get_scorer, get_scorer_names
 from ._report import counterfactual_report
 from ._skill import extrapolation_skill
+from ._skill_interval import skill_interval
 from ._sliced import sliced_wasserstein
 from ._two_sample import two_sample_test
 
@@ -54,6 +55,7 @@ __all__ = [
     "ood_r2",
     "precision_recall_density_coverage",
     "reversibility_error",
+    "skill_interval",
     "sliced_wasserstein",
     "two_sample_test",
 ]

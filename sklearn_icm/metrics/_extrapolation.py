@@ -1,6 +1,7 @@
 """Does the model, changed by an intervention, predict data of another environment?"""
 
 from numbers import Integral
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -37,6 +38,20 @@ COMPONENTS = [
     "n_rows",
     "interventions",
 ]
+
+
+class Prediction(NamedTuple):
+    """Rows of an environment and what is predicted of them.
+
+    ``X_known`` are rows that a family of interventions was fitted to, or None.
+    """
+
+    environment: object
+    X_env: np.ndarray
+    X_intervened: np.ndarray
+    X_baseline: np.ndarray
+    X_known: np.ndarray | None
+    interventions: dict
 
 
 class ExtrapolationScorer(RoutedScorer):
@@ -109,37 +124,58 @@ class ExtrapolationScorer(RoutedScorer):
         if self._is_training_fold(estimator, X, labels):
             found = dict.fromkeys(self.interventions, {"skill": 0.0})
         else:
-            X = check_array(X)
-            self._check_fold(labels)
-            usual = X[find_rows(labels, self.observational)]
             found = {
-                label: self._judged(
-                    estimator, X[find_rows(labels, label)], usual, change
-                )
-                for label, change in self.interventions.items()
+                prediction.environment: self._judged(prediction)
+                for prediction in self._predictions(estimator, X, labels)
             }
         names = pd.Index(list(found), name="environment")
         return pd.DataFrame(list(found.values()), index=names, columns=COMPONENTS)
 
-    def _judged(self, estimator, rows, usual, change):
-        known = None
-        if hasattr(change, "fit_to"):
-            change, known, rows = change.fit_to(estimator, rows, self.random_state)
-        changed = rows_under(
-            estimator,
-            change,
-            n_samples=self.n_samples or len(rows),
-            random_state=self.random_state,
+    def predictions(self, estimator, X, y=None, environments=None):
+        """Rows of every environment, beside what the changed model predicts.
+
+        Parameters
+        ----------
+        estimator, X, y, environments
+            As `components` takes them.
+
+        Returns
+        -------
+        list of Prediction
+        """
+        labels = resolve_environments(
+            X, y, environments, required_by="The extrapolation scorer"
         )
+        return list(self._predictions(estimator, X, labels))
+
+    def _predictions(self, estimator, X, labels):
+        X = check_array(X)
+        self._check_fold(labels)
+        usual = X[find_rows(labels, self.observational)]
+        for label, change in self.interventions.items():
+            rows, known = X[find_rows(labels, label)], None
+            if hasattr(change, "fit_to"):
+                change, known, rows = change.fit_to(estimator, rows, self.random_state)
+            changed = rows_under(
+                estimator,
+                change,
+                n_samples=self.n_samples or len(rows),
+                random_state=self.random_state,
+            )
+            yield Prediction(label, rows, changed, usual, known, change)
+
+    def _judged(self, prediction):
         parts = skill_components(
-            rows,
-            changed,
-            usual,
+            prediction.X_env,
+            prediction.X_intervened,
+            prediction.X_baseline,
             distance=self.distance,
             baseline=self.baseline,
-            X_known=known,
+            X_known=prediction.X_known,
         )
-        return {**parts, "n_rows": len(rows), "interventions": change}
+        n_rows = len(prediction.X_env)
+        change = prediction.interventions
+        return {**parts, "n_rows": n_rows, "interventions": change}
 
     def _is_training_fold(self, estimator, X, labels):
         observational = as_label_list(self.observational)

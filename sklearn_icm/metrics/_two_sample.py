@@ -11,7 +11,12 @@ from ._inputs import check_integer, check_max_memory, check_samples, direction_s
 from ._sliced import sliced_wasserstein
 from ._tiles import Tiler, prepare, row_blocks
 
-__all__ = ["check_level", "compare_with_null", "two_sample_test"]
+__all__ = [
+    "check_level",
+    "compare_with_null",
+    "resolve_statistic",
+    "two_sample_test",
+]
 
 DISTANCES = ["energy", "mmd", "sliced_wasserstein"]
 
@@ -109,7 +114,7 @@ def two_sample_test(
     X_real, X_gen = check_samples(X_real, X_gen, smallest=2, needed_by="The test")
     stream = direction_stream(random_state)
     draws = _Draws(len(X_real), len(X_gen), stream)
-    statistic = _resolve_statistic(distance, X_real, X_gen, n_bytes, stream)
+    statistic = resolve_statistic(distance, X_real, X_gen, n_bytes, stream)
     # Indicators of both samples and their products with a tile, in float64.
     at_once = max(1, int(n_bytes / (64 * (len(X_real) + len(X_gen)))))
 
@@ -181,7 +186,7 @@ class _Draws:
         return real, gen
 
 
-def _resolve_statistic(distance, X_real, X_gen, n_bytes, stream):
+def resolve_statistic(distance, X_real, X_gen, n_bytes, stream):
     """Callable of draws that returns the distance of each."""
     if callable(distance):
         return _AnyStatistic(X_real, X_gen, distance)

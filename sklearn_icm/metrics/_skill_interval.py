@@ -1,0 +1,127 @@
+"""How sure is a skill? A bootstrap of all three samples behind it."""
+
+import numpy as np
+from sklearn.utils import Bunch
+
+from ._inputs import check_integer, check_max_memory, check_samples, direction_stream
+from ._two_sample import check_level, resolve_statistic, two_sample_test
+
+__all__ = ["skill_interval"]
+
+
+def skill_interval(
+    X_env,
+    X_intervened,
+    X_baseline,
+    *,
+    distance="energy",
+    n_bootstrap=200,
+    n_permutations=200,
+    level=0.95,
+    max_memory=64.0,
+    random_state=None,
+):
+    """Skill of a prediction with its interval, and what chance would leave of it.
+
+    Parameters
+    ----------
+    X_env, X_intervened, X_baseline : array-like of shape (n_rows, n_features)
+        As :func:`extrapolation_skill` takes them.
+    distance : {"energy", "mmd", "sliced_wasserstein"} or callable
+        As :func:`two_sample_test` takes it. The one kernel of "mmd" has the median
+        distance of the environment and both other samples together.
+    n_bootstrap : int
+        Resamples of all three samples.
+    n_permutations : int
+        Relabellings for the noise floor.
+    level : float
+        Of the interval and the noise floor.
+    max_memory : float
+        Bound of the buffers, in MiB.
+    random_state : int, RandomState or None
+        None is a fixed stream.
+
+    Returns
+    -------
+    sklearn.utils.Bunch
+        ``skill`` and its ``interval``, (nan, nan) unless the environment differs from
+        the baseline by more than the floor; ``distance`` of the prediction,
+        ``noise_floor`` below which distances are chance, and ``p_value`` of the
+        hypothesis that the prediction is perfect; ``baseline_distance`` and whether it
+        ``is_above_floor``; ``ceiling``: skill of a prediction at the noise floor.
+
+    Notes
+    -----
+    The interval is the percentile bootstrap of
+    ``1 - D(env, intervened) / D(env, baseline)``. It covers the choice of the rows, not
+    of the model: refits differ by more. Where the prediction cannot be told from the
+    environment it covers more often than its level.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> rows = np.random.RandomState(0).randn(3, 60, 2)
+    >>> found = skill_interval(rows[0] + 2, rows[1] + 1, rows[2])
+    >>> bool(found.interval[0] < found.skill < found.interval[1])
+    True
+    """
+    n_bytes = check_max_memory(max_memory)
+    n_bootstrap = check_integer("n_bootstrap", n_bootstrap)
+    check_level(level)
+    needs = {"smallest": 2, "needed_by": "A skill"}
+    X_env, X_intervened = check_samples(X_env, X_intervened, **needs)
+    X_env, X_baseline = check_samples(X_env, X_baseline, **needs)
+    stream = direction_stream(random_state)
+    tests = [
+        two_sample_test(
+            X_env,
+            other,
+            distance=distance,
+            n_permutations=n_permutations,
+            n_bootstrap=0,
+            level=level,
+            max_memory=max_memory,
+            random_state=stream.randint(2**31),
+        )
+        for other in (X_intervened, X_baseline)
+    ]
+    others = np.concatenate([X_intervened, X_baseline])
+    statistic = resolve_statistic(distance, X_env, others, n_bytes, stream)
+    sizes = [len(X_env), len(X_intervened), len(X_baseline)]
+    value = _skills(statistic, _weights(sizes, 1, None))[0]
+    interval = (np.nan, np.nan)
+    if tests[1].is_above_floor:
+        drawn = _skills(statistic, _weights(sizes, n_bootstrap, stream))
+        tails = [(1 - level) / 2, (1 + level) / 2]
+        interval = tuple(map(float, np.quantile(drawn, tails)))
+    ceiling = (
+        1 - tests[0].noise_floor / tests[1].value if tests[1].value > 0 else np.nan
+    )
+    return Bunch(
+        skill=float(value),
+        interval=interval,
+        distance=tests[0].value,
+        noise_floor=tests[0].noise_floor,
+        p_value=tests[0].p_value,
+        baseline_distance=tests[1].value,
+        is_above_floor=tests[1].is_above_floor,
+        ceiling=float(ceiling),
+    )
+
+
+def _weights(sizes, count, stream):
+    """How often each pooled row is in each sample; once each without a stream."""
+    weights, start = np.zeros((len(sizes), sum(sizes), count)), 0
+    for weight, size in zip(weights, sizes, strict=True):
+        for column in weight[start : start + size].T:
+            column[:] = 1
+            if stream is not None:
+                drawn = stream.randint(size, size=size)
+                column[:] = np.bincount(drawn, minlength=size)
+        start += size
+    return weights
+
+
+def _skills(statistic, weights):
+    env, intervened, baseline = weights
+    return 1 - statistic(env, intervened) / statistic(env, baseline)

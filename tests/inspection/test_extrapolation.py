@@ -1,0 +1,65 @@
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+
+from sklearn_icm.generators import VAEGenerator
+from sklearn_icm.inspection import ExtrapolationDisplay, ExtrapolationReport
+from sklearn_icm.interventions import Shift
+from sklearn_icm.metrics import make_extrapolation_scorer
+
+SCORER = make_extrapolation_scorer(
+    {"moved": {"data": Shift(2.0)}, "same": {"data": Shift(0.0)}}, observational="seen"
+)
+
+
+@pytest.fixture(scope="module")
+def world():
+    rng = np.random.RandomState(0)
+    X = rng.randn(180, 3)
+    X[60:120] += 2
+    labels = np.repeat(["seen", "moved", "same"], 60)
+    model = VAEGenerator(
+        hidden=(8,), n_latents=3, max_epochs=60, observational="seen", bounds=None
+    ).set_params(random_state=0)
+    return model.fit(X, labels), X, labels
+
+
+@pytest.fixture(autouse=True)
+def close_figures():
+    yield
+    plt.close("all")
+
+
+def test_report_explains_every_environment(world):
+    model, X, labels = world
+    report = ExtrapolationReport.from_estimator(model, X, labels, scorer=SCORER)
+    table = report.table_
+    assert list(table.index) == ["moved", "same"]
+    moved = table.loc["moved"]
+    assert moved["low"] < moved["skill"] < moved["high"]
+    skills = SCORER.predictions(model, X, labels)
+    assert moved["n_rows"] == len(skills[0].X_env) == 60
+    assert moved["mean_shift_skill"] > 0.9
+    assert f"removes {moved['skill']:.0%}" in moved["explanation"]
+    assert np.isnan(table.loc["same", ["low", "high"]].to_numpy(float)).all()
+    assert "nothing to predict" in table.loc["same", "explanation"]
+    assert "moved: The changed model" in repr(report)
+    assert "<table" in report._repr_html_()
+
+
+def test_display_of_several_models(world):
+    model, X, labels = world
+    display = ExtrapolationDisplay.from_estimator(
+        {"one": model, "two": model},
+        X,
+        labels,
+        scorer=SCORER,
+        n_bootstrap=20,
+        n_permutations=20,
+    )
+    display.figure_.canvas.draw()
+    assert len(display.points_) == 2
+    shown = display.points_[0].lines[0].get_xdata()
+    assert np.allclose(shown, display.tables["one"]["skill"])
+    names = [text.get_text() for text in display.ax_.get_yticklabels()]
+    assert names == ["moved", "same"]
