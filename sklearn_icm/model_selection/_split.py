@@ -1,5 +1,6 @@
-"""Splitters over environments."""
+"""Splitters over environments, and what all splitters share."""
 
+from inspect import signature
 from numbers import Integral
 
 import numpy as np
@@ -9,10 +10,94 @@ from sklearn.utils import check_scalar
 from ..utils._sklearn import MetadataRequester
 from ..utils.environments import as_label_list, find_rows, resolve_environments
 
-__all__ = ["LeaveEnvironmentOut"]
+__all__ = ["LeaveEnvironmentOut", "PartSplitter"]
 
 
-class LeaveEnvironmentOut(MetadataRequester):
+class PartSplitter(MetadataRequester):
+    """Base: leave out a part of the data, and folds of the rows that are trained on.
+
+    A subclass has ``n_splits``, ``shuffle`` and ``random_state``, and writes
+    ``_parts(X, y, environments)``, which yields pairs: a mask of the rows that are left
+    out, and codes (n_samples, n_factors) of which each value that the other rows have
+    stays in every training fold. ``_n_parts`` is their number.
+    """
+
+    __metadata_request__split = {"environments": True}
+
+    def __repr__(self):
+        parameters = signature(type(self)).parameters.values()
+        values = {p.name: repr(getattr(self, p.name)) for p in parameters}
+        changed = [
+            f"{p.name}={values[p.name]}"
+            for p in parameters
+            if values[p.name] != repr(p.default)
+        ]
+        return f"{type(self).__name__}({', '.join(changed)})"
+
+    def split(self, X, y=None, groups=None, environments=None):
+        """Yield train and test indices.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        y, environments : array-like
+            What the class divides rows by: their environment labels or their factors.
+        groups : ignored
+
+        Yields
+        ------
+        train, test : ndarray of int
+        """
+        self._check_n_splits()
+        for left_out, codes in self._parts(X, y, environments):
+            pool, rest = np.flatnonzero(~left_out), np.flatnonzero(left_out)
+            for train, test in self._folds.split(pool):
+                train, test = self._keep_levels(codes[pool], train, test)
+                yield pool[train], np.concatenate([pool[test], rest])
+
+    def get_n_splits(self, X=None, y=None, groups=None, environments=None):
+        """Number of folds: `n_splits` times the parts that are left out in turn.
+
+        Parameters are those of `split`.
+
+        Returns
+        -------
+        int
+        """
+        self._check_n_splits()
+        return self.n_splits * self._n_parts(X, y, environments)
+
+    def _n_parts(self, X, y, environments):
+        return 1
+
+    def _check_n_splits(self):
+        check_scalar(self.n_splits, "n_splits", Integral, min_val=2)
+
+    @property
+    def _folds(self):
+        return KFold(
+            self.n_splits,
+            shuffle=self.shuffle,
+            random_state=self.random_state if self.shuffle else None,
+        )
+
+    def _keep_levels(self, codes, train, test):
+        """Move a test row of every level that training would lose into training."""
+        for column in codes.T:
+            lost, first = np.unique(column[test], return_index=True)
+            moved = first[~np.isin(lost, column[train])]
+            train = np.sort(np.concatenate([train, test[moved]]))
+            test = np.delete(test, moved)
+        if not len(test):
+            raise ValueError(
+                f"n_splits={self.n_splits} leaves a test fold without rows like those "
+                "that are trained on: training needs each of them for a level that no "
+                "other row has. Give more rows."
+            )
+        return train, test
+
+
+class LeaveEnvironmentOut(PartSplitter):
     """Leave out environments, and a part of the rows that are trained on.
 
     Every test fold holds all rows of the environments that are left out beside
@@ -35,6 +120,12 @@ class LeaveEnvironmentOut(MetadataRequester):
     protocol : str
         Name of the protocol: "leave-one-environment-out".
 
+    Notes
+    -----
+    A choice among models by these folds has seen the environments that they leave
+    out: a claim about one of those is an "oracle" claim, see
+    :func:`~sklearn_icm.model_selection.search_results`.
+
     Examples
     --------
     >>> labels = ["narrow"] * 4 + ["wide"] * 2
@@ -46,7 +137,6 @@ class LeaveEnvironmentOut(MetadataRequester):
     """
 
     protocol = "leave-one-environment-out"
-    __metadata_request__split = {"environments": True}
 
     def __init__(self, observational=None, *, n_splits=3, shuffle=True, random_state=0):
         self.observational = observational
@@ -54,52 +144,15 @@ class LeaveEnvironmentOut(MetadataRequester):
         self.shuffle = shuffle
         self.random_state = random_state
 
-    def __repr__(self):
-        return (
-            f"{type(self).__name__}(observational={self.observational!r}, "
-            f"n_splits={self.n_splits})"
-        )
+    def _n_parts(self, X, y, environments):
+        return len(self._environments(X, y, environments)[1])
 
-    def split(self, X, y=None, groups=None, environments=None):
-        """Yield train and test indices.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-        y, environments : array-like of shape (n_samples,)
-            Environment labels; one of the two.
-        groups : ignored
-
-        Yields
-        ------
-        train, test : ndarray of int
-        """
+    def _parts(self, X, y, environments):
         labels, held_out = self._environments(X, y, environments)
-        folds = KFold(
-            self.n_splits,
-            shuffle=self.shuffle,
-            random_state=self.random_state if self.shuffle else None,
-        )
         for group in held_out:
-            is_left_out = find_rows(labels, group)
-            pool, left_out = np.flatnonzero(~is_left_out), np.flatnonzero(is_left_out)
-            for train, test in folds.split(pool):
-                yield pool[train], np.concatenate([pool[test], left_out])
-
-    def get_n_splits(self, X=None, y=None, groups=None, environments=None):
-        """Number of folds: `n_splits`, times the environments without `observational`.
-
-        Parameters are those of `split`.
-
-        Returns
-        -------
-        int
-        """
-        _, held_out = self._environments(X, y, environments)
-        return self.n_splits * len(held_out)
+            yield find_rows(labels, group), np.empty((len(labels), 0))
 
     def _environments(self, X, y, environments):
-        check_scalar(self.n_splits, "n_splits", Integral, min_val=2)
         labels = resolve_environments(
             X, y, environments, required_by=type(self).__name__
         )
