@@ -163,7 +163,12 @@ def mechanism_pairs(graph: MechanismGraph) -> Iterator[MechanismPair]:
                 continue
             earlier, later = operators[first], operators[second]
             if earlier is not None and later is not None:
-                pair = MechanismPair(first, second, graph.nodes[first], earlier, later)
+                # The units of a linear chain's hidden nodes are part of its mechanisms.
+                linear = getattr(graph.mechanism(first), "is_linear", False)
+                shape = graph.nodes[first]
+                pair = MechanismPair(
+                    first, second, shape, earlier, later, normalises=not linear
+                )
                 if _composes(pair):
                     yield pair
 

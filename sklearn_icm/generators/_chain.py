@@ -1,0 +1,447 @@
+"""Linear chains of mechanisms: the models whose theory is exact."""
+
+from numbers import Integral, Real
+from warnings import warn
+
+import numpy as np
+import torch
+from sklearn.utils import check_array, check_consistent_length
+from sklearn.utils.validation import check_is_fitted
+
+from .._training import seeds
+from .._training.penalty import PenaltyTerms
+from ..base import BaseGenerator, DensityMixin
+from ..exceptions import FitInterruptedWarning
+from ..independence import check_penalty, resolve_penalty
+from ..mechanisms import DataLayout
+from ..utils._sklearn import Interval, StrOptions, fit_context
+from ..utils.environments import find_rows, resolve_environments
+from ..utils.rows import fingerprint
+from ._chain_module import ChainModule, Descent, Regression, SecondOrder
+from ._chain_weights_module import (
+    conv_shapes,
+    dense_shapes,
+    given_weights,
+    initial_weights,
+)
+
+__all__ = ["ChainGenerator"]
+
+
+class ChainGenerator(DensityMixin, BaseGenerator):
+    """Linear chain of dense or convolutional mechanisms, with exact answers.
+
+    Rows are ``offset + W_K ... W_1 z + e`` with standard normal noise z and isotropic
+    normal e. Any invertible matrix between two mechanisms leaves the fit as it is, but
+    changes what an intervention on the node between them does.
+
+    Parameters
+    ----------
+    kind : {"dense", "conv"}, default="dense"
+        Matrices, or kernels of one channel.
+    data_shape : tuple of int, default=None
+        With "conv": ``(length,)`` of a signal or ``(height, width)`` of a grey image;
+        None means a signal.
+    n_layers : int, default=2
+        Number K of mechanisms, at least 2.
+    kernel_size : int or sequence, default=None
+        With "conv": support of the kernels, one for all or one for each mechanism (an
+        int, or one int per axis); None is the whole signal.
+    padding : {"circular", "zeros"}, default="circular"
+        With "conv": whether signals are circles, or surrounded by zeros.
+    init : {"small", "identity", "xavier"} or list of arrays, default="xavier"
+        Where training starts: 0.01 N(0, 1), half the identity, or normal with variance
+        ``2 / (fan_in + fan_out)`` (times what keeps the data's scale, without
+        `inputs`); or one array per mechanism, input side first.
+    optimizer : {"gd", "sgd", "adam"}, default="adam"
+        "gd" always uses all rows.
+    lr : float, default=0.01
+        Learning rate: in the units of the data with `inputs`, else relative to them.
+    batch_size : int, default=None
+        Rows per step, drawn with replacement; None takes the exact second-order
+        statistics of all rows.
+    max_iter : int, default=1000
+        Number of steps.
+    label_noise : float, default=0.0
+        Standard deviation of normal noise that is added to the rows anew in every
+        step. It needs `inputs`; over all rows it averages out, and is left out.
+    icm_penalty : str, callable or None, default="auto"
+        "spectral", "trace", "auto" (whichever fits the kind), or a penalty such as
+        :class:`~sklearn_icm.independence.TracePenalty`.
+    icm_weight : float, default=0.0
+        Weight of the penalty.
+    observational : label or list of labels, default=None
+        Environment label(s) of the rows that are fitted; None fits all rows.
+    warm_start : bool, default=False
+        Make `max_iter` steps more at the next `fit`; the same as all steps at once,
+        unless the model was pickled in between.
+    random_state : int, RandomState or None, default=None
+
+    Attributes
+    ----------
+    weights_ : list of ndarray
+        Matrices (out, in) or kernels (1, 1, ``*kernel``) in float64, input side first.
+        Index ``n // 2`` of a kernel's axis of n taps is lag 0.
+    offset_ : float or ndarray of shape (n_features,)
+        Mean of the rows at z = 0; one for all entries on a circle.
+    noise_variance_ : float
+        Of e: what the chain leaves of the rows' variance, at least a millionth of it.
+    graph_ : MechanismGraph
+        ``noise -> dense1 -> ... -> data``, or ``conv1``...; in float64.
+    nodes_ : dict of str to tuple
+        Nodes that can be intervened on, with their shapes.
+    mechanisms_ : dict of str to (tuple of str, str)
+    history_ : DataFrame
+        Loss, fit term and penalty before each step.
+    n_iter_ : int
+        Steps made.
+    bounds_ : None
+        Samples are not clipped.
+    random_state_ : RandomState
+        Where unseeded draws come from.
+    n_features_in_ : int
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
+        Only if X has string column names.
+
+    Notes
+    -----
+    With `inputs` the fit term is the mean squared error of ``W_K ... W_1 z``; without
+    them, ``||S - C||^2 / n_features`` relative to the squared mean variance, where S
+    is the chain's and C the rows' covariance. On a circle S and C are power spectra.
+    The optimum has one value for any number of rows: with fewer rows than dimensions
+    C is singular, and `noise_variance_` alone makes the density exist.
+
+    From samples alone the whole chain is identified up to a rotation of the noise (on
+    a circle, up to phases). Even with `inputs` single mechanisms are not: gradient
+    descent from small weights gives ``W_1 W_1^T = W_2^T W_2``, which is dependent.
+    An independence penalty selects mechanisms with the right power under random
+    interventions; it does not identify them. From a random start free kernels end far
+    from the true ones whatever its weight.
+
+    Weights are measured as they are, without the scaling of hidden units that networks
+    with activations need. Spectral ratios are taken at linear lags, which
+    is exact as long as two kernels together are no longer than the signal. Two equal
+    kernels stay equal under their common gradient, so that no penalty can part them:
+    start "conv" elsewhere than at "identity".
+
+    References
+    ----------
+    Besserve, Sun, Janzing, Schölkopf (2021), *A theory of independent mechanisms for
+    extrapolation in generative models*, arXiv 2004.00184.
+
+    Examples
+    --------
+    >>> from sklearn_icm.datasets import make_linear_chain
+    >>> from sklearn_icm.generators import ChainGenerator
+    >>> chain = make_linear_chain(100, n_features=5, random_state=0)
+    >>> X, Z = chain.data[:100], chain.noise
+    >>> model = ChainGenerator(random_state=0).fit(X, inputs=Z)
+    >>> model.nodes_
+    {'noise': (5,), 'dense1': (5,), 'data': (5,)}
+    >>> model.intervene({"dense1": 0.0}, n_samples=2, observation_noise=False).shape
+    (2, 5)
+    """
+
+    _architecture_names = ("kind", "data_shape", "n_layers", "kernel_size", "padding")
+
+    _parameter_constraints = {
+        "kind": [StrOptions({"dense", "conv"})],
+        "data_shape": [tuple, list, None],
+        "n_layers": [Interval(Integral, 2, None, closed="left")],
+        "kernel_size": [Interval(Integral, 1, None, closed="left"), tuple, list, None],
+        "padding": [StrOptions({"circular", "zeros"})],
+        "init": [StrOptions({"small", "identity", "xavier"}), tuple, list],
+        "optimizer": [StrOptions({"gd", "sgd", "adam"})],
+        "batch_size": [Interval(Integral, 1, None, closed="left"), None],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "label_noise": [Interval(Real, 0, None, closed="left")],
+        **{
+            name: BaseGenerator._parameter_constraints[name]
+            for name in (
+                "lr",
+                "icm_penalty",
+                "icm_weight",
+                "observational",
+                "warm_start",
+                "random_state",
+            )
+        },
+    }
+
+    # Not parameters: float64 has no place on some devices, normal rows no bounds.
+    device, bounds = "cpu", None
+
+    def __init__(
+        self,
+        kind="dense",
+        *,
+        data_shape=None,
+        n_layers=2,
+        kernel_size=None,
+        padding="circular",
+        init="xavier",
+        optimizer="adam",
+        lr=0.01,
+        batch_size=None,
+        max_iter=1000,
+        label_noise=0.0,
+        icm_penalty="auto",
+        icm_weight=0.0,
+        observational=None,
+        warm_start=False,
+        random_state=None,
+    ):
+        self.kind = kind
+        self.data_shape = data_shape
+        self.n_layers = n_layers
+        self.kernel_size = kernel_size
+        self.padding = padding
+        self.init = init
+        self.optimizer = optimizer
+        self.lr = lr
+        self.batch_size = batch_size
+        self.max_iter = max_iter
+        self.label_noise = label_noise
+        self.icm_penalty = icm_penalty
+        self.icm_weight = icm_weight
+        self.observational = observational
+        self.warm_start = warm_start
+        self.random_state = random_state
+
+    # ----------------------------------------------------------------- fitting
+    @fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y=None, environments=None, inputs=None):
+        """Fit the chain to the rows of X, or to pairs of inputs and rows.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            At least two rows of finite numbers, in C order with a `data_shape`.
+        y, environments : array-like of shape (n_samples,), optional
+            Environment labels. Only the rows labelled `observational` are fitted;
+            without `observational` the labels are ignored.
+        inputs : array-like of shape (n_samples, n_inputs), optional
+            Values of the noise node behind each row. None fits the second-order
+            statistics of X.
+
+        Returns
+        -------
+        self : object
+
+        Raises
+        ------
+        FitDivergedError
+            If a loss term becomes infinite or NaN ("epoch" in its message is the
+            step); the last finite model is kept.
+
+        Warns
+        -----
+        FitInterruptedWarning
+            If Ctrl-C ended the fit early; the model is usable.
+        """
+        fresh = not (self.warm_start and self.__sklearn_is_fitted__())
+        with self._unchanged_on_error():
+            rows = self._rows_and_inputs(X, y, environments, inputs, reset=fresh)
+            self._train(*rows, self.max_iter, fresh=fresh)
+        return self
+
+    @fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X, y=None, environments=None, inputs=None):
+        """Make as many steps as one pass over the rows takes, from where training is.
+
+        Parameters are those of `fit`, and so are the errors.
+
+        Returns
+        -------
+        self : object
+        """
+        fresh = not self.__sklearn_is_fitted__()
+        with self._unchanged_on_error():
+            X, Z = self._rows_and_inputs(X, y, environments, inputs, reset=fresh)
+            full = self.batch_size is None or self.optimizer == "gd"
+            n_steps = 1 if full else -(-len(X) // self.batch_size)
+            self._train(X, Z, n_steps, fresh=fresh)
+        return self
+
+    def _rows_and_inputs(self, X, y, environments, inputs, *, reset):
+        rows = self._rows_to_fit(X, y, environments, reset=reset)
+        if inputs is None:
+            if self.label_noise:
+                raise ValueError(
+                    f"label_noise={self.label_noise} needs the inputs behind the rows: "
+                    "fit(X, inputs=Z). It would add to the variance of X otherwise."
+                )
+            return rows, None
+        Z = check_array(inputs, dtype=np.float64, input_name="inputs")
+        check_consistent_length(X, Z)
+        if self.observational is not None:
+            labels = resolve_environments(X, y, environments)
+            Z = Z[find_rows(labels, self.observational)]
+        return rows, Z
+
+    @torch.inference_mode(False)
+    @torch.enable_grad()
+    def _train(self, X, Z, n_steps, *, fresh):
+        penalty = resolve_penalty(self.icm_penalty)
+        n_inputs = None if Z is None else Z.shape[1]
+        start = self._fresh_module if fresh else self._kept_module
+        module = start(X, n_inputs)
+        module.likelihood.link.offset.zero_()
+        objective = self._objective(module, X, Z)
+        if fresh:
+            self._start_weights(module, objective)
+        check_penalty(penalty, module.graph, self.icm_weight)
+        descent = Descent(
+            module,
+            objective,
+            PenaltyTerms(penalty, seeds.torch_stream(self._entropy, "penalty")),
+            weight=self.icm_weight,
+            optimizer=self.optimizer,
+            lr=self.lr,
+            batch_size=self.batch_size,
+            generator=seeds.torch_stream(self._entropy, "batches"),
+            before=None if fresh else self._net,
+        )
+        n_before = 0 if fresh else self.n_iter_
+        rows, diverged = descent.run(n_steps, n_before)
+        if diverged is not None and not diverged.keeps_model:
+            raise diverged
+        with torch.no_grad():
+            module.complete(*objective.rest(module))
+        self._module, self._net = module.eval(), descent.state()
+        self._record(rows, fresh=fresh)
+        self._fitted_on = fingerprint(X)
+        if diverged is not None:
+            raise diverged
+        if len(rows) < n_steps:
+            warn(FitInterruptedWarning(len(rows), n_steps), stacklevel=4)
+
+    def _fresh_module(self, X, n_inputs):
+        layout, given = self._make_layout(), given_weights(self.init, self.n_layers)
+        if self.kind == "dense":
+            if n_inputs is None:
+                n_inputs = self.n_features_in_ if given is None else None
+            self._shapes = dense_shapes(
+                self.n_features_in_, n_inputs, self.n_layers, given
+            )
+        else:
+            if n_inputs not in {None, self.n_features_in_}:
+                raise ValueError(
+                    'inputs must have as many columns as X with kind="conv", '
+                    f"{self.n_features_in_}, got {n_inputs}."
+                )
+            self._shapes = conv_shapes(
+                layout.node_shape[1:], self.kernel_size, self.n_layers, given
+            )
+        return self._start(X)[1]
+
+    def _kept_module(self, X, n_inputs):
+        wanted = self._module.n_inputs
+        if n_inputs not in {None, wanted}:
+            raise ValueError(
+                f"inputs must have {wanted} columns, as in the fit that continues, got "
+                f"{n_inputs}."
+            )
+        return self._continue(X)[1]
+
+    def _objective(self, module, X, Z):
+        """What the weights are fitted to: pairs of rows, or second-order statistics."""
+        x = torch.from_numpy(np.array(X, dtype=np.float64))
+        # Circles have no distinguished place: one offset for all entries.
+        axes = (0, 1) if module.on_circle else (0,)
+        if Z is not None:
+            return Regression(x, torch.from_numpy(Z), axes, self.label_noise)
+        grid = module.layout.node_shape[1:] if module.on_circle else None
+        return SecondOrder(x, module.n_inputs, axes, grid)
+
+    def _start_weights(self, module, objective):
+        start = given_weights(self.init, self.n_layers)
+        if start is None:
+            unit = objective.scale ** (1 / self.n_layers)
+            stream = seeds.numpy_stream(self._entropy, "init")
+            start = initial_weights(self.init, self._shapes, unit, stream)
+        with torch.no_grad():
+            for weight, value in zip(module.weights, start, strict=True):
+                weight.copy_(torch.from_numpy(value).view_as(weight))
+
+    def _record(self, rows, *, fresh):
+        before = {} if fresh else self._history
+        new = {name: [row[name] for row in rows] for name in (rows[0] if rows else ())}
+        n_before, n_new = (len(h.get("loss", ())) for h in (before, new))
+        self._history = {
+            name: np.concatenate(
+                [
+                    before.get(name, np.full(n_before, np.nan)),
+                    new.get(name, np.full(n_new, np.nan)),
+                ]
+            )
+            for name in dict.fromkeys([*before, *new])
+        }
+        self.n_iter_ = n_before + n_new
+
+    # ---------------------------------------------------- what a family writes
+    def _make_layout(self):
+        if self.kind == "dense":
+            if self.data_shape is not None:
+                raise ValueError(
+                    'data_shape is for kind="conv"; kind="dense" sees rows as vectors: '
+                    f"set it to None, got {self.data_shape!r}."
+                )
+            return DataLayout(self.n_features_in_)
+        shape = self.data_shape
+        layout = DataLayout.of(
+            self.n_features_in_, (self.n_features_in_,) if shape is None else shape
+        )
+        if len(layout.data_shape) > 2:
+            raise ValueError(
+                'data_shape must be (length,) or (height, width) with kind="conv", '
+                f"whose maps have one channel, got {self.data_shape!r}."
+            )
+        return layout
+
+    def _build_module(self, layout):
+        return ChainModule(layout, self._shapes, circular=self.padding == "circular")
+
+    def _find_bounds(self, X):
+        return None
+
+    # ----------------------------------------------------------------- queries
+    @property
+    def weights_(self):
+        """Weights of the mechanisms as float64 arrays, input side first."""
+        weights = self._fitted_module("weights_").weights
+        return [weight.detach().numpy().copy() for weight in weights]
+
+    @property
+    def offset_(self):
+        """Mean of the rows at z = 0: per column, or one number on a circle."""
+        module = self._fitted_module("offset_")
+        offset = module.likelihood.link.offset.flatten().numpy().copy()
+        return float(offset[0]) if module.on_circle else offset
+
+    @property
+    def noise_variance_(self):
+        """Variance of the observation noise."""
+        return float(self._fitted_module("noise_variance_").likelihood.variance)
+
+    @property
+    def history_(self):
+        """DataFrame with one row per step: loss, fit term and penalty before it."""
+        return super().history_.rename_axis(index="step")
+
+    def score_samples(self, X):
+        """Log density of each row under the fitted normal distribution.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            In nats; exact.
+        """
+        check_is_fitted(self)
+        rows = torch.from_numpy(self._check_rows(X).astype(np.float64))
+        with torch.no_grad():
+            return self._module.density().log_prob(rows).numpy()

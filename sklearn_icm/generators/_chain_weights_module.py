@@ -1,0 +1,125 @@
+"""Weights that a linear chain starts from: their shapes and values."""
+
+import math
+from numbers import Integral
+
+import numpy as np
+
+SMALL, HALF = 0.01, 0.5
+
+
+def given_weights(init, n_layers):
+    """Arrays of a parameter ``init``, or None if it names a distribution."""
+    if isinstance(init, str):
+        return None
+    try:
+        arrays = [np.array(weight, dtype=np.float64) for weight in init]
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            "init must be 'small', 'identity', 'xavier' or a list of arrays of numbers."
+        ) from error
+    if len(arrays) != n_layers:
+        raise ValueError(
+            f"init must have one array per mechanism, n_layers={n_layers}, got "
+            f"{len(arrays)}."
+        )
+    if not all(np.isfinite(weight).all() for weight in arrays):
+        raise ValueError("init must be finite, got NaN or infinity.")
+    return arrays
+
+
+def dense_shapes(n_features, n_inputs, n_layers, given):
+    """Shapes (out, in) of matrices, input side first; ``n_inputs`` None takes any."""
+    if given is None:
+        return [(n_features, n_inputs)] + [(n_features, n_features)] * (n_layers - 1)
+    shapes = [weight.shape for weight in given]
+    if not all(len(shape) == 2 and min(shape) > 0 for shape in shapes):
+        raise ValueError(f"init must hold matrices (out, in), got shapes {shapes}.")
+    outs, ins = zip(*shapes, strict=True)
+    if outs[:-1] != ins[1:] or outs[-1] != n_features:
+        raise ValueError(
+            "init must hold matrices (out, in), input side first, each of which reads "
+            f"what the one before makes, the last one making {n_features} features; "
+            f"got shapes {shapes}."
+        )
+    if n_inputs not in {None, ins[0]}:
+        raise ValueError(
+            f"inputs must have {ins[0]} columns, as the first array of init reads, got "
+            f"{n_inputs}."
+        )
+    return shapes
+
+
+def conv_shapes(grid, kernel_size, n_layers, given):
+    """Shapes (1, 1, *kernel) of kernels on a grid, input side first."""
+    if given is None:
+        return [(1, 1, *k) for k in _kernel_sizes(grid, kernel_size, n_layers)]
+    if kernel_size is not None:
+        raise ValueError(
+            "kernel_size must be None where init gives the kernels, got "
+            f"{kernel_size!r}."
+        )
+    shapes = [w.shape if w.ndim == len(grid) + 2 else (1, 1, *w.shape) for w in given]
+    for shape in shapes:
+        if len(shape) != len(grid) + 2 or shape[:2] != (1, 1) or 0 in shape:
+            raise ValueError(
+                f"init must hold kernels of {len(grid)} axes, (1, 1, *kernel) or "
+                f"without the channels, got shapes {[w.shape for w in given]}."
+            )
+        _check_fits(shape[2:], grid, "init")
+    return shapes
+
+
+def _kernel_sizes(grid, kernel_size, n_layers):
+    """One size per mechanism, a tuple with an int per axis of the grid."""
+    if kernel_size is None or isinstance(kernel_size, Integral):
+        kernel_size = [kernel_size] * n_layers
+    sizes = []
+    for size in kernel_size:
+        if size is None or isinstance(size, Integral):
+            size = grid if size is None else (size,) * len(grid)
+        whole = isinstance(size, (tuple, list)) and all(
+            isinstance(k, Integral) and k > 0 for k in size
+        )
+        if not whole or len(size) != len(grid) or len(kernel_size) != n_layers:
+            raise ValueError(
+                "kernel_size must be None, a positive int, or a sequence with one "
+                f"entry per mechanism (n_layers={n_layers}; an int, or {len(grid)} "
+                f"ints), got {kernel_size!r}."
+            )
+        _check_fits(size, grid, "kernel_size")
+        sizes.append(tuple(int(k) for k in size))
+    return sizes
+
+
+def _check_fits(size, grid, name):
+    if any(k > n for k, n in zip(size, grid, strict=True)):
+        raise ValueError(
+            f"{name}: kernels must be no longer than the signal, {tuple(grid)}, got "
+            f"{tuple(size)}."
+        )
+
+
+def initial_weights(init, shapes, unit, random_state):
+    """Draw weights; ``unit`` is the size of a mechanism that keeps the data's scale."""
+    if init == "small":
+        return [SMALL * unit * random_state.randn(*shape) for shape in shapes]
+    if init == "identity":
+        return [HALF * unit * _identity(shape) for shape in shapes]
+    return [
+        unit * math.sqrt(2 / _fans(shape)) * random_state.randn(*shape)
+        for shape in shapes
+    ]
+
+
+def _identity(shape):
+    if len(shape) == 2:
+        return np.eye(*shape)
+    delta = np.zeros(shape)
+    delta[(0, 0, *(k // 2 for k in shape[2:]))] = 1.0
+    return delta
+
+
+def _fans(shape):
+    """Number of inputs plus outputs of one unit."""
+    return sum(shape) if len(shape) == 2 else 2 * math.prod(shape[2:])
