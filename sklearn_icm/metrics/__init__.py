@@ -12,9 +12,11 @@ from ._classifier import classifier_two_sample_test
 from ._consistency import latent_consistency, make_consistency_scorer
 from ._distances import energy_distance, median_bandwidth, mmd2
 from ._effects import AverageEffect, average_effect
+from ._evaluate import evaluate
 from ._extrapolation import ExtrapolationScorer, make_extrapolation_scorer
 from ._factor_scorers import IdentifiabilityScorer, make_identifiability_scorer
 from ._identifiability import amari_distance, block_mcc_score, mcc_score
+from ._mechanism_shift import mechanism_shift
 from ._neighbours import precision_recall_density_coverage
 from ._refits import RefitScorer, fit_refits
 from ._registry import get_scorer, get_scorer_names
@@ -38,6 +40,7 @@ __all__ = [
     "counterfactual_report",
     "effectiveness_error",
     "energy_distance",
+    "evaluate",
     "extrapolation_agreement",
     "extrapolation_skill",
     "fit_refits",
@@ -49,6 +52,7 @@ __all__ = [
     "make_extrapolation_scorer",
     "make_identifiability_scorer",
     "mcc_score",
+    "mechanism_shift",
     "median_bandwidth",
     "minimality_error",
     "mmd2",

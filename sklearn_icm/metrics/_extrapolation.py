@@ -20,16 +20,6 @@ from ._skill import (
 __all__ = ["ExtrapolationScorer", "make_extrapolation_scorer"]
 
 
-# Names that another module still uses.
-_final = last_step
-
-
-def _intervene_in_input_space(estimator, interventions, n_samples, random_state):
-    return rows_under(
-        estimator, interventions, n_samples=n_samples, random_state=random_state
-    )
-
-
 COMPONENTS = [
     "skill",
     "distance",

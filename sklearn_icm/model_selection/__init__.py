@@ -1,5 +1,21 @@
-"""Which model: splitters over environments."""
+"""Which model: splitters with named protocols, and the regularisation path."""
 
+from ._combination import LeaveCombinationOut
+from ._explain_shift import explain_shift
+from ._family_fit import FamilyFit
+from ._fit_intervention import fit_intervention
+from ._path import icm_path
+from ._results import search_results
 from ._split import LeaveEnvironmentOut
+from ._support import SupportExtrapolationSplit
 
-__all__ = ["LeaveEnvironmentOut"]
+__all__ = [
+    "FamilyFit",
+    "LeaveCombinationOut",
+    "LeaveEnvironmentOut",
+    "SupportExtrapolationSplit",
+    "explain_shift",
+    "fit_intervention",
+    "icm_path",
+    "search_results",
+]

@@ -1,0 +1,300 @@
+"""Candidates for an intervention, and how far a model under each is from some rows."""
+
+import warnings
+from functools import cached_property
+from numbers import Integral, Real
+
+import numpy as np
+from scipy.optimize import minimize, minimize_scalar
+from sklearn.metrics.pairwise import euclidean_distances
+from sklearn.utils import check_array, check_random_state, check_scalar
+from sklearn.utils.validation import check_is_fitted
+
+from ..base import is_generator
+from ..interventions import as_family, check_interventions
+from ..metrics import energy_distance
+from ..utils.pipelines import last_step, rows_under
+
+__all__ = ["Comparison", "candidates_for", "check_level", "latin_design"]
+
+LEAST_ROWS = 8
+# Draws of the model per row of the environment, and limits of their number: more than
+# these add little precision, since the rows of the environment are what is scarce.
+DRAWS_PER_ROW, FEWEST_DRAWS, MOST_DRAWS = 3, 500, 2000
+SEED_BOUND = 2**31 - 1
+# Of the range of a parameter.
+GRID, PRECISION = 11, 1e-3
+
+
+def check_level(level):
+    """Raise if a level is no number between 0 and 1."""
+    check_scalar(
+        level, "level", Real, min_val=0, max_val=1, include_boundaries="neither"
+    )
+
+
+def check_rows(est, X_env, least):
+    """Rows of an environment as a float array, with the columns that est has."""
+    if not is_generator(est):
+        raise TypeError(
+            f"est must be a generator with `intervene`, got {type(est).__name__}."
+        )
+    check_is_fitted(est)
+    X_env = check_array(
+        X_env, dtype=[np.float64, np.float32], input_name="X_env", ensure_min_samples=0
+    )
+    if X_env.shape[1] != est.n_features_in_:
+        raise ValueError(
+            f"X_env must have the {est.n_features_in_} columns that est was fitted "
+            f"with, got {X_env.shape[1]}."
+        )
+    if len(X_env) < least:
+        raise ValueError(
+            f"X_env must have at least {least} rows, got {len(X_env)}. Fewer cannot "
+            "tell a shift from chance."
+        )
+    return X_env
+
+
+class Comparison:
+    """An environment's rows, and how far a model under an intervention is from them.
+
+    Parameters
+    ----------
+    est : fitted generator
+    X_env : ndarray of shape (n, n_features)
+    distance : {"energy"} or callable
+    n_samples : int
+    seed : int
+        Of all draws of the model.
+    """
+
+    def __init__(self, est, X_env, distance, n_samples, seed):
+        self.est, self.X_env = est, X_env
+        self.distance, self.n_samples, self.seed = distance, n_samples, seed
+
+    @classmethod
+    def of(cls, est, X_env, distance, n_samples, random_state, *, least=LEAST_ROWS):
+        """Check what a user gives, and fill in what is None."""
+        X_env = check_rows(est, X_env, least)
+        if not callable(distance) and distance != "energy":
+            raise ValueError(
+                f"distance must be 'energy' or a callable, got {distance!r}."
+            )
+        if n_samples is None:
+            wanted = DRAWS_PER_ROW * len(X_env)
+            n_samples = min(max(wanted, FEWEST_DRAWS), MOST_DRAWS)
+        check_scalar(n_samples, "n_samples", Integral, min_val=LEAST_ROWS)
+        if random_state is None:
+            random_state = last_step(est).random_state_
+        seed = check_random_state(random_state).randint(SEED_BOUND)
+        return cls(est, X_env, distance, int(n_samples), seed)
+
+    def rows(self, interventions):
+        """Draws of the model, shape (n_samples, n_features)."""
+        with warnings.catch_warnings():
+            # A search goes where values are clipped; whoever applies what it found
+            # is told then.
+            warnings.filterwarnings("ignore", message="Intervened values left the")
+            return rows_under(
+                self.est,
+                interventions,
+                n_samples=self.n_samples,
+                random_state=self.seed,
+            )
+
+    def distance_to(self, interventions):
+        """Distance of the environment and the model under an intervention."""
+        measure = self.distance if callable(self.distance) else energy_distance
+        value = float(measure(self.X_env, self.rows(interventions)))
+        if not np.isfinite(value):
+            raise ValueError(f"distance must return finite numbers, got {value}.")
+        return value
+
+    @property
+    def nodes(self):
+        """Shapes of the nodes by name."""
+        return dict(last_step(self.est).nodes_)
+
+    @cached_property
+    def node_sds(self):
+        """Standard deviation of the values of each node; 1 for a constant node."""
+        _, nodes = last_step(self.est).intervene(
+            {}, n_samples=FEWEST_DRAWS, random_state=self.seed, return_nodes=True
+        )
+        return {name: float(values.std()) or 1.0 for name, (values, _) in nodes.items()}
+
+    def resampling(self, n_resamples, rng):
+        """Function of draws to the distances of resamples, the same ones in each call.
+
+        Rows of the environment and draws are both resampled; draws of two
+        interventions stay pairs.
+        """
+        n, m = len(self.X_env), self.n_samples
+        rows = rng.randint(n, size=(n_resamples, n))
+        draws = rng.randint(m, size=(n_resamples, m))
+        return lambda drawn: _distances(self.distance, self.X_env, drawn, rows, draws)
+
+    def noise_floor(self, drawn, n_permutations, level, rng):
+        """Quantile of the distance if rows and draws were from one distribution."""
+        pooled = np.concatenate([self.X_env, drawn])
+        order = np.stack([rng.permutation(len(pooled)) for _ in range(n_permutations)])
+        rows, draws = np.split(order, [len(self.X_env)], axis=1)
+        values = _distances(self.distance, pooled, pooled, rows, draws)
+        return float(np.quantile(values, level, method="weibull"))
+
+
+def _distances(distance, X, Y, rows, draws):
+    """Distance of X[r] and Y[d] for pairs (r, d) of index arrays."""
+    if callable(distance):
+        return np.array(
+            [distance(X[r], Y[d]) for r, d in zip(rows, draws, strict=True)]
+        )
+    # Centred, so that no digits are lost in the squares of large values.
+    centre = X.mean(axis=0, dtype=np.float64)
+    X, Y = X - centre, Y - centre
+    w, v = _weights(rows, len(X)), _weights(draws, len(Y))
+    across = np.einsum("ir,ir->r", w, euclidean_distances(X, Y) @ v)
+    return 2 * across - _mean_distance(X, w) - _mean_distance(Y, v)
+
+
+def _weights(indices, n):
+    """Weights (n, len(indices)) of rows that are taken as often as the indices say."""
+    counts = np.stack([np.bincount(row, minlength=n) for row in indices], axis=1)
+    return counts / counts.sum(axis=0)
+
+
+def _mean_distance(X, w):
+    """Mean distance of two different rows under weights; copies of a row are one."""
+    within = np.einsum("ir,ir->r", w, euclidean_distances(X) @ w)
+    return within / (1 - np.square(w).sum(axis=0))
+
+
+class Candidate:
+    """A family at a node; points are its parameters scaled to the unit cube.
+
+    Parameters
+    ----------
+    comparison : Comparison
+    node : str
+    family : InterventionFamily
+        In the units of the node.
+    """
+
+    def __init__(self, comparison, node, family):
+        self.comparison, self.node, self.family = comparison, node, family
+        low, high = np.array(list(family.bounds.values())).T
+        self.low, self.width = low, high - low
+        self._distances = {}
+
+    def params(self, point):
+        """Parameters by name."""
+        values = self.low + np.clip(point, 0, 1) * self.width
+        return dict(zip(self.family.bounds, values.tolist(), strict=True))
+
+    def intervention(self, point):
+        """Intervention as `intervene` takes it."""
+        return {self.node: self.family(**self.params(point))}
+
+    def rows(self, point):
+        """Draws of the model under the intervention."""
+        return self.comparison.rows(self.intervention(point))
+
+    def distance_at(self, point):
+        """Distance to the environment; evaluations are kept."""
+        key = tuple(np.ravel(point).tolist())
+        if key not in self._distances:
+            change = self.intervention(np.array(key))
+            self._distances[key] = self.comparison.distance_to(change)
+        return self._distances[key]
+
+    @property
+    def best(self):
+        """Best point so far."""
+        return np.array(min(self._distances, key=self._distances.get))
+
+    @property
+    def distance(self):
+        """Distance at the best point so far."""
+        return self.distance_at(self.best)
+
+    def search(self):
+        """Minimise the distance: on a coarse design first, then locally."""
+        p = len(self.low)
+        for point in [*self._neutral_points(), *latin_design(GRID * p, p)]:
+            self.distance_at(point)
+        if p == 1:
+            self._search_line()
+        else:
+            self._search_box()
+
+    def _search_line(self):
+        known = np.sort(np.ravel(list(self._distances)))
+        k = int(np.searchsorted(known, self.best[0]))
+        minimize_scalar(
+            self.distance_at,
+            bounds=(known[max(k - 1, 0)], known[min(k + 1, len(known) - 1)]),
+            method="bounded",
+            options={"xatol": PRECISION},
+        )
+
+    def _search_box(self):
+        start = self.best
+        step = np.where(start < 0.5, 0.1, -0.1)
+        minimize(
+            self.distance_at,
+            start,
+            method="Nelder-Mead",
+            bounds=[(0, 1)] * len(start),
+            options={
+                "initial_simplex": np.vstack([start, start + np.diag(step)]),
+                "xatol": PRECISION,
+                "fatol": np.inf,
+                "maxfev": 60 * len(start),
+            },
+        )
+
+    def _neutral_points(self):
+        if self.family.neutral is None:
+            return []
+        point = (np.array(list(self.family.neutral.values())) - self.low) / self.width
+        return [point] if np.all((point >= 0) & (point <= 1)) else []
+
+
+def latin_design(n, p):
+    """Points (n, p) of the unit cube; in each coordinate the same n even steps."""
+    rng = check_random_state(0)
+    return np.stack([rng.permutation(n) for _ in range(p)], axis=1) / (n - 1)
+
+
+def candidates_for(comparison, families, nodes):
+    """Candidates of every family at every one of the nodes that it fits."""
+    shapes = comparison.nodes
+    names = _node_names(nodes, shapes)
+    found, refusals = [], []
+    for name in names:
+        for family in (as_family(f, shapes[name]) for f in families):
+            try:
+                family.check(name, shapes[name])
+            except ValueError as refusal:
+                refusals.append(str(refusal))
+                continue
+            family = family.in_units(comparison.node_sds[name])
+            found.append(Candidate(comparison, name, family))
+    if not found:
+        reason = refusals[0] if refusals else "there are no families."
+        raise ValueError(f"No family fits any of the nodes {names}: {reason}")
+    return found
+
+
+def _node_names(nodes, shapes):
+    if nodes is None:
+        return list(shapes)
+    names = [nodes] if isinstance(nodes, str) else nodes
+    if not isinstance(names, (list, tuple)) or not names:
+        raise ValueError(
+            "Nodes must be None, a name or a non-empty list of names of "
+            f"{list(shapes)}, got {nodes!r}."
+        )
+    check_interventions(dict.fromkeys(names, abs), shapes)
+    return list(dict.fromkeys(names))

@@ -1,0 +1,250 @@
+"""Is there a shift, and does any intervention on the model explain it?"""
+
+from dataclasses import dataclass
+from numbers import Integral
+
+import numpy as np
+import pandas as pd
+from scipy.stats import norm
+from sklearn.utils import check_random_state, check_scalar
+
+from ..interventions import families_for
+from ._candidates import (
+    LEAST_ROWS,
+    SEED_BOUND,
+    Comparison,
+    candidates_for,
+    check_level,
+)
+
+__all__ = ["explain_shift"]
+
+
+@dataclass(frozen=True, repr=False)
+class ShiftExplanation:
+    """What :func:`explain_shift` found; it documents the attributes."""
+
+    table_: pd.DataFrame
+    conclusion_: str
+    intervention_: dict
+
+    def __repr__(self):
+        return f"ShiftExplanation({self.conclusion_!r})"
+
+
+def explain_shift(
+    est,
+    X_env,
+    *,
+    families=None,
+    nodes=None,
+    distance="energy",
+    n_samples=None,
+    n_bootstrap=100,
+    level=0.95,
+    random_state=None,
+):
+    """Rank interventions by how well they explain another environment.
+
+    Parameters are fitted to one half of the rows, and judged on the other half with
+    other draws of the model.
+
+    Parameters
+    ----------
+    est : fitted generator, or pipeline that ends in one
+        It is never changed, nor fitted again.
+    X_env : array-like of shape (n, n_features)
+        Rows of the environment, at least 16.
+    families : list, optional
+        Families, names of ready ones or interventions, as
+        :func:`~sklearn_icm.model_selection.fit_intervention` takes one; None takes all
+        ready ones.
+    nodes : str or list of str, optional
+        Where to intervene; None takes all nodes. Each family is tried at each node that
+        it fits.
+    distance : {"energy"} or callable, default="energy"
+        ``distance(X_real, X_gen) -> float``.
+    n_samples : int, optional
+        Rows to draw from the model, at least 8; None takes three for each row of
+        one half, but 500 to 2,000.
+    n_bootstrap : int, default=100
+        Resamples of the held-out rows, and permutations for the noise floor, at least
+        20.
+    level : float, default=0.95
+        Of the noise floor and of all conclusions.
+    random_state : int, RandomState or None
+        Of the split and of all draws. None takes the generator's `random_state_`.
+
+    Returns
+    -------
+    ShiftExplanation
+        With the attributes
+
+        - ``table_``, DataFrame with a row per candidate, best first: ``node``,
+          ``family``, ``params`` (dict), ``distance`` on the held-out rows,
+          ``identity_distance`` (of the unchanged model), ``noise_floor`` (what
+          ``distance`` stays below at this level if rows and draws come from one
+          distribution), ``skill`` (part of the shift that is explained, 1 - distance /
+          identity distance; NaN without a shift), ``gain`` (identity distance -
+          distance) with its standard error ``gain_se``, ``as_good`` (whether chance may
+          be why the best candidate is better), and ``verdict``, a sentence;
+        - ``conclusion_``, a sentence or two;
+        - ``intervention_``, the best candidate as ``est.intervene`` takes it; empty if
+          no candidate explains any of the shift.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As :func:`~sklearn_icm.model_selection.fit_intervention`.
+
+    Notes
+    -----
+    A candidate explains something if its gain is positive at the level, one-sided,
+    corrected for the number of candidates by Bonferroni; standard errors are of the
+    paired bootstrap of held-out rows and draws. There is a shift if the unchanged model
+    is beyond its noise floor.
+
+    "Shift" means between the model and the rows: what the model gets wrong of its own
+    environment counts as shift, and an intervention that repairs it as an explanation.
+    Ask the same of held-out observational rows to see how much that is.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_icm.generators import FixedGenerator
+    >>> X = np.random.RandomState(0).randn(200, 2)
+    >>> est = FixedGenerator(random_state=0).fit(X)
+    >>> explain_shift(est, X, families=["shift"], random_state=0).conclusion_
+    'There is no shift to explain: the unchanged model is within the noise floor.'
+    """
+    rng, fitting, judging = _halves(
+        est, X_env, distance=distance, n_samples=n_samples, random_state=random_state
+    )
+    check_scalar(n_bootstrap, "n_bootstrap", Integral, min_val=20)
+    check_level(level)
+    candidates = _candidates(fitting, families, nodes)
+    judge = _Judge(judging, n_bootstrap, level, len(candidates), rng)
+    for candidate in candidates:
+        candidate.search()
+    table, changes = judge.ranked(candidates)
+    conclusion = judge.conclusion(table)
+    explained = judge.is_shift and table["explains"][0]
+    return ShiftExplanation(
+        table_=table.drop(columns="explains"),
+        conclusion_=conclusion,
+        intervention_=changes[0] if explained else {},
+    )
+
+
+def _halves(est, X_env, *, distance, n_samples, random_state):
+    """Random stream, and comparisons with the halves of the rows."""
+    least = 2 * LEAST_ROWS
+    whole = Comparison.of(est, X_env, distance, n_samples, random_state, least=least)
+    rng = check_random_state(whole.seed)
+    halves = np.array_split(rng.permutation(len(whole.X_env)), 2)
+    fitting, judging = (
+        Comparison.of(
+            est, whole.X_env[half], distance, n_samples, rng.randint(SEED_BOUND)
+        )
+        for half in halves
+    )
+    return rng, fitting, judging
+
+
+def _candidates(comparison, families, nodes):
+    if families is None:
+        shapes = comparison.nodes.values()
+        names = [family.name for shape in shapes for family in families_for(shape)]
+        families = list(dict.fromkeys(names))
+    elif isinstance(families, str) or not isinstance(families, (list, tuple)):
+        families = [families]
+    return candidates_for(comparison, families, nodes)
+
+
+class _Judge:
+    """Compares candidates with the unchanged model on the held-out rows."""
+
+    def __init__(self, comparison, n_bootstrap, level, n_candidates, rng):
+        self.comparison, self.n_bootstrap, self.level = comparison, n_bootstrap, level
+        self.rng, self.n_candidates = rng, n_candidates
+        self.margin = norm.ppf(1 - (1 - level) / n_candidates)
+        self.resampled = comparison.resampling(n_bootstrap, rng)
+        unchanged = comparison.rows({})
+        self.identity = comparison.distance_to({})
+        self.identity_resampled = self.resampled(unchanged)
+        self.is_shift = self.identity > self._floor(unchanged)
+
+    def _floor(self, drawn):
+        return self.comparison.noise_floor(
+            drawn, self.n_bootstrap, self.level, self.rng
+        )
+
+    def ranked(self, candidates):
+        """Table of the candidates, best first, and their interventions."""
+        rows, resampled, changes = [], [], []
+        for candidate in candidates:
+            change = candidate.intervention(candidate.best)
+            drawn = self.comparison.rows(change)
+            values = self.resampled(drawn)
+            rows.append(self._row(candidate, change, drawn, values))
+            resampled.append(values)
+            changes.append(change)
+        order = np.argsort([row["distance"] for row in rows], kind="stable")
+        table = pd.DataFrame([rows[k] for k in order])
+        lags = np.stack(resampled)[order] - resampled[order[0]]
+        behind = table["distance"] - table["distance"][0]
+        table["as_good"] = behind <= self.margin * lags.std(axis=1)
+        table["verdict"] = [self._verdict(row) for row in table.to_dict("records")]
+        return table, [changes[k] for k in order]
+
+    def _row(self, candidate, change, drawn, resampled):
+        distance = self.comparison.distance_to(change)
+        gain = self.identity - distance
+        gain_se = float((self.identity_resampled - resampled).std())
+        return {
+            "node": candidate.node,
+            "family": candidate.family.name,
+            "params": candidate.params(candidate.best),
+            "distance": distance,
+            "identity_distance": self.identity,
+            "noise_floor": self._floor(drawn),
+            "skill": gain / self.identity if self.is_shift else np.nan,
+            "gain": gain,
+            "gain_se": gain_se,
+            "explains": gain > self.margin * gain_se,
+        }
+
+    def _verdict(self, row):
+        if not self.is_shift:
+            return "There is no shift to explain."
+        values = ", ".join(f"{k}={v:.3g}" for k, v in row["params"].items())
+        what = f"{row['family']} ({values}) at {row['node']!r}"
+        if not row["explains"]:
+            return f"{what} is no better than no intervention, up to chance."
+        rest = "within" if row["distance"] <= row["noise_floor"] else "beyond"
+        return (
+            f"{what} explains {row['skill']:.0%} of the shift; what is left is {rest} "
+            "the noise floor."
+        )
+
+    def conclusion(self, table):
+        """What the table says."""
+        if not self.is_shift:
+            return (
+                "There is no shift to explain: the unchanged model is within the noise "
+                "floor."
+            )
+        if not table["explains"][0]:
+            return (
+                "No intervention of these families explains the shift: none of "
+                f"{self.n_candidates} candidates is better than the unchanged model, "
+                "up to chance."
+            )
+        best = table.iloc[0]
+        found = best["verdict"]
+        if best["distance"] > best["noise_floor"]:
+            found = f"No intervention of these families explains all of it: {found}"
+        others = int(table["as_good"].sum()) - 1
+        if others:
+            return f"{found} {others} of {self.n_candidates} candidates may be as good."
+        return f"{found} It is the best of {self.n_candidates} candidates."

@@ -1,0 +1,94 @@
+"""An intervention that a scorer fits to a part of each environment."""
+
+from numbers import Real
+
+from sklearn.utils import check_random_state, check_scalar
+
+from ._candidates import LEAST_ROWS
+from ._fit_intervention import fit_intervention
+
+__all__ = ["FamilyFit"]
+
+FEWEST_RESAMPLES = 20
+
+
+class FamilyFit:
+    """A family of interventions, fitted to a part of an environment's rows.
+
+    A scorer takes it in place of a fixed intervention: the strength (and node) are
+    found on the one part, with `fit_intervention`, and judged on the other.
+
+    Parameters
+    ----------
+    family : InterventionFamily, str or intervention
+        As :func:`fit_intervention` takes it.
+    node : str or list of str, optional
+        As :func:`fit_intervention` takes it; None tries all nodes that fit.
+    fraction : float, default=0.3
+        Part of the rows that the family is fitted to, between 0 and 1.
+    distance : {"energy"} or callable, default="energy"
+        As :func:`fit_intervention` takes it.
+
+    Examples
+    --------
+    >>> from sklearn_icm.metrics import make_extrapolation_scorer
+    >>> scorer = make_extrapolation_scorer(
+    ...     {"wide": FamilyFit("stretch_width", "conv2")}, observational="narrow"
+    ... )
+    >>> scorer.interventions["wide"]
+    FamilyFit('stretch_width', 'conv2', fraction=0.3)
+    """
+
+    def __init__(self, family, node=None, *, fraction=0.3, distance="energy"):
+        check_scalar(
+            fraction,
+            "fraction",
+            Real,
+            min_val=0,
+            max_val=1,
+            include_boundaries="neither",
+        )
+        self.family = family
+        self.node = node
+        self.fraction = fraction
+        self.distance = distance
+
+    def __repr__(self):
+        return f"FamilyFit({self.family!r}, {self.node!r}, fraction={self.fraction})"
+
+    def fit_to(self, estimator, X_env, random_state=None):
+        """Fit the family to a part of the rows.
+
+        Parameters
+        ----------
+        estimator : fitted generator, or pipeline that ends in one
+        X_env : array-like of shape (n, n_features)
+        random_state : int, RandomState or None
+            Of the part, and of the model's draws.
+
+        Returns
+        -------
+        interventions : dict of str to intervention
+            Empty if no intervention of the family is closer to the rows than none.
+        X_known, X_rest : ndarray of shape (n_rows, n_features)
+            Rows that the family was fitted to, and the others.
+        """
+        random = check_random_state(0 if random_state is None else random_state)
+        order = random.permutation(len(X_env))
+        n_known = max(LEAST_ROWS, round(self.fraction * len(X_env)))
+        if len(X_env) - n_known < 2:
+            raise ValueError(
+                f"{self!r} needs at least {LEAST_ROWS + 2} rows of each environment, "
+                f"{LEAST_ROWS} to be fitted to and 2 to be judged, got {len(X_env)}."
+            )
+        known, rest = X_env[order[:n_known]], X_env[order[n_known:]]
+        found = fit_intervention(
+            estimator,
+            self.family,
+            known,
+            self.node,
+            distance=self.distance,
+            n_bootstrap=FEWEST_RESAMPLES,
+            random_state=random.randint(2**31 - 1),
+        )
+        return found.intervention, known, rest
