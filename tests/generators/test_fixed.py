@@ -1,0 +1,86 @@
+"""A generator whose mechanisms are given answers as its world does."""
+
+import numpy as np
+import pytest
+import torch
+
+from sklearn_icm.datasets import make_faces, make_fluohair, make_scm
+from sklearn_icm.generators import FixedGenerator
+from sklearn_icm.interventions import Do, Reparametrise, Stretch
+from sklearn_icm.mechanisms import MechanismGraph
+
+
+def generator_of(world, **params):
+    shape = world.get("data_shape")
+    model = FixedGenerator(world.mechanisms, data_shape=shape, **params)
+    return model.fit(world.data)
+
+
+@pytest.fixture(scope="module")
+def faces():
+    return make_faces(6, random_state=0)
+
+
+def test_faces_are_stretched_like_the_world(faces):
+    model = generator_of(faces)
+    X = faces.render(1.0)
+    changed = model.intervene({"layout": Stretch(1.3)}, X=X)
+    # The layout's interpolation, and what abduction leaves.
+    assert np.abs(changed - faces.render(1.3)).max() < 0.05
+    assert np.abs(model.intervene({"data": Stretch(1.3)}, X=X) - changed).max() > 0.1
+    found = model.abduct(X)
+    assert (found.residual < 1e-3 * X.std()).all()
+
+
+def test_hair_is_recoloured_by_its_mixing_matrix():
+    hair = make_fluohair(5, random_state=0)
+    model = generator_of(hair, random_state=0)
+    rotation = hair.rotation
+    _, changed = model.intervene(
+        {"data": Reparametrise(rotation)},
+        n_samples=7,
+        random_state=0,
+        return_factual=True,
+    )
+    noise = model.node_values(n_samples=7, random_state=0)["noise"]
+    with torch.no_grad():
+        cues = hair.mechanisms(torch.from_numpy(noise))["cues"].numpy()
+    colours = np.einsum("ck,nkhw->nhwc", rotation @ hair.colours, cues)
+    assert np.allclose(changed, colours.reshape(7, -1), atol=1e-5)
+
+
+def test_a_table_answers_do_like_its_world():
+    scm = make_scm(40, random_state=0)
+    model = generator_of(scm)
+    node = scm.feature_names[1]
+    changed = model.intervene({node: Do(1.5)}, X=scm.data[:40])
+    assert np.abs(changed - scm.render({node: 1.5})).max() < 0.05
+
+
+def test_noise_has_the_stated_spread():
+    graph = MechanismGraph({"noise": (2,)}, {"data": ("noise", torch.nn.Identity())})
+    X = np.random.RandomState(0).randn(9, 2)
+    model = FixedGenerator(graph, noise_std=0.5, random_state=0).fit(X)
+    with_noise = model.sample(8000, random_state=0)
+    means = model.sample(8000, random_state=0, observation_noise=False)
+    added = with_noise - means
+    assert abs(added.std() - 0.5) < 5 * 0.5 / np.sqrt(2 * added.size)
+
+
+@pytest.mark.parametrize(
+    ("params", "match"),
+    [
+        ({"graph": "faces"}, "graph"),
+        ({"noise_std": -1.0}, "noise_std"),
+        ({"data_shape": (3, 3)}, "entries, but X has"),
+    ],
+)
+def test_wrong_parameters(params, match):
+    with pytest.raises(ValueError, match=match):
+        FixedGenerator(**params).fit(np.eye(4))
+
+
+def test_a_graph_needs_one_root():
+    two = MechanismGraph({"a": (2,), "b": (2,)}, {"data": ("a", torch.nn.Identity())})
+    with pytest.raises(ValueError, match="one root"):
+        FixedGenerator(two).fit(np.eye(2))
