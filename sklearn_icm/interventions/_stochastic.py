@@ -81,7 +81,7 @@ class Resample(StochasticIntervention):
 
     Parameters
     ----------
-    from_ : array-like of shape (n_values, *node shape)
+    from_ : array-like of shape (n_values, ``*node shape``)
         Such as ``estimator.node_values(X)[node]`` of another environment.
 
     Examples
