@@ -119,7 +119,8 @@ class RowQueries:
         else:
             changed = rows_of(after)
             # What is outside the bounds may have been there before.
-            doubtful = _excess(changed, self.low, self.high) > NOTICEABLE
+            _, excess = _clipped(changed, self.low, self.high)
+            doubtful = excess > NOTICEABLE
             factual = rows_of(before or graph(noise)) if paired or doubtful else None
         finished = self._finished(factual, changed, interventions, self.low, self.high)
         if not paired:
@@ -236,16 +237,14 @@ class RowQueries:
         """Clip, and apply an intervention on the data node to observed values."""
         if not interventions:
             return np.clip(changed, low, high)
-        excess = _excess(changed, low, high)
+        rows, excess = _clipped(changed, low, high)
         if factual is not None:
-            excess -= _excess(factual, low, high)
-        rows = np.clip(changed, low, high)
+            excess -= _clipped(factual, low, high)[1]
         if self.data_node in interventions:
             node = self.module.layout.to_node(torch.from_numpy(rows))
             node = apply_intervention(interventions, self.data_node, node)
-            rows = self.to_rows(node)
-            excess += _excess(rows, low, high)
-            rows = np.clip(rows, low, high)
+            rows, more = _clipped(self.to_rows(node), low, high)
+            excess += more
         self._excess.append(excess)
         return rows
 
@@ -294,10 +293,19 @@ def _stacked(chunks: Iterator[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
     return {k: np.concatenate([chunk[k] for chunk in chunks]) for k in chunks[0]}
 
 
-def _excess(
+def _clipped(
     rows: np.ndarray, low: np.ndarray | float, high: np.ndarray | float
-) -> float:
-    """How far values lie outside the bounds on average, in units of their range."""
-    outside = np.abs(rows - np.clip(rows, low, high))
-    span = np.broadcast_to(np.subtract(high, low), rows.shape)
-    return float(np.mean(outside / np.where(span > 0, span, np.inf)))
+) -> tuple[np.ndarray, float]:
+    """Rows within the bounds, and how far they were outside on average.
+
+    The latter is in units of the range.
+    """
+    if np.all(np.isinf(low) & np.isinf(high)):
+        return rows, 0.0
+    clipped = np.clip(rows, low, high)
+    span = np.subtract(high, low)
+    outside = np.abs(rows - clipped)
+    if span.size == 1:
+        # One range for all entries: no arrays of ranges.
+        return clipped, float(outside.mean() / span.item()) if span.item() > 0 else 0.0
+    return clipped, float(np.mean(outside / np.where(span > 0, span, np.inf)))

@@ -6,10 +6,12 @@ from ._faces import make_faces
 from ._fluohair import make_fluohair
 from ._glyphs import load_glyphs
 from ._pairs import make_glyph_pairs
+from ._sachs import load_sachs
 from ._scm import make_scm
 
 __all__ = [
     "load_glyphs",
+    "load_sachs",
     "make_conv_chain",
     "make_faces",
     "make_fluohair",

@@ -2,6 +2,7 @@
 
 from ._curves import IndependenceDisplay, TrainingDisplay
 from ._extrapolation import ExtrapolationDisplay, ExtrapolationReport
+from ._graphs import GraphInterventionDisplay
 from ._images import SamplesDisplay
 from ._influence import InfluenceMapDisplay
 from ._interventions import InterventionDisplay, NodeTraversalDisplay
@@ -9,6 +10,7 @@ from ._path import ICMPathDisplay
 from ._reports import IdentifiabilityReport
 
 __all__ = [
+    "GraphInterventionDisplay",
     "ExtrapolationDisplay",
     "ExtrapolationReport",
     "IdentifiabilityReport",
