@@ -112,7 +112,7 @@ class ExtrapolationScorer(RoutedScorer):
             X, y, environments, required_by="The extrapolation scorer"
         )
         if self._is_training_fold(estimator, X, labels):
-            found = dict.fromkeys(self.interventions, {"skill": 0.0})
+            found = dict.fromkeys(self._judged_labels(), {"skill": 0.0})
         else:
             found = {
                 prediction.environment: self._judged(prediction)
@@ -142,7 +142,8 @@ class ExtrapolationScorer(RoutedScorer):
         X = check_array(X)
         self._check_fold(labels)
         usual = X[find_rows(labels, self.observational)]
-        for label, change in self.interventions.items():
+        for label in self._judged_labels():
+            change = self.interventions[label]
             rows, known = X[find_rows(labels, label)], None
             if hasattr(change, "fit_to"):
                 change, known, rows = change.fit_to(estimator, rows, self.random_state)
@@ -173,9 +174,20 @@ class ExtrapolationScorer(RoutedScorer):
             return False
         return last_step(estimator).was_fitted_on(before_last(estimator, X))
 
+    def _judged_labels(self):
+        return [k for k, change in self.interventions.items() if change is not None]
+
     def _check_fold(self, labels):
         present = set(labels.tolist())
-        needed = [*as_label_list(self.observational), *self.interventions]
+        needed = [*as_label_list(self.observational), *self._judged_labels()]
+        known = {*as_label_list(self.observational), *self.interventions}
+        unknown = sorted(present - known, key=str)
+        if unknown:
+            raise ValueError(
+                f"The environment {unknown[0]!r} has no intervention: say what was "
+                "changed in it, or give None to leave it out (interventions has "
+                f"{list(self.interventions)})."
+            )
         missing = [label for label in needed if label not in present]
         scarce = [k for k in needed if np.count_nonzero(labels == k) == 1]
         if not missing and scarce:
@@ -211,7 +223,7 @@ def make_extrapolation_scorer(
         `intervene` takes it: ``{"wide": {"conv2": Stretch(1.3)}}``; or a
         :class:`~sklearn_icm.model_selection.FamilyFit`, which fits a family of
         interventions to a part of the environment's rows and leaves the others to the
-        score.
+        score; or None for an environment that is left out.
     observational : label or list of labels
         Environment(s) that the model is fitted to; their held-out rows are the
         baseline.
@@ -248,7 +260,8 @@ def make_extrapolation_scorer(
             f"intervention}}, got {interventions!r}."
         )
     for label, change in interventions.items():
-        if not isinstance(change, dict) and not hasattr(change, "fit_to"):
+        is_change = isinstance(change, dict) or hasattr(change, "fit_to")
+        if change is not None and not is_change:
             raise TypeError(
                 f"interventions[{label!r}] must be a dict {{node: intervention}} or a "
                 f"FamilyFit, got {change!r}."
@@ -258,6 +271,11 @@ def make_extrapolation_scorer(
                 f"The environment {label!r} is observational={observational!r}: the "
                 "scorer is about environments that the model is not fitted to."
             )
+    if all(change is None for change in interventions.values()):
+        raise ValueError(
+            "interventions must say what was changed in at least one environment, got "
+            f"{interventions!r}."
+        )
     if n_samples is not None and (not isinstance(n_samples, Integral) or n_samples < 2):
         raise ValueError(f"n_samples must be None or an int >= 2, got {n_samples!r}.")
     check_distance(distance)

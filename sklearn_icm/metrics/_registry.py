@@ -2,6 +2,7 @@
 
 from functools import partial
 
+from ._consistency import make_consistency_scorer
 from ._factor_scorers import MEASURES, make_identifiability_scorer
 
 __all__ = ["get_scorer", "get_scorer_names"]
@@ -12,6 +13,7 @@ MAKERS = {
     for measure in MEASURES
     if measure != "block_mcc"
 }
+MAKERS["latent_consistency"] = make_consistency_scorer
 
 
 def get_scorer_names():
@@ -58,7 +60,7 @@ def get_scorer(name):
     if not isinstance(name, str) or name not in MAKERS:
         raise ValueError(
             f"name must be a callable or one of {get_scorer_names()}, got {name!r}. "
-            "Scorers with arguments are made by make_extrapolation_scorer and "
-            "make_identifiability_scorer."
+            "Scorers with arguments are made by make_extrapolation_scorer, "
+            "make_agreement_scorer and make_identifiability_scorer."
         )
     return MAKERS[name]()

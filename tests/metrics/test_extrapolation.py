@@ -359,3 +359,18 @@ def test_unknown_baselines_are_listed():
         make_extrapolation_scorer(
             {"wide": {"data": 0.0}}, observational="narrow", baseline="pooled"
         )
+
+
+def test_every_environment_needs_an_intervention_or_none():
+    X, labels = shifted()
+    model = table_model().fit(X, labels)
+    rows, named = np.concatenate([X, X[60:] + 1]), np.append(labels, ["far"] * 60)
+    with pytest.raises(ValueError, match="environment 'far' has no intervention"):
+        table_scorer(2.0)(model, rows, named)
+    scorer = make_extrapolation_scorer(
+        {"moved": {"data": Shift(2.0)}, "far": None}, observational="seen"
+    )
+    assert scorer(model, rows, named) == table_scorer(2.0)(model, X, labels)
+    assert list(scorer.score_components_.index) == ["moved"]
+    with pytest.raises(ValueError, match="at least one environment"):
+        make_extrapolation_scorer({"far": None}, observational="seen")
