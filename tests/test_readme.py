@@ -8,11 +8,12 @@ README = Path(__file__).parents[1] / "README.md"
 
 def test_examples_of_the_readme_run(capsys):
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(), re.S)
-    assert len(blocks) == 2
+    assert len(blocks) == 3
     namespace = {}
     for block in blocks:
         exec(compile(block, str(README), "exec"), namespace)
     shown = capsys.readouterr().out
     assert "conv1 -> conv2" in shown
     assert "icm_weight" in shown
-    assert namespace["wide"].shape == (100, 64)
+    assert namespace["mine"].shape == (5, 64)
+    assert "FittedIntervention(" in shown
