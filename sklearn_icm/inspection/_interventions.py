@@ -170,7 +170,7 @@ class NodeTraversalDisplay(SamplesDisplay):
             Largest shift, in standard deviations of the unit over 256 draws.
         ax : matplotlib axes, optional
         **params : dict
-            As `intervene` takes them.
+            As `intervene` takes them. ``observation_noise`` is False by default.
 
         Returns
         -------
@@ -179,7 +179,8 @@ class NodeTraversalDisplay(SamplesDisplay):
         check_scalar(n_values, "n_values", Integral, min_val=2)
         spread = _unit_spread(estimator, node)
         units = range(min(10, len(spread))) if units is None else list(units)
-        draws, shifts = _draws(X, 1, params), np.linspace(-width, width, n_values)
+        draws = _draws(X, 1, {"observation_noise": False, **params})
+        shifts = np.linspace(-width, width, n_values)
         rows = [
             [
                 estimator.intervene(

@@ -109,11 +109,11 @@ def test_traversal_moves_one_unit_by_its_spread(fitted):
         fitted, "conv2", units=[1, 3], n_values=3, width=2.0
     )
     assert display.rows.shape == (2, 3, fitted.n_features_in_)
-    factual = fitted.sample(1, random_state=0)
-    assert np.allclose(display.rows[:, 1], factual)
+    draw = {"random_state": 0, "observation_noise": False}
+    assert np.allclose(display.rows[:, 1], fitted.sample(1, **draw))
     spread = fitted.node_values(n_samples=256, random_state=0)["conv2"]
     shift = Units(3, Shift(2 * spread[:, 3].std()))
-    expected = fitted.intervene({"conv2": shift}, n_samples=1, random_state=0)
+    expected = fitted.intervene({"conv2": shift}, n_samples=1, **draw)
     assert np.allclose(display.rows[1, 2], expected, atol=1e-5)
     assert display.labels == ["conv2[1]", "conv2[3]"]
 
