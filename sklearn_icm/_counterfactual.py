@@ -80,7 +80,7 @@ class HybridMixin:
         check_scalar(n_samples, "n_samples", Integral, min_val=2)
         entropy = self._draw_entropy(random_state)
         if X is None:
-            X = self.sample(n_samples, random_state=entropy)
+            X = self._named(self.sample(n_samples, random_state=entropy))
         values = self.node_values(X)
         if len(X) < 2:
             raise ValueError(f"influence_map needs at least 2 rows, got {len(X)}.")

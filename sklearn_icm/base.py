@@ -378,6 +378,11 @@ class BaseGenerator(GeneratorMixin, CounterfactualMixin, TrainedEstimator):
             random_state = self.random_state_
         return check_random_state(random_state).randint(seeds.ENTROPY_BOUND)
 
+    def _named(self, rows):
+        """Own draws with the column names that the fitted rows had."""
+        names = getattr(self, "feature_names_in_", None)
+        return rows if names is None else pd.DataFrame(np.asarray(rows), columns=names)
+
     def _wrap(self, rows, original=None):
         """Cast to the fitted dtype, and to the container that `set_output` names."""
         rows = rows.astype(self._dtype, copy=False)
@@ -442,7 +447,7 @@ class BaseGenerator(GeneratorMixin, CounterfactualMixin, TrainedEstimator):
         check_scalar(n_samples, "n_samples", Integral, min_val=2)
         entropy = self._draw_entropy(random_state)
         if X is None:
-            X = self.sample(n_samples, random_state=entropy)
+            X = self._named(self.sample(n_samples, random_state=entropy))
         rows, queries = self._check_rows(X), RowQueries(self._module, self.bounds_)
         graphs = {"decoder": queries.nodes_of_rows}
         if hasattr(self._module, "encoder"):

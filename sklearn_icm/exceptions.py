@@ -3,6 +3,7 @@
 __all__ = [
     "ClippedInterventionWarning",
     "DegenerateMechanismWarning",
+    "FarInterventionWarning",
     "FitDivergedError",
     "FitInterruptedWarning",
 ]
@@ -72,6 +73,21 @@ class DegenerateMechanismWarning(UserWarning):
 
     def __reduce__(self):
         return type(self), (self.pairs,)
+
+
+class FarInterventionWarning(UserWarning):
+    """A node was set far outside the range that its children were fitted in."""
+
+    def __init__(self, node, distance, low, high):
+        self.node, self.distance, self.low, self.high = node, distance, low, high
+        super().__init__(
+            f"The intervention on node {node!r} is {distance:.1f} standard deviations "
+            f"outside the fitted range, {low:g} to {high:g}: what its children make of "
+            "it is extrapolated."
+        )
+
+    def __reduce__(self):
+        return type(self), (self.node, self.distance, self.low, self.high)
 
 
 class ClippedInterventionWarning(UserWarning):

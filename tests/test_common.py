@@ -3,7 +3,7 @@
 import pytest
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from sklearn_icm.generators import VAEGenerator
+from sklearn_icm.generators import ChainGenerator, GraphGenerator, VAEGenerator
 from sklearn_icm.utils.discovery import all_estimators
 from sklearn_icm.utils.estimator_checks import check_generator, generator_checks
 
@@ -30,6 +30,11 @@ VARIANTS = [
     VAEGenerator(data_shape=(8, 8), hidden=(4, 3), max_epochs=1, icm_weight=1.0),
     VAEGenerator(data_shape=(7, 5), hidden=(4, 3, 2), max_epochs=1),
     VAEGenerator(data_shape=(6, 5, 3), hidden=(4,), max_epochs=1),
+    ChainGenerator("conv", kernel_size=3, max_iter=20),
+    GraphGenerator([(0, 1), (1, 2), (0, 3)], max_epochs=2),
+    GraphGenerator(
+        {3: [0, 1, 2]}, mechanism="location-scale", early_stopping=True, max_epochs=2
+    ),
 ]
 
 

@@ -207,3 +207,13 @@ def test_pipelines_ask_in_input_space():
     assert np.allclose(given, rows)
     sampled = np.concatenate(list(pipe.iter_sample(30, 0, batch_size=7)))
     assert np.array_equal(sampled, pipe.sample(30, 0))
+
+
+def test_models_of_named_columns_ask_themselves_without_a_warning():
+    frame = pd.DataFrame(TABLE, columns=list("abcd"))
+    for model in (
+        small().fit(frame),
+        GenerativePipeline([("scale", StandardScaler()), ("m", small())]).fit(frame),
+    ):
+        assert model.influence_map("dense1", 0, n_samples=8).shape == (4,)
+        assert len(model.independence(n_samples=8)) == 1

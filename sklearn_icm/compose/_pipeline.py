@@ -1,5 +1,6 @@
 """A generator behind preprocessing that samples and intervenes in input space."""
 
+import pandas as pd
 from sklearn.pipeline import Pipeline
 from sklearn.utils.metaestimators import available_if
 
@@ -279,6 +280,12 @@ class GenerativePipeline(HybridMixin, Pipeline):
 
     def _draw_entropy(self, random_state):
         return self._generator._draw_entropy(random_state)
+
+    def _named(self, rows):
+        names = getattr(self, "feature_names_in_", None)
+        if names is None or hasattr(rows, "columns"):
+            return rows
+        return pd.DataFrame(rows, columns=names)
 
     @property
     def _generator(self):

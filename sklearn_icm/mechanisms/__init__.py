@@ -3,13 +3,14 @@
 from ._builders import conv_decoder, conv_encoder, dense_decoder, dense_encoder
 from ._graph import MechanismGraph
 from ._layout import DataLayout
-from ._likelihood import BernoulliLikelihood, GaussianLikelihood
+from ._likelihood import Affine, BernoulliLikelihood, GaussianLikelihood
 from ._modules import ACTIVATIONS, ConvMechanism, DenseMechanism, tensor_of
 from ._noise import MixtureNoise
 from ._operators import LinearOperator, linear_operator
 
 __all__ = [
     "ACTIVATIONS",
+    "Affine",
     "BernoulliLikelihood",
     "ConvMechanism",
     "DataLayout",

@@ -1,0 +1,227 @@
+"""Mechanisms of columns: all together while they are trained, and each on its own."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ..mechanisms import Affine
+
+LEAST_SCALE = 1e-3
+# softplus(UNIT_SCALE) + LEAST_SCALE is 1.
+UNIT_SCALE = math.log(math.expm1(1 - LEAST_SCALE))
+# Standard normal noise beyond it is rounded to 0 or 1 by its distribution function.
+MOST_NOISE = 5.0
+# Of the variance of an input, for parents that determine each other.
+RIDGE = 1e-6
+
+
+class ColumnBank(nn.Module):
+    """Functions of the parents for all columns at once, (n, n_columns, n_heads).
+
+    Without units they are linear; otherwise sums of a few tanh units, which saturate,
+    so that they are constant far from the data. Stacked, all columns cost a few calls
+    of torch.
+
+    Parameters
+    ----------
+    reads : Tensor of bool of shape (n_columns, n_inputs)
+        Which inputs each column's function sees.
+    n_units : int
+    n_heads : int
+        Outputs per column.
+    """
+
+    def __init__(self, reads: Tensor, n_units: int, n_heads: int) -> None:
+        super().__init__()
+        n_columns, n_inputs = reads.shape
+        self.register_buffer("reads", reads.float())
+        self.bias = nn.Parameter(torch.zeros(n_columns, n_heads))
+        if n_units:
+            fan_in = self.reads.sum(1).clamp(min=1)[:, None, None]
+            inner = torch.randn(n_columns, n_units, n_inputs) / fan_in.sqrt()
+            self.inner = nn.Parameter(inner)
+            self.shift = nn.Parameter(torch.randn(n_columns, n_units))
+            self.outer = nn.Parameter(torch.zeros(n_columns, n_heads, n_units))
+        else:
+            self.linear = nn.Parameter(torch.zeros(n_columns, n_heads, n_inputs))
+        self.is_linear = not n_units
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        weight = self.linear if self.is_linear else self.inner
+        weight = (weight * self.reads[:, None]).flatten(0, 1)
+        if self.is_linear:
+            value = functional.linear(inputs, weight, self.bias.flatten())
+            return value.unflatten(1, self.bias.shape)
+        units = torch.tanh(functional.linear(inputs, weight, self.shift.flatten()))
+        units = units.unflatten(1, self.shift.shape)
+        return torch.einsum("nku,khu->nkh", units, self.outer) + self.bias
+
+    @torch.no_grad()
+    def solve(self, second: Tensor, cross: Tensor) -> None:
+        """Start from least squares, given moments of centred inputs and targets."""
+        for k, seen in enumerate(self.reads > 0):
+            gram = second[seen][:, seen]
+            ridge = RIDGE * torch.eye(len(gram)).to(gram)
+            self.linear[k, 0, seen] = torch.linalg.solve(
+                gram + ridge, cross[seen, k]
+            ).to(self.linear)
+
+    @torch.no_grad()
+    def copy_to(self, function: ColumnFunction, column: int) -> None:
+        """Give the function of one column to a module of its own."""
+        seen = self.reads[column] > 0
+        heads = min(len(function.bias), self.bias.shape[1])
+        function.reset()
+        function.bias[:heads] = self.bias[column, :heads]
+        if self.is_linear:
+            function.linear[:heads] = self.linear[column, :heads][:, seen]
+            return
+        n_units = self.shift.shape[1]
+        function.inner[:n_units] = self.inner[column][:, seen]
+        function.shift[:n_units] = self.shift[column]
+        function.outer[:heads, :n_units] = self.outer[column, :heads]
+
+
+class ColumnFunction(nn.Module):
+    """The function of one column, linear or not: (n, n_inputs) -> (n, n_heads)."""
+
+    def __init__(self, n_inputs: int, n_units: int, start: Sequence[float]) -> None:
+        super().__init__()
+        self.start, n_heads = tuple(start), len(start)
+        shapes = {
+            "bias": (n_heads,),
+            "linear": (n_heads, n_inputs),
+            "inner": (n_units, n_inputs),
+            "shift": (n_units,),
+            "outer": (n_heads, n_units),
+        }
+        for name, shape in shapes.items():
+            # Trained in a bank, from where they are copied.
+            weight = nn.Parameter(torch.zeros(shape), requires_grad=False)
+            self.register_parameter(name, weight)
+        self.reset()
+
+    def reset(self) -> None:
+        """Become the constant function."""
+        for weight in self.parameters():
+            weight.zero_()
+        self.bias.copy_(torch.tensor(self.start))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        units = torch.tanh(functional.linear(inputs, self.inner, self.shift))
+        value = functional.linear(inputs, self.linear, self.bias)
+        return value + functional.linear(units, self.outer)
+
+
+class NumericReader(nn.Module):
+    """How a numeric column is read: standardised."""
+
+    width = 1
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.units = Affine((1,))
+
+    def forward(self, value: Tensor) -> Tensor:
+        return self.units.inverse(value)
+
+
+class CategoricalReader(nn.Module):
+    """How a column of codes 0, 1, ... is read: one indicator per level."""
+
+    def __init__(self, n_levels: int) -> None:
+        super().__init__()
+        self.width = n_levels
+
+    def forward(self, value: Tensor) -> Tensor:
+        levels = torch.arange(self.width).to(value)
+        indicators = (value == levels).to(value)
+        return torch.where(value.isnan(), torch.nan, indicators)
+
+
+class ColumnMechanism(nn.Module):
+    """Mechanism of one column.
+
+    It is called with the parents' values ``(n, 1)`` in their own units and, last, with
+    the noise of all columns, of which it reads one.
+    """
+
+    def __init__(
+        self,
+        index: int,
+        reader: nn.Module,
+        parents: Sequence[nn.Module],
+        n_units: int,
+    ) -> None:
+        super().__init__()
+        self.index, self.reader = index, reader
+        self.parents = nn.ModuleList(parents)
+        n_inputs = sum(parent.width for parent in parents)
+        self.function = ColumnFunction(n_inputs, n_units, self._start())
+
+    def _start(self) -> Sequence[float]:
+        raise NotImplementedError
+
+    def heads(self, parents: Sequence[Tensor], like: Tensor) -> Tensor:
+        """What the function of the parents says, (n, n_heads)."""
+        inputs = like.new_empty(len(like), 0)
+        if parents:
+            pairs = zip(self.parents, parents, strict=True)
+            inputs = torch.cat([read(value) for read, value in pairs], 1)
+        return self.function(inputs)
+
+
+class NumericColumn(ColumnMechanism):
+    """``location(parents) + scale(parents) * noise``, in standardised units inside."""
+
+    def _start(self) -> Sequence[float]:
+        return 0.0, UNIT_SCALE
+
+    def forward(self, *values: Tensor) -> Tensor:
+        *parents, noise = values
+        location, scale = self._moments(parents, noise)
+        return self.reader.units(location + scale * noise[:, self.index, None])
+
+    def explain(self, value: Tensor, parents: Sequence[Tensor]) -> tuple:
+        """Noise behind a value, and the log of d noise / d value; each (n, 1)."""
+        location, scale = self._moments(parents, value)
+        noise = (self.reader(value) - location) / scale
+        return noise, -(scale * self.reader.units.scale).log()
+
+    def _moments(self, parents: Sequence[Tensor], like: Tensor) -> tuple:
+        heads = self.heads(parents, like)
+        return heads[:, :1], scale_of(heads[:, 1:])
+
+
+def scale_of(head: Tensor) -> Tensor:
+    """Positive scale of the noise."""
+    return functional.softplus(head) + LEAST_SCALE
+
+
+class CategoricalColumn(ColumnMechanism):
+    """Levels in their order, cut from standard normal noise by their probabilities."""
+
+    def _start(self) -> Sequence[float]:
+        return (0.0,) * self.reader.width
+
+    def forward(self, *values: Tensor) -> Tensor:
+        *parents, noise = values
+        below = self.heads(parents, noise).softmax(1).cumsum(1)[:, :-1]
+        own = torch.special.ndtr(noise[:, self.index, None])
+        return (own > below).sum(1, keepdim=True).to(noise)
+
+    def explain(self, value: Tensor, parents: Sequence[Tensor]) -> tuple:
+        """Noise in the middle of a level's interval, and its log probability."""
+        logits = self.heads(parents, value)
+        level = value.long()
+        chance = logits.softmax(1)
+        own = chance.gather(1, level)
+        below = chance.cumsum(1).gather(1, level) - own
+        noise = torch.special.ndtri((below + 0.5 * own).clamp(0, 1))
+        log_chance = logits.log_softmax(1).gather(1, level)
+        return noise.clamp(-MOST_NOISE, MOST_NOISE), log_chance

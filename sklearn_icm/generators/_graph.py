@@ -1,0 +1,494 @@
+"""Tables over a causal graph: one mechanism per column."""
+
+import copy
+import warnings
+from collections.abc import Mapping
+from numbers import Integral
+
+import numpy as np
+import pandas as pd
+import torch
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils import check_array, check_scalar
+from sklearn.utils.validation import check_is_fitted
+
+from .._training.mapped import open_rows
+from .._training.net import split_rows
+from .._training.queries import RowQueries
+from ..base import BaseGenerator, DensityMixin
+from ..exceptions import FarInterventionWarning
+from ..interventions import Do, as_intervention
+from ..mechanisms import DataLayout, tensor_of
+from ..utils._sklearn import Interval, StrOptions
+from ..utils.environments import find_rows, resolve_environments
+from ..utils.rows import fingerprint
+from ._graph_module import AUTO, KINDS, GraphModule, allowed_kinds
+from ._residual_module import hsic_test
+from ._table_module import (
+    check_known,
+    decode_levels,
+    encode_levels,
+    find_levels,
+    in_codes,
+    levels_of,
+    parse_graph,
+    targeted_entries,
+)
+
+__all__ = ["GraphGenerator"]
+
+SCORE_CHUNK = 512
+# Standard deviations outside the fitted range at which a do-intervention is far.
+FAR = 3.0
+
+
+class GraphGenerator(
+    DensityMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseGenerator
+):
+    """Structural causal model of a table: one mechanism per column of a known graph.
+
+    Parameters
+    ----------
+    graph : list of (cause, effect), dict, array, DataFrame or DiGraph, default=None
+        Edges between columns, by name or position: a list of pairs; a dict of each
+        effect's cause or causes; an adjacency matrix whose entry (i, j) is nonzero if i
+        causes j (a DataFrame with the same index and columns, or an array); or a
+        networkx.DiGraph. Columns that it does not name have no parents. None: no edges.
+    mechanism : {"auto", "linear", "additive", "location-scale"} or dict, default="auto"
+        How a numeric column depends on its parents: linearly, or by a small network,
+        plus noise; "location-scale" also scales the noise by a network. "auto" takes
+        the simplest of the three that no richer one beats by two standard errors on
+        held-out rows. A dict gives some columns' own; the others are "auto".
+    n_units : int, default=16
+        Of each network, tanh: far from the data a network is constant.
+    categorical_features : "from_dtype" or list of str or int, default="from_dtype"
+        Columns of levels; "from_dtype" takes those that a DataFrame holds as strings,
+        categories or booleans. Their mechanism gives the probability of each level.
+    missing : {"raise", "available"}, default="raise"
+        What `fit` does with missing values: refuse them, or fit each mechanism to the
+        rows in which its column and its parents are known (right if values are missing
+        at random given the parents).
+    targets : dict of label to str or list of str, default=None
+        Columns whose mechanisms an environment changes. All fitted rows share the other
+        mechanisms, and these are fitted without its rows; `fit` then needs the
+        environment labels.
+    observational : label or list of labels, default=None
+        Environment label(s) of the rows that are fitted; None fits all rows.
+    bounds : {"data"}, (low, high) or None, default=None
+        Samples are clipped to the observed range of each column, to a given range, or
+        not at all.
+    max_epochs : int, default=60
+    batch_size : int, default=128
+    lr : float, default=2e-2
+        Learning rate; the highest one of the one-cycle schedule.
+    lr_schedule : {"one-cycle", "constant"}, default="one-cycle"
+    optimizer : {"adam", "adamw", "sgd"}, default="adam"
+    weight_decay : float, default=0.0
+    early_stopping : bool, default=False
+        Stop when the held-out loss has not improved by `tol` for `n_iter_no_change`
+        epochs, and go back to the best epoch.
+    validation_fraction : float or "auto", default=0.2
+        Part of the rows that is held out, on which "auto" mechanisms are chosen; with 0
+        they are linear. "auto" is 0.1 with `early_stopping` and 0 without.
+    n_iter_no_change : int, default=10
+    tol : float, default=1e-4
+    callbacks : list of skorch callbacks, default=None
+    device : str, default="auto"
+        "auto" is CUDA, else MPS, else CPU; or the name of a torch device.
+    warm_start : bool, default=False
+        Train `max_epochs` more at the next `fit`.
+    random_state : int, RandomState or None, default=None
+    verbose : int, default=0
+        1 shows one line of progress.
+
+    Attributes
+    ----------
+    graph_ : MechanismGraph
+        The fitted graph: a node per column, bearing its name (x0, x1, ... without
+        names), between the noise and the data.
+    nodes_ : dict of str to tuple
+        Nodes that can be intervened on, with their shapes.
+    mechanisms_ : dict of str to (tuple of str, str)
+    mechanism_kinds_ : dict of str to str
+        What each column's mechanism is, chosen or given; of a column without parents,
+        which has only noise, the first that was allowed.
+    categories_ : dict of str to ndarray
+        Levels of the categorical columns.
+    history_ : DataFrame
+        Losses summed over the columns by kind of mechanism, one row per epoch.
+    n_iter_ : int
+        Epochs trained.
+    bounds_ : ndarray of shape (2, n_features), or None
+    random_state_ : RandomState
+        Where unseeded draws come from.
+    n_features_in_ : int
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
+        Only if X has string column names.
+
+    Notes
+    -----
+    Interventions act in the units of the columns. The node of a categorical column
+    holds codes, positions in `categories_`: a number or string given for it is a level,
+    while intervention objects act on codes. Rows of columns with levels that are no
+    numbers are arrays of objects (DataFrames under `set_output`).
+
+    Noise is drawn from a kernel density of each mechanism's residuals, independent of
+    the other columns: confounders that are not in the table are not modelled. The noise
+    behind given rows is exact, so counterfactuals are too, as far as the mechanisms
+    are right. For a categorical column they depend on how noise is coupled to levels,
+    which no data can tell: here levels are cut, in their order, from normal noise, and
+    the noise behind a level is the middle of its interval.
+
+    There is no observation noise beside that of the columns, so that
+    ``observation_noise`` and ``residual`` change nothing.
+
+    References
+    ----------
+    Pearl (2009), *Causality*. Hoyer, Janzing, Mooij, Peters, Schölkopf (2008),
+    *Nonlinear causal discovery with additive noise models*, NIPS. Immer, Schultheiss,
+    Vogt, Schölkopf, Bühlmann, Marx (2023), *On the identifiability and estimation of
+    causal location-scale noise models*, arXiv 2210.09054.
+
+    Examples
+    --------
+    >>> from sklearn_icm.datasets import make_scm
+    >>> from sklearn_icm.generators import GraphGenerator
+    >>> scm = make_scm(200, n_nodes=3, random_state=0)
+    >>> est = GraphGenerator(scm.graph, max_epochs=2, random_state=0).fit(scm.data)
+    >>> est.intervene({"x0": 1.0}, n_samples=2).shape
+    (2, 3)
+    """
+
+    # Of the graph, which has many forms, `_start` keeps the parents.
+    _architecture_names = ("mechanism", "n_units")
+
+    # What the base reads, and a table has no parameter for.
+    icm_penalty, icm_weight, icm_warmup = None, 0.0, 0
+
+    _parameter_constraints = {
+        "graph": "no_validation",
+        "mechanism": [StrOptions({"auto", *AUTO}), dict],
+        "n_units": [Interval(Integral, 1, None, closed="left")],
+        "categorical_features": [StrOptions({"from_dtype"}), list, tuple],
+        "missing": [StrOptions({"raise", "available"})],
+        "targets": [dict, None],
+        **{
+            name: constraint
+            for name, constraint in BaseGenerator._parameter_constraints.items()
+            if not name.startswith("icm_")
+        },
+    }
+
+    def __init__(
+        self,
+        graph=None,
+        *,
+        mechanism="auto",
+        n_units=16,
+        categorical_features="from_dtype",
+        missing="raise",
+        targets=None,
+        observational=None,
+        bounds=None,
+        max_epochs=60,
+        batch_size=128,
+        lr=2e-2,
+        lr_schedule="one-cycle",
+        optimizer="adam",
+        weight_decay=0.0,
+        early_stopping=False,
+        validation_fraction=0.2,
+        n_iter_no_change=10,
+        tol=1e-4,
+        callbacks=None,
+        device="auto",
+        warm_start=False,
+        random_state=None,
+        verbose=0,
+    ):
+        self.graph = graph
+        self.mechanism = mechanism
+        self.n_units = n_units
+        self.categorical_features = categorical_features
+        self.missing = missing
+        self.targets = targets
+        self.observational = observational
+        self.bounds = bounds
+        self.max_epochs = max_epochs
+        self.batch_size = batch_size
+        self.lr = lr
+        self.lr_schedule = lr_schedule
+        self.optimizer = optimizer
+        self.weight_decay = weight_decay
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.tol = tol
+        self.callbacks = callbacks
+        self.device = device
+        self.warm_start = warm_start
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = self.missing == "available"
+        return tags
+
+    # --------------------------------------------------------------------- fit
+    def _make_layout(self):
+        return DataLayout(self.n_features_in_)
+
+    def _build_module(self, layout):
+        names = self._column_names()
+        parents = parse_graph(self.graph, names)
+        levels = {names[k]: len(v) for k, v in self._levels.items()}
+        kinds = allowed_kinds(self.mechanism, parents, names, levels)
+        return GraphModule(layout, parents, kinds, levels, self.n_units)
+
+    def _start(self, X):
+        x, module = super()._start(X)
+        self._architecture["graph"] = module.parents
+        return x, module
+
+    def _continue(self, X):
+        parents = parse_graph(self.graph, self._column_names())
+        if parents != self._module.parents:
+            raise ValueError(
+                f"graph cannot change from the parents {self._module.parents} to "
+                f"{parents} while training continues. Set it back, or fit afresh with "
+                "warm_start=False."
+            )
+        return super()._continue(X)
+
+    def _column_names(self):
+        names = getattr(self, "feature_names_in_", None)
+        if names is None:
+            return [f"x{k}" for k in range(self.n_features_in_)]
+        if len(set(names)) < len(names):
+            raise ValueError(f"The columns of X must have unique names, got {names}.")
+        return list(names)
+
+    def _check_rows(self, X, *, reset=False, **options):
+        if reset:
+            self._levels = find_levels(X, self.categorical_features)
+        fitting = "ensure_min_samples" in options
+        if fitting and self.missing == "available":
+            options["ensure_all_finite"] = "allow-nan"
+        X = encode_levels(X, getattr(self, "_levels", {}))
+        X = super()._check_rows(X, reset=reset, **options)
+        if fitting and self.missing == "available":
+            check_known(X)
+        return X
+
+    def _rows_to_fit(self, X, y, environments, *, reset):
+        rows = super()._rows_to_fit(X, y, environments, reset=reset)
+        if self.targets is None:
+            return rows
+        labels = resolve_environments(
+            X, y, environments, required_by=f"targets={self.targets!r}"
+        )
+        if self.observational is not None:
+            labels = labels[find_rows(labels, self.observational)]
+        changed = targeted_entries(labels, self.targets, self._column_names())
+        # Beside the values, so that they are split and shuffled together.
+        return np.hstack([rows, changed.astype(rows.dtype)])
+
+    def _find_bounds(self, X):
+        X = X[:, : self.n_features_in_]
+        if self.missing == "available":
+            self._range = np.stack([np.nanmin(X, axis=0), np.nanmax(X, axis=0)])
+        else:
+            self._range = np.stack([X.min(axis=0), X.max(axis=0)])
+        if self.bounds == "data":
+            return self._range.astype(np.float64)
+        return super()._find_bounds(X)
+
+    @torch.inference_mode(False)
+    def _train(self, X, epochs, *, fresh, one_pass=False):
+        super()._train(X, epochs, fresh=fresh, one_pass=one_pass)
+        self._fitted_on = fingerprint(X[:, : self.n_features_in_])
+        if one_pass:
+            return
+        module = self._module
+        x = open_rows(X, module.layout.to_node).float().to(tensor_of(module).device)
+        _, held_out = split_rows(
+            x, self.validation_fraction, self.early_stopping, self._entropy
+        )
+        if held_out is not None:
+            module.choose(held_out)
+            module.finish(x, int(self._entropy))
+
+    # ----------------------------------------------------------------- queries
+    @property
+    def mechanism_kinds_(self):
+        """``{column: kind of its mechanism}``."""
+        module = self._fitted_module("mechanism_kinds_")
+        return {n: KINDS[k] for n, k in zip(module.names, module.chosen, strict=True)}
+
+    @property
+    def categories_(self):
+        """``{column: its levels}`` of the categorical columns."""
+        names = self._fitted_module("categories_").names
+        return {names[k]: levels.copy() for k, levels in self._levels.items()}
+
+    @property
+    def _n_features_out(self):
+        return self.n_features_in_
+
+    def transform(self, X):
+        """Noise behind given rows: what each column's parents do not explain.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features)
+            In standardised units of the columns; of levels, normal noise.
+        """
+        check_is_fitted(self)
+        noise = self._noise_of(self._check_rows(X))
+        return noise.astype(self._dtype, copy=False)
+
+    def inverse_transform(self, X):
+        """Rows of given noise.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Noise, as `transform` gives it.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features)
+        """
+        check_is_fitted(self)
+        noise = check_array(X, dtype=[np.float64, np.float32])
+        if noise.shape[1] != self.n_features_in_:
+            raise ValueError(
+                f"inverse_transform needs the noise of {self.n_features_in_} columns, "
+                f"got {noise.shape[1]}."
+            )
+        rows = RowQueries(self._module, self.bounds_).decode(noise)
+        return decode_levels(rows.astype(noise.dtype, copy=False), self._levels)
+
+    def score_samples(self, X):
+        """Log density of each row, in nats; of levels, log probability.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            Under the density that `sample` uses (before its values are clipped). A
+            column that did not vary in `fit` counts for nothing.
+        """
+        check_is_fitted(self)
+        rows = self._check_rows(X)
+        return self._in_double(rows, lambda module, x: module.log_prob(x).sum(1))
+
+    def _noise_of(self, rows):
+        return self._in_double(rows, lambda module, x: module.abduct(x))
+
+    def _in_double(self, X, ask):
+        """Answers about rows in float64, so that none depends on its neighbours."""
+        module = copy.deepcopy(self._module).cpu().double()
+        chunks = torch.from_numpy(X.astype(np.float64)).split(SCORE_CHUNK)
+        with torch.no_grad():
+            return np.concatenate([ask(module, x).numpy() for x in chunks])
+
+    def independence(self, X=None, *, n_draws=200, n_samples=500, random_state=0):
+        """Measure whether each mechanism's noise is independent of all else.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features), optional
+            Rows that the mechanisms are to explain; of more than `n_samples`, that many
+            are drawn. None draws from the model, whose noise is independent: what is
+            found then is chance.
+        n_draws : int
+            Permutations for the p-values; 0 for none.
+        n_samples : int
+        random_state : int, RandomState or None
+            Of all draws.
+
+        Returns
+        -------
+        DataFrame
+            Two rows per numeric column: ``mechanism``; ``against`` its "parents" (a
+            wrong kind of mechanism, or a wrong graph) or the "noise" of the other
+            columns (a confounder that is not in the table); ``dependence``, the
+            normalised Hilbert-Schmidt independence criterion, 0 to 1; ``p_value``.
+            Columns without parents have no row against them.
+
+        References
+        ----------
+        Peters, Mooij, Janzing, Schölkopf (2014), *Causal discovery with continuous
+        additive noise models*, arXiv 1309.6779.
+        """
+        check_is_fitted(self)
+        check_scalar(n_draws, "n_draws", Integral, min_val=0)
+        check_scalar(n_samples, "n_samples", Integral, min_val=2)
+        rng = np.random.RandomState(self._draw_entropy(random_state))
+        if X is None:
+            rows = self.node_values(n_samples=n_samples, random_state=rng)
+            rows = rows[self._module.graph.data_node]
+        else:
+            rows = self._check_rows(X)
+            rows = rows[rng.permutation(len(rows))[:n_samples]]
+        noise = self._noise_of(rows)
+        names, found = self._module.names, []
+        for k, name in enumerate(names):
+            if k in self._levels:
+                continue
+            read = [names.index(p) for p in self._module.parents[name]]
+            sides = {"parents": rows[:, read], "noise": np.delete(noise, k, 1)}
+            for against, values in sides.items():
+                if values.shape[1]:
+                    test = hsic_test(noise[:, [k]], values, n_draws, rng)
+                    found.append((name, against, *test))
+        columns = ["mechanism", "against", "dependence", "p_value"]
+        return pd.DataFrame(found, columns=columns)
+
+    def _query(self, interventions, *args, **options):
+        check_is_fitted(self)
+        if isinstance(interventions, Mapping):
+            levels = self.categories_
+            interventions = {
+                name: in_codes(name, change, levels[name]) if name in levels else change
+                for name, change in interventions.items()
+            }
+            self._warn_if_far(interventions)
+        return super()._query(interventions, *args, **options)
+
+    def _warn_if_far(self, interventions):
+        module = self._module
+        for name, change in interventions.items():
+            change = as_intervention(change, name)
+            if name not in module.names or not isinstance(change, Do):
+                continue
+            column = module.names.index(name)
+            low, high = self._range[:, column]
+            outside = max(low - change.value.min(), change.value.max() - high)
+            distance = outside / float(module.likelihood.link.scale[column])
+            if distance > FAR:
+                warnings.warn(
+                    FarInterventionWarning(name, distance, low, high), stacklevel=4
+                )
+
+    def _wrap(self, rows, original=None):
+        if not self._levels:
+            return super()._wrap(rows, original)
+        decoded = decode_levels(rows.astype(self._dtype, copy=False), self._levels)
+        if decoded.dtype != object:
+            return super()._wrap(decoded, original)
+        frame = super()._wrap(rows, original)
+        if not isinstance(frame, pd.DataFrame):
+            return decoded
+        for k, levels in self._levels.items():
+            frame[frame.columns[k]] = levels_of(rows[:, k], levels)
+        return frame

@@ -1,0 +1,273 @@
+"""Columns of a table: the graph over them in every form, and levels as codes."""
+
+from collections.abc import Mapping
+from graphlib import CycleError, TopologicalSorter
+from numbers import Integral
+
+import numpy as np
+import pandas as pd
+
+from ..interventions import Compose, Do, as_intervention
+
+__all__ = [
+    "ValidCodes",
+    "check_known",
+    "decode_levels",
+    "encode_levels",
+    "find_levels",
+    "in_codes",
+    "levels_of",
+    "parse_graph",
+    "targeted_entries",
+]
+
+
+def parse_graph(graph, names):
+    """Parents of every column.
+
+    Parameters
+    ----------
+    graph : None, list of (cause, effect), dict, ndarray, DataFrame or DiGraph
+        A dict maps an effect to its cause or causes. Entry (i, j) of an array or
+        DataFrame is nonzero if column i causes column j. Columns by name or position.
+    names : list of str
+        All columns, in their order.
+
+    Returns
+    -------
+    dict of str to tuple of str
+        Parents in the order of the columns, children in topological order: as close
+        to that of the columns as the graph allows.
+    """
+    parents = {name: set() for name in names}
+    for cause, effect in _edges(graph, names):
+        cause, effect = (_column(c, names) for c in (cause, effect))
+        parents[effect].add(cause)
+    order = _sorted_columns(parents)
+    return {k: tuple(p for p in names if p in parents[k]) for k in order}
+
+
+def _sorted_columns(parents):
+    """Columns so that causes come before effects; a cycle is a ValueError."""
+    sorter = TopologicalSorter(parents)
+    try:
+        sorter.prepare()
+    except CycleError as error:
+        cycle = " -> ".join(error.args[1])
+        raise ValueError(
+            f"graph must have no cycles, got {cycle}. Leave out one of these edges, "
+            "such as the one into the column that you will intervene on."
+        ) from None
+    place, order = {name: k for k, name in enumerate(parents)}, []
+    while sorter.is_active():
+        ready = sorted(sorter.get_ready(), key=place.get)
+        order += ready
+        sorter.done(*ready)
+    return order
+
+
+def _edges(graph, names):
+    """(cause, effect) pairs of a graph in any form."""
+    if graph is None:
+        return []
+    if isinstance(graph, pd.DataFrame):
+        return _edges_of_frame(graph, names)
+    if isinstance(graph, np.ndarray):
+        return _edges_of_array(graph, names)
+    if isinstance(graph, Mapping):
+        return [(p, child) for child, ps in graph.items() for p in _listed(ps)]
+    if hasattr(graph, "edges"):
+        for name in graph.nodes:
+            _column(name, names)
+        return list(graph.edges)
+    edges = list(graph) if isinstance(graph, (list, tuple, set, frozenset)) else [None]
+    if all(isinstance(e, (list, tuple)) and len(e) == 2 for e in edges):
+        return edges
+    raise TypeError(
+        "graph must be None, a list of (cause, effect), a dict {effect: causes}, an "
+        f"adjacency array or DataFrame, or a networkx.DiGraph, got {graph!r}."
+    )
+
+
+def _edges_of_array(graph, names):
+    if graph.shape != (len(names), len(names)):
+        raise ValueError(
+            "An adjacency array must have one row and one column per column of X, "
+            f"{(len(names), len(names))}, got {graph.shape}. For edges give a list of "
+            "(cause, effect)."
+        )
+    return [(names[i], names[j]) for i, j in np.argwhere(graph != 0)]
+
+
+def _edges_of_frame(graph, names):
+    if list(graph.index) != list(graph.columns):
+        raise ValueError(
+            "A graph as a DataFrame must be an adjacency matrix whose index (causes) "
+            f"and columns (effects) are the same, got {list(graph.index)[:5]} and "
+            f"{list(graph.columns)[:5]}. For edges give a list of (cause, effect)."
+        )
+    pairs = np.argwhere(graph.to_numpy() != 0)
+    return [(graph.index[i], graph.columns[j]) for i, j in pairs]
+
+
+def _listed(parents):
+    single = isinstance(parents, (str, Integral))
+    return [parents] if single else list(parents)
+
+
+def _column(column, names, parameter="graph"):
+    """Name of a column that is given by name or position."""
+    if isinstance(column, str) and column in names:
+        return column
+    whole = isinstance(column, Integral) and not isinstance(column, bool)
+    if whole and 0 <= column < len(names):
+        return names[column]
+    raise ValueError(
+        f"{parameter} names the column {column!r}, which X does not have; its columns "
+        f"are {names} (or their positions, 0 to {len(names) - 1})."
+    )
+
+
+def find_levels(X, categorical_features):
+    """Levels of the categorical columns of fitted rows.
+
+    Parameters
+    ----------
+    X : DataFrame or array-like of shape (n_samples, n_features)
+    categorical_features : "from_dtype" or list of str or int
+        "from_dtype" takes what a DataFrame holds as strings, categories or booleans.
+
+    Returns
+    -------
+    dict of int to ndarray
+        Sorted levels by the position of the column; those of a categorical dtype in
+        its own order.
+    """
+    is_frame = isinstance(X, pd.DataFrame)
+    if isinstance(categorical_features, str):
+        dtypes = X.dtypes if is_frame else []
+        positions = [k for k, t in enumerate(dtypes) if _is_categorical(t)]
+    else:
+        X = X if is_frame else pd.DataFrame(X).add_prefix("x")
+        names = list(X.columns)
+        found = [
+            _column(c, names, "categorical_features") for c in categorical_features
+        ]
+        positions = [names.index(name) for name in found]
+    return {k: _levels_of(X.iloc[:, k]) for k in positions}
+
+
+def _is_categorical(dtype):
+    types = pd.api.types
+    return (
+        isinstance(dtype, pd.CategoricalDtype)
+        or types.is_string_dtype(dtype)
+        or types.is_bool_dtype(dtype)
+    )
+
+
+def _levels_of(column):
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        used = column.cat.remove_unused_categories().cat.categories
+        return used.to_numpy()
+    return np.array(sorted(column.dropna().unique()))
+
+
+def encode_levels(X, levels):
+    """Rows with every categorical column as codes 0, 1, ...; missing ones are NaN."""
+    if not levels:
+        return X
+    frame = pd.DataFrame(X).copy()
+    columns = [frame.iloc[:, k] for k in range(frame.shape[1])]
+    for k, known in levels.items():
+        if k < len(columns):
+            columns[k] = _codes(columns[k], known)
+    encoded = pd.concat(columns, axis=1)
+    return encoded if isinstance(X, pd.DataFrame) else encoded.to_numpy(np.float64)
+
+
+def _codes(column, levels):
+    codes = pd.Index(levels).get_indexer(column).astype(np.float64)
+    unknown = column[(codes < 0) & column.notna().to_numpy()]
+    if len(unknown):
+        raise ValueError(
+            f"Column {column.name!r} has the level {unknown.iloc[0]!r}, which was not "
+            f"seen in fit; its levels are {list(levels)}."
+        )
+    codes[codes < 0] = np.nan
+    return pd.Series(codes, index=column.index, name=column.name)
+
+
+def decode_levels(rows, levels):
+    """Codes back to levels: an array, of objects where some levels are no numbers."""
+    if not levels:
+        return rows
+    numeric = all(np.issubdtype(v.dtype, np.number) for v in levels.values())
+    decoded = rows.copy() if numeric else rows.astype(object)
+    for k, known in levels.items():
+        decoded[:, k] = levels_of(rows[:, k], known)
+    return decoded
+
+
+def levels_of(codes, levels):
+    """Levels at some codes; beyond the last code it is the last level."""
+    return levels[np.clip(np.rint(codes), 0, len(levels) - 1).astype(int)]
+
+
+def check_known(X):
+    """Refuse columns with too few values that are not missing."""
+    unknown = np.flatnonzero((~np.isnan(X)).sum(0) < 2)
+    if len(unknown):
+        raise ValueError(
+            "Every column of X needs at least 2 known values, but column "
+            f"{unknown[0]} has fewer. Leave it out."
+        )
+
+
+def in_codes(name, change, levels):
+    """Intervention on a categorical column: a level becomes its code."""
+    if not callable(change):
+        found = np.flatnonzero([level == change for level in levels])
+        if len(found) != 1:
+            raise ValueError(
+                f"The intervention on node {name!r} must be one of its levels, "
+                f"{list(levels)}, got {change!r}."
+            )
+        change = Do(found[0])
+    return Compose((as_intervention(change, name), ValidCodes(name, len(levels))))
+
+
+class ValidCodes:
+    """Refuse values of a categorical node that are not codes of its levels."""
+
+    def __init__(self, name, n_levels):
+        self.name, self.n_levels = name, n_levels
+
+    def __repr__(self):
+        return f"ValidCodes({self.name!r}, {self.n_levels})"
+
+    def __call__(self, value):
+        valid = (value == value.round()) & (value >= 0) & (value < self.n_levels)
+        if not bool(valid.all()):
+            wrong = value[~valid][0].item()
+            raise ValueError(
+                f"The intervention on node {self.name!r} must give codes of its "
+                f"levels, 0 to {self.n_levels - 1}, got {wrong:g}."
+            )
+        return value
+
+
+def targeted_entries(labels, targets, names):
+    """Which entries of rows come from a changed mechanism, (n_samples, n_features)."""
+    changed = np.zeros((len(labels), len(names)), bool)
+    for label, columns in targets.items():
+        for column in _listed(columns):
+            place = names.index(_column(column, names, "targets"))
+            changed[labels == label, place] = True
+    known = (~changed).sum(0)
+    if known.min() < 2:
+        raise ValueError(
+            f"targets leave {known.min()} rows to fit the mechanism of column "
+            f"{names[known.argmin()]!r} to; at least 2 are needed."
+        )
+    return changed

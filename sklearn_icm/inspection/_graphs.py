@@ -1,0 +1,150 @@
+"""Displays of causal graphs: what an intervention changed."""
+
+import numpy as np
+
+from ._plotting import axes_or_new, last_step
+
+__all__ = ["GraphInterventionDisplay"]
+
+
+class GraphInterventionDisplay:
+    """A causal graph whose nodes are coloured by how far an intervention moves them.
+
+    Parameters
+    ----------
+    parents : dict of str to sequence of str
+        Of every node, in topological order.
+    effects : dict of str to float
+        Mean absolute change of every node.
+    targets : collection of str
+        Nodes that are intervened on, drawn as squares.
+
+    Attributes
+    ----------
+    ax_, figure_, nodes_, edges_, labels_
+        Set by `plot`; one artist per edge and per label.
+    """
+
+    def __init__(self, parents, effects, targets=()):
+        self.parents = parents
+        self.effects = effects
+        self.targets = targets
+
+    @classmethod
+    def from_estimator(
+        cls, estimator, interventions, X=None, *, n_samples=1000, ax=None, **params
+    ):
+        """Intervene on a fitted graph generator, and plot what changed.
+
+        Parameters
+        ----------
+        estimator : fitted GraphGenerator, or pipeline that ends in one
+        interventions : dict of str to intervention
+            As `intervene` takes them.
+        X : array-like of shape (n_samples, n_features), optional
+            Rows to change; None draws from the model.
+        n_samples : int
+            Number of draws.
+        ax : matplotlib axes, optional
+        **params : dict
+            As `intervene` takes them: ``random_state`` (0 by default).
+
+        Returns
+        -------
+        GraphInterventionDisplay
+            Effects are in standard deviations of the factual values; of categorical
+            columns, the part of the rows that change level.
+        """
+        estimator = last_step(estimator)
+        rows = {"n_samples": n_samples} if X is None else {"X": X}
+        *_, values = estimator.intervene(
+            interventions, **rows, return_nodes=True, **{"random_state": 0, **params}
+        )
+        mechanisms = dict(estimator.mechanisms_)
+        columns = mechanisms.popitem()[1][0]
+        parents = {
+            name: [p for p in read if p in columns]
+            for name, (read, _) in mechanisms.items()
+        }
+        categorical = estimator.categories_
+        effects = {k: _effect(*values[k], k in categorical) for k in parents}
+        return cls(parents, effects, list(interventions)).plot(ax=ax)
+
+    def plot(self, ax=None):
+        """Draw causes above their effects; edges out of what moved are dark.
+
+        Parameters
+        ----------
+        ax : matplotlib axes, optional
+
+        Returns
+        -------
+        self : object
+        """
+        places = _places(self.parents)
+        depth = 1 + max(-y for _, y in places.values())
+        self.ax_ = axes_or_new(ax, (6, 1 + 1.2 * depth))
+        self.figure_ = self.ax_.figure
+        self.edges_ = [
+            self._draw_edge(places[parent], places[child], self.effects[parent] > 0)
+            for child, read in self.parents.items()
+            for parent in read
+        ]
+        largest = max(self.effects.values()) or 1.0
+        self.nodes_ = {}
+        for marker, wanted in (("o", False), ("s", True)):
+            group = [k for k in self.parents if (k in self.targets) == wanted]
+            if group:
+                x, y = np.transpose([places[k] for k in group])
+                self.nodes_[marker] = self.ax_.scatter(
+                    *(x, y, 500),
+                    c=[self.effects[k] for k in group],
+                    **{"marker": marker, "cmap": "Reds", "edgecolors": "0.3"},
+                    **{"vmin": 0, "vmax": largest, "zorder": 2},
+                )
+        self.labels_ = [
+            self.ax_.annotate(
+                f"{name}\n{self.effects[name]:.2g}",
+                place,
+                **{"xytext": (14, 0), "textcoords": "offset points"},
+                **{"va": "center", "fontsize": "small"},
+            )
+            for name, place in places.items()
+        ]
+        self.ax_.margins(0.2)
+        self.ax_.set_axis_off()
+        return self
+
+    def _draw_edge(self, start, end, moved):
+        arrow = {
+            "arrowstyle": "->",
+            "color": "0.1" if moved else "0.75",
+            # Bent, so that a node half-way does not hide it.
+            "connectionstyle": "arc3,rad=0.1",
+            "shrinkA": 12,
+            "shrinkB": 12,
+        }
+        return self.ax_.annotate("", end, start, arrowprops=arrow, zorder=1)
+
+
+def _effect(before, after, is_categorical):
+    if is_categorical:
+        return float(np.mean(before != after))
+    moved, spread = float(np.mean(np.abs(after - before))), float(before.std())
+    return moved / spread if spread > 0 else moved
+
+
+def _places(parents):
+    """(x, y) of every node: below all of its parents, layers centred in turns."""
+    depth = {}
+    for name, read in parents.items():
+        depth[name] = 1 + max((depth[p] for p in read), default=-1)
+    layers = {}
+    for name, level in depth.items():
+        layers.setdefault(level, []).append(name)
+    return {
+        # Moved aside, so that an edge past a layer does not run through its nodes.
+        name: (k - (len(names) - 1) / 2 + 0.3 * (level % 2), -level)
+        for level, names in layers.items()
+        for k, name in enumerate(names)
+    }

@@ -1,0 +1,443 @@
+import pickle
+
+import networkx
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.base import clone
+
+from sklearn_icm.generators import GraphGenerator
+from sklearn_icm.interventions import Do, Resample, Shift, SwapMechanism
+
+NAMES = ["cause", "middle", "effect", "alone"]
+EDGES = [("cause", "middle"), ("cause", "effect"), ("middle", "effect")]
+
+
+def rows(n=400, seed=0):
+    rng = np.random.RandomState(seed)
+    cause = rng.gumbel(size=n)
+    middle = np.tanh(cause) + 0.3 * rng.randn(n)
+    effect = 50 + 10 * (middle - cause) + rng.randn(n)
+    return pd.DataFrame(
+        np.column_stack([cause, middle, effect, rng.rand(n)]), columns=NAMES
+    )
+
+
+@pytest.fixture(scope="module")
+def table():
+    return rows()
+
+
+@pytest.fixture(scope="module")
+def model(table):
+    """Tests must not change it."""
+    return GraphGenerator(EDGES, max_epochs=20, random_state=0).fit(table)
+
+
+def mixed_rows(n=600, seed=0):
+    rng = np.random.RandomState(seed)
+    dose = rng.randn(n)
+    chance = 1 / (1 + np.exp(-3 * dose))
+    group = np.where(rng.rand(n) < chance, "treated", "control")
+    level = np.where(group == "treated", 2.0, 0.0) + 0.5 * rng.randn(n)
+    return pd.DataFrame({"dose": dose, "group": group, "level": level})
+
+
+@pytest.fixture(scope="module")
+def mixed():
+    return GraphGenerator(
+        {"group": "dose", "level": "group"}, max_epochs=30, random_state=0
+    ).fit(mixed_rows())
+
+
+# ----------------------------------------------------------------------- graphs
+ADJACENCY = pd.DataFrame(0, index=NAMES, columns=NAMES)
+for cause, effect in EDGES:
+    ADJACENCY.loc[cause, effect] = 1
+
+
+@pytest.mark.parametrize(
+    "graph",
+    [
+        EDGES,
+        [(0, 1), (0, "effect"), (1, 2)],
+        {"middle": "cause", "effect": ["cause", "middle"]},
+        {1: 0, 2: (0, 1)},
+        ADJACENCY,
+        ADJACENCY.loc[NAMES[::-1], NAMES[::-1]],
+        ADJACENCY.to_numpy(),
+        networkx.DiGraph(EDGES),
+    ],
+    ids=["pairs", "positions", "dict", "dict of positions", "frame", "reversed frame"]
+    + ["array", "networkx"],
+)
+def test_every_form_of_a_graph_gives_the_same_model(graph, model, table):
+    other = clone(model).set_params(graph=graph).fit(table)
+    assert other.mechanisms_ == model.mechanisms_
+    assert np.array_equal(other.sample(5, random_state=0), model.sample(5, 0))
+
+
+def test_nodes_bear_the_names_of_the_columns(model):
+    assert list(model.nodes_) == ["noise", *NAMES[:1], "alone", "middle", "effect"] + [
+        "data"
+    ]
+    assert model.mechanisms_["effect"][0] == ("cause", "middle", "noise")
+    assert model.mechanisms_["data"][0] == tuple(NAMES)
+
+
+def test_columns_named_like_our_own_nodes():
+    X = pd.DataFrame(np.random.RandomState(0).randn(30, 2), columns=["noise", "data"])
+    est = GraphGenerator([("noise", "data")], max_epochs=1).fit(X)
+    assert list(est.nodes_) == ["noise_", "noise", "data", "data_"]
+    assert np.all(est.intervene({"noise": 2.0}, n_samples=4)[:, 0] == 2)
+
+
+@given(st.integers(2, 7), st.integers(0, 1000))
+def test_any_cycle_is_refused_and_named(size, seed):
+    names = [f"x{k}" for k in np.random.RandomState(seed).permutation(size)]
+    edges = [*zip(names, names[1:], strict=False), (names[-1], names[0])]
+    X = np.random.RandomState(0).randn(10, size)
+    with pytest.raises(ValueError, match="graph must have no cycles, got x") as error:
+        GraphGenerator(edges).fit(X)
+    assert str(error.value).count(" -> ") == size
+
+
+@pytest.mark.parametrize(
+    ("graph", "error", "match"),
+    [
+        ([("cause", "nowhere")], ValueError, "names the column 'nowhere'"),
+        ([(0, 4)], ValueError, "names the column 4"),
+        ({"effect": [True]}, ValueError, "names the column True"),
+        (networkx.DiGraph([("a", "b")]), ValueError, "names the column 'a'"),
+        (np.zeros((3, 3)), ValueError, r"\(4, 4\), got \(3, 3\)"),
+        (pd.DataFrame({"from": ["a"], "to": ["b"]}), ValueError, "the same, got"),
+        ([("cause", "middle", "effect")], TypeError, "graph must be None, a list"),
+        ("cause -> effect", TypeError, "graph must be None, a list"),
+        ([("cause", "cause")], ValueError, "cause -> cause"),
+    ],
+)
+def test_wrong_graphs(graph, error, match, table):
+    with pytest.raises(error, match=match):
+        GraphGenerator(graph).fit(table)
+
+
+@pytest.mark.parametrize("mechanism", [{"nowhere": "linear"}, {"cause": "cubic"}])
+def test_wrong_mechanisms(mechanism, table):
+    with pytest.raises(ValueError, match="mechanism must map columns to one of"):
+        GraphGenerator(EDGES, mechanism=mechanism).fit(table)
+
+
+def test_mechanisms_per_column(table):
+    kinds = {"middle": "location-scale", "effect": "linear"}
+    est = GraphGenerator(EDGES, mechanism=kinds, max_epochs=2).fit(table)
+    assert kinds.items() <= est.mechanism_kinds_.items()
+
+
+# ------------------------------------------------------------------------ verbs
+@given(st.sampled_from(NAMES), st.floats(-2, 2))
+def test_do_acts_on_its_column_and_descendants_alone(node, value):
+    est = MODEL[0]
+    value = float(est.sample(1, random_state=0)[0, NAMES.index(node)]) + 0.2 * value
+    before, after = est.intervene(
+        {node: value}, n_samples=20, random_state=1, return_factual=True
+    )
+    below = est.graph_.descendants([node])
+    for k, name in enumerate(NAMES):
+        if name == node:
+            assert np.allclose(after[:, k], value, rtol=1e-5)
+        else:
+            unchanged = np.array_equal(before[:, k], after[:, k])
+            assert unchanged == (name not in below)
+
+
+MODEL = []
+
+
+@pytest.fixture(autouse=True)
+def _share_model(model):
+    MODEL[:] = [model]
+
+
+def test_abduction_is_exact(model, table):
+    abducted = model.abduct(table)
+    means = model.node_values(table)["data"]
+    assert np.allclose(means, table, atol=1e-4)
+    assert abducted.residual.max() < 1e-4
+    assert abducted.noise.shape == (len(table), 4)
+
+
+def test_counterfactuals_of_a_linear_model_are_those_of_its_equations():
+    rng = np.random.RandomState(0)
+    cause, noise = rng.randn(2, 2000)
+    X = np.column_stack([cause, 3 * cause + noise])
+    est = GraphGenerator([(0, 1)], mechanism="linear", max_epochs=9, random_state=0)
+    changed = est.fit(X).intervene({"x0": Shift(1.0)}, X=X)
+    error = 5 / np.sqrt(len(X))
+    assert np.allclose(changed - X, [1.0, 3.0], atol=error)
+
+
+def test_resampled_cause_has_the_given_values(model):
+    est = model.intervene({"cause": Resample([[0.0], [1.0]])}, n_samples=50)
+    assert set(np.round(est[:, 0], 6)) == {0.0, 1.0}
+
+
+def test_swapped_mechanism(model, table):
+    flipped = table.assign(middle=-table["middle"])
+    other = clone(model).fit(flipped)
+    swap = {"middle": SwapMechanism(other, "middle")}
+    before, after = model.intervene(
+        swap, n_samples=500, random_state=0, return_factual=True
+    )
+    assert np.corrcoef(before[:, 0], before[:, 1])[0, 1] > 0.5
+    assert np.corrcoef(after[:, 0], after[:, 1])[0, 1] < -0.5
+
+
+def test_far_interventions_warn(model, table):
+    far = float(table["cause"].max() + 5 * table["cause"].std())
+    with pytest.warns(UserWarning, match="'cause' is 5.0 standard deviations outside"):
+        model.intervene({"cause": Do(far)}, n_samples=3)
+
+
+def test_samples_have_the_moments_of_the_rows(model, table):
+    draws = model.sample(4000, random_state=0)
+    error = 5 * table.std() / np.sqrt(len(table))
+    assert (abs(draws.mean(0) - table.mean()) < error).all()
+    assert np.allclose(np.corrcoef(draws.T), np.corrcoef(table.T), atol=0.15)
+
+
+def test_constant_columns_stay_constant(table):
+    X = table.assign(alone=7.25)
+    est = GraphGenerator([*EDGES, ("alone", "effect")], max_epochs=2).fit(X)
+    assert (est.sample(50)[:, 3] == 7.25).all()
+    assert np.isfinite(est.score_samples(X)).all()
+
+
+def test_pickle_keeps_kinds_and_scores(model, table):
+    loaded = pickle.loads(pickle.dumps(model))
+    assert loaded.mechanism_kinds_ == model.mechanism_kinds_
+    assert np.array_equal(loaded.score_samples(table), model.score_samples(table))
+
+
+def test_skops_round_trip(mixed):
+    skops = pytest.importorskip("skops.io")
+    data = skops.dumps(mixed)
+    loaded = skops.loads(data, trusted=skops.get_untrusted_types(data=data))
+    assert np.array_equal(loaded.sample(5, 0), mixed.sample(5, 0))
+
+
+def test_warm_start_and_partial_fit_go_on(table):
+    est = GraphGenerator(EDGES, max_epochs=2, warm_start=True, random_state=0)
+    assert est.fit(table).fit(table).n_iter_ == 4
+    assert est.partial_fit(table).n_iter_ == 5
+    assert np.isfinite(est.sample(5)).all()
+
+
+def test_frames_come_out(model, table):
+    est = clone(model).set_output(transform="pandas").set_params(max_epochs=1)
+    draws = est.fit(table).sample(3)
+    assert list(draws.columns) == NAMES
+
+
+# --------------------------------------------------------------------- density
+def test_density_of_a_normal_table_is_near_its_closed_form():
+    rng = np.random.RandomState(0)
+    cause, noise = rng.randn(2, 2000)
+    X = np.column_stack([cause, cause + 2 * noise])
+    est = GraphGenerator([(0, 1)], mechanism="linear", max_epochs=5, random_state=0)
+    est.fit(X)
+    entropy = np.log(2 * np.pi * np.e) + np.log(2)
+    assert abs(est.score(X) + entropy) < 0.1
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1e3])
+def test_units_change_the_density_by_their_logarithm(scale, model, table):
+    scaled = clone(model).fit(table * scale)
+    difference = model.score_samples(table) - scaled.score_samples(table * scale)
+    assert np.allclose(difference, 4 * np.log(scale), atol=0.05)
+
+
+# --------------------------------------------------------------- missing values
+def test_missing_values_are_refused_without_a_policy(table):
+    with pytest.raises(ValueError, match="contains NaN"):
+        GraphGenerator(EDGES).fit(table.mask(table > table.max() - 1e-9))
+
+
+def test_available_rows_are_enough(table):
+    rng = np.random.RandomState(0)
+    holes = rng.rand(*table.shape) < 0.2
+    est = GraphGenerator(
+        EDGES,
+        mechanism="linear",
+        missing="available",
+        max_epochs=20,
+        random_state=0,
+    ).fit(table.mask(holes))
+    whole = clone(est).fit(table)
+    a, b = (
+        e.intervene({"cause": 1.0}, n_samples=500, random_state=0) for e in (est, whole)
+    )
+    assert np.isfinite(a).all()
+    assert (abs(a.mean(0) - b.mean(0)) < 0.25 * table.std()).all()
+    with pytest.raises(ValueError, match="contains NaN"):
+        est.intervene({}, X=table.mask(holes))
+
+
+def test_a_column_needs_two_known_values(table):
+    X = table.assign(alone=np.nan)
+    with pytest.raises(ValueError, match="column 3 has fewer"):
+        GraphGenerator(EDGES, missing="available").fit(X)
+
+
+# ---------------------------------------------------------------------- levels
+def test_levels_come_back(mixed):
+    draws = mixed.sample(300, random_state=0)
+    assert set(draws[:, 1]) == {"control", "treated"}
+    X = mixed_rows(seed=1)
+    assert mixed.intervene({}, X=X)[:, 1].tolist() == X["group"].tolist()
+    frame = clone(mixed).set_output(transform="pandas").set_params(max_epochs=1)
+    frame = frame.fit(X).sample(4)
+    assert frame["group"].isin(["control", "treated"]).all()
+    assert frame["level"].dtype == float
+
+
+def test_levels_follow_their_parents(mixed):
+    for dose, share in ((-1.0, 0.047), (1.0, 0.953)):
+        group = mixed.intervene({"dose": dose}, n_samples=2000, random_state=0)[:, 1]
+        assert abs((group == "treated").mean() - share) < 0.06
+
+
+@pytest.mark.parametrize(("level", "mean"), [("treated", 2.0), ("control", 0.0)])
+def test_do_on_a_level_by_name(mixed, level, mean):
+    draws = mixed.intervene({"group": level}, n_samples=1000, random_state=0)
+    assert (draws[:, 1] == level).all()
+    assert abs(draws[:, 2].astype(float).mean() - mean) < 0.15
+
+
+def test_unknown_levels(mixed):
+    with pytest.raises(
+        ValueError, match=r"one of its levels, \[.*'treated'.*'placebo'"
+    ):
+        mixed.intervene({"group": "placebo"}, n_samples=2)
+    with pytest.raises(
+        ValueError, match="must give codes of its levels, 0 to 1, got 2"
+    ):
+        mixed.intervene({"group": Do(2)}, n_samples=2)
+    with pytest.raises(ValueError, match="has the level 'placebo', which was not seen"):
+        mixed.intervene({}, X=mixed_rows(3).assign(group="placebo"))
+
+
+def test_numeric_levels_of_an_array():
+    rng = np.random.RandomState(0)
+    X = np.column_stack([rng.choice([1.0, 5.0, 9.0], 200), rng.randn(200)])
+    est = GraphGenerator([(0, 1)], categorical_features=[0], max_epochs=2).fit(X)
+    assert set(est.sample(100)[:, 0]) == {1.0, 5.0, 9.0}
+    assert (est.intervene({"x0": 5.0}, n_samples=3)[:, 0] == 5.0).all()
+    assert est.categories_["x0"].tolist() == [1.0, 5.0, 9.0]
+    with pytest.raises(ValueError, match=r"names the column 7"):
+        clone(est).set_params(categorical_features=[7]).fit(X)
+
+
+def test_transform_and_back(model, table):
+    noise = model.transform(table)
+    assert np.allclose(model.inverse_transform(noise), table, atol=1e-4)
+    assert (abs(noise.mean(0)) < 5 / np.sqrt(len(table))).all()
+    with pytest.raises(ValueError, match="needs the noise of 4 columns, got 2"):
+        model.inverse_transform(noise[:, :2])
+
+
+# ---------------------------------------------------------------- independence
+def test_a_true_model_has_independent_noise(model):
+    table = model.independence(n_samples=300)
+    assert list(table["mechanism"].unique()) == NAMES
+    assert (table["against"] == "parents").sum() == 2
+    assert table["dependence"].between(0, 1).all()
+    assert (table["p_value"] > 1e-2).mean() > 0.8
+
+
+def test_a_missing_cause_and_a_wrong_mechanism_are_seen(table):
+    cause, bent = [("cause", "effect")], np.square(table["cause"])
+    table = table.assign(effect=bent + 0.1 * table["alone"])
+    wrong = GraphGenerator(cause, mechanism="linear", max_epochs=5).fit(table)
+    found = wrong.independence(table).set_index(["mechanism", "against"])["p_value"]
+    assert found["effect", "parents"] < 0.01
+    assert found["cause", "noise"] < 0.01
+    assert np.isnan(wrong.independence(table, n_draws=0)["p_value"]).all()
+
+
+def test_constant_columns_have_no_dependence(table):
+    est = GraphGenerator(EDGES, max_epochs=1).fit(table.assign(alone=1.0))
+    found = est.independence(n_draws=9, n_samples=50).set_index("mechanism")
+    assert np.isnan(found.loc["alone", "dependence"])
+
+
+# ---------------------------------------------------------------- environments
+def two_environments():
+    seen, other = rows(seed=0), rows(seed=1)
+    other["middle"] = 2 - other["middle"]
+    other["effect"] += 10 * (other["middle"] - np.tanh(other["cause"]))
+    return pd.concat([seen, other]), ["seen"] * 400 + ["other"] * 400
+
+
+def test_a_targeted_mechanism_is_fitted_without_the_environment():
+    X, labels = two_environments()
+    est = GraphGenerator(
+        EDGES, targets={"other": ["middle", "effect"]}, max_epochs=20, random_state=0
+    ).fit(X, labels)
+    alone = clone(est).set_params(targets=None, observational="seen").fit(X, labels)
+    both = clone(est).set_params(targets=None).fit(X, labels)
+    shared, own, mixed = (
+        e.intervene({"cause": 0.0}, n_samples=500, random_state=0)[:, 1].mean()
+        for e in (est, alone, both)
+    )
+    assert abs(shared - own) < 0.15
+    assert abs(shared - mixed) > 0.5
+    assert est.was_fitted_on(X.to_numpy())
+
+
+def test_environments_share_what_is_not_targeted():
+    X, labels = two_environments()
+    X.loc[np.array(labels) == "other", "cause"] += 3.0
+    est = GraphGenerator(
+        EDGES,
+        targets={"other": ["cause", "middle", "effect"]},
+        max_epochs=20,
+        random_state=0,
+    ).fit(X, labels)
+    seen = X[np.array(labels) == "seen"]
+    draws = est.sample(2000, random_state=0)
+    error = 5 * seen.std() / np.sqrt(400)
+    assert (abs(draws.mean(0) - seen.mean())[:3] < error[:3]).all()
+    pool = 5 * X["alone"].std() / np.sqrt(800)
+    assert abs(draws[:, 3].mean() - X["alone"].mean()) < pool
+
+
+def test_wrong_targets(table):
+    labels = ["a"] * 400
+    with pytest.raises(ValueError, match="needs the environment label of every row"):
+        GraphGenerator(EDGES, targets={"a": "cause"}).fit(table)
+    with pytest.raises(ValueError, match="targets names the column 'nowhere'"):
+        GraphGenerator(EDGES, targets={"a": "nowhere"}).fit(table, labels)
+    with pytest.raises(ValueError, match="leave 0 rows to fit the mechanism of column"):
+        GraphGenerator(EDGES, targets={"a": "cause"}).fit(table, labels)
+
+
+def test_training_goes_on_with_an_equal_graph_in_another_form_alone(table):
+    est = GraphGenerator(ADJACENCY, max_epochs=1, warm_start=True).fit(table)
+    est.set_params(graph=EDGES).fit(table)
+    assert est.n_iter_ == 2
+    loaded = pickle.loads(pickle.dumps(est.set_params(graph=None)))
+    assert loaded.mechanisms_ == est.mechanisms_
+    with pytest.raises(ValueError, match="graph cannot change from the parents"):
+        est.fit(table)
+
+
+@given(st.integers(3, 12), st.integers(1, 3), st.integers(0, 1000))
+def test_small_tables(n_rows, n_columns, seed):
+    X = np.random.RandomState(seed).choice([-1.0, 0.0, 5.0], (n_rows, n_columns))
+    edges = [(k, k + 1) for k in range(n_columns - 1)]
+    est = GraphGenerator(edges, max_epochs=1, random_state=0).fit(X)
+    assert np.isfinite(est.sample(20)).all()
+    assert np.isfinite(est.score_samples(X)).all()
+    assert np.array_equal(est.intervene({}, X=X), X)

@@ -1,0 +1,64 @@
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+
+from sklearn_icm.generators import GraphGenerator
+from sklearn_icm.inspection import GraphInterventionDisplay
+from sklearn_icm.interventions import Shift
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    rng = np.random.RandomState(0)
+    cause, noise, alone = rng.randn(3, 200)
+    X = pd.DataFrame({"cause": cause, "effect": cause + 0.1 * noise, "alone": alone})
+    X["group"] = np.where(cause > 0, "high", "low")
+    graph = {"effect": "cause", "group": "cause"}
+    return GraphGenerator(graph, max_epochs=20, random_state=0).fit(X), X
+
+
+@pytest.fixture(autouse=True)
+def _close_figures():
+    yield
+    plt.close("all")
+
+
+def test_effects_are_those_of_the_intervention(fitted):
+    est, X = fitted
+    display = GraphInterventionDisplay.from_estimator(est, {"cause": Shift(1.0)}, X)
+    assert np.isclose(display.effects["cause"], 1 / X["cause"].std(ddof=0), atol=1e-4)
+    assert display.effects["alone"] == 0
+    assert 0.7 < display.effects["effect"] < 1.3
+    assert 0.2 < display.effects["group"] < 0.8
+    assert display.targets == ["cause"]
+
+
+def test_the_drawing_has_every_node_and_edge(fitted):
+    est, _ = fitted
+    _, ax = plt.subplots()
+    display = GraphInterventionDisplay.from_estimator(
+        est, {"cause": 2.0}, n_samples=50, ax=ax
+    )
+    assert display.ax_ is ax
+    assert len(display.edges_) == 2
+    shown = [label.get_text().split("\n")[0] for label in display.labels_]
+    assert sorted(shown) == ["alone", "cause", "effect", "group"]
+    assert len(display.nodes_["s"].get_offsets()) == 1
+    assert len(display.nodes_["o"].get_offsets()) == 3
+    display.figure_.canvas.draw()
+
+
+def test_causes_are_above_their_effects():
+    parents = {"a": [], "b": ["a"], "c": ["a", "b"], "d": []}
+    display = GraphInterventionDisplay(parents, dict.fromkeys(parents, 0.0)).plot()
+    height = {label.get_text().split("\n")[0]: label.xy[1] for label in display.labels_}
+    for child, read in parents.items():
+        assert all(height[parent] > height[child] for parent in read)
+
+
+def test_pairs_that_nothing_moved_stay_pale(fitted):
+    est, _ = fitted
+    display = GraphInterventionDisplay.from_estimator(est, {"alone": 1.0}, n_samples=9)
+    colours = {edge.arrow_patch.get_edgecolor()[:3] for edge in display.edges_}
+    assert colours == {(0.75, 0.75, 0.75)}
