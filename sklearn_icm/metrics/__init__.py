@@ -16,6 +16,7 @@ from ._evaluate import evaluate
 from ._extrapolation import ExtrapolationScorer, make_extrapolation_scorer
 from ._factor_scorers import IdentifiabilityScorer, make_identifiability_scorer
 from ._identifiability import amari_distance, block_mcc_score, mcc_score
+from ._image_statistics import layout_distance, patch_distance
 from ._mechanism_shift import mechanism_shift
 from ._neighbours import precision_recall_density_coverage
 from ._refits import RefitScorer, fit_refits
@@ -47,6 +48,7 @@ __all__ = [
     "get_scorer",
     "get_scorer_names",
     "latent_consistency",
+    "layout_distance",
     "make_agreement_scorer",
     "make_consistency_scorer",
     "make_extrapolation_scorer",
@@ -57,6 +59,7 @@ __all__ = [
     "minimality_error",
     "mmd2",
     "ood_r2",
+    "patch_distance",
     "precision_recall_density_coverage",
     "reversibility_error",
     "skill_interval",
