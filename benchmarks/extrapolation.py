@@ -19,6 +19,7 @@ from sklearn_icm.datasets import make_faces, make_glyph_pairs
 from sklearn_icm.generators import FixedGenerator, VAEGenerator
 from sklearn_icm.independence import OrthogonalJacobianPenalty, SpectralPenalty
 from sklearn_icm.interventions import Stretch
+from sklearn_icm.mechanisms import conv_decoder
 from sklearn_icm.metrics import make_extrapolation_scorer
 
 # Where the models are chosen, and where they are judged.
@@ -37,6 +38,23 @@ METHODS = {
         "icm_weight": 0.01,
     },
 }
+
+
+def smooth_decoder(n_latents, shape):
+    """Resize linearly before each convolution, not by repetition."""
+    return conv_decoder(n_latents, shape, (32, 16), resize="linear")
+
+
+SMOOTH = {"decoder": smooth_decoder}
+ARCHITECTURES = {
+    PLAIN: {},
+    "pooled 1": METHODS["pooled 1"],
+    "linear resizing": SMOOTH,
+    "linear resizing, pooled 1": {**SMOOTH, **METHODS["pooled 1"]},
+    "linear resizing, triplet 1": {**SMOOTH, **METHODS["triplet 1"]},
+    "linear resizing, beta 0.1": {**SMOOTH, "beta": 0.1},
+}
+SETS = {"penalties": METHODS, "architectures": ARCHITECTURES}
 
 
 @dataclass(frozen=True)
@@ -161,11 +179,12 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--worlds", nargs="+", default=list(WORLDS), choices=WORLDS)
+    parser.add_argument("--methods", default="penalties", choices=SETS)
     parser.add_argument("--rows", type=int, default=2500)
     parser.add_argument("--epochs", type=int, default=45)
     parser.add_argument("--quick", action="store_true", help="checks that it runs")
     options = parser.parse_args()
-    methods, n_seeds = METHODS, options.seeds
+    methods, n_seeds = SETS[options.methods], options.seeds
     n_rows, n_epochs = options.rows, options.epochs
     if options.quick:
         methods = {name: METHODS[name] for name in (PLAIN, "pooled 1")}
