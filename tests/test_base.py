@@ -126,7 +126,7 @@ def test_memory_of_iter_sample_does_not_grow_with_the_number_of_rows(fitted):
         return found
 
     peak(2000)
-    assert peak(20_000) < 1.2 * peak(4000)
+    assert peak(60_000) < 1.2 * peak(20_000)
 
 
 def test_asking_for_pairs_does_not_change_the_intervened_rows(fitted):

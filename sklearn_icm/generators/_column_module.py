@@ -72,9 +72,9 @@ class ColumnBank(nn.Module):
             ).to(self.linear)
 
     @torch.no_grad()
-    def copy_to(self, function: ColumnFunction, column: int) -> None:
-        """Give the function of one column to a module of its own."""
-        seen = self.reads[column] > 0
+    def copy_to(self, mechanism: ColumnMechanism, column: int) -> None:
+        """Give the function of one column to a mechanism of its own."""
+        function, seen = mechanism.function, self.reads[column] > 0
         heads = min(len(function.bias), self.bias.shape[1])
         function.reset()
         function.bias[:heads] = self.bias[column, :heads]
@@ -113,8 +113,11 @@ class ColumnFunction(nn.Module):
         self.bias.copy_(torch.tensor(self.start))
 
     def forward(self, inputs: Tensor) -> Tensor:
-        units = torch.tanh(functional.linear(inputs, self.inner, self.shift))
         value = functional.linear(inputs, self.linear, self.bias)
+        if not bool(self.outer.any()):
+            # A linear column, or one without parents: the network says nothing.
+            return value
+        units = torch.tanh(functional.linear(inputs, self.inner, self.shift))
         return value + functional.linear(units, self.outer)
 
 

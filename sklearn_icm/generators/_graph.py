@@ -1,7 +1,6 @@
 """Tables over a causal graph: one mechanism per column."""
 
 import copy
-import warnings
 from collections.abc import Mapping
 from numbers import Integral
 
@@ -16,14 +15,12 @@ from .._training.mapped import open_rows
 from .._training.net import split_rows
 from .._training.queries import RowQueries
 from ..base import BaseGenerator, DensityMixin
-from ..exceptions import FarInterventionWarning
-from ..interventions import Do, as_intervention
 from ..mechanisms import DataLayout, tensor_of
 from ..utils._sklearn import Interval, StrOptions
 from ..utils.environments import find_rows, resolve_environments
 from ..utils.rows import fingerprint
-from ._graph_module import AUTO, KINDS, GraphModule, allowed_kinds
-from ._residual_module import hsic_test
+from ._graph_module import KINDS, NUMERIC, GraphModule, allowed_kinds
+from ._residual_module import residual_table
 from ._table_module import (
     check_known,
     decode_levels,
@@ -32,14 +29,14 @@ from ._table_module import (
     in_codes,
     levels_of,
     parse_graph,
+    refuse_missing,
     targeted_entries,
+    warn_if_far,
 )
 
 __all__ = ["GraphGenerator"]
 
 SCORE_CHUNK = 512
-# Standard deviations outside the fitted range at which a do-intervention is far.
-FAR = 3.0
 
 
 class GraphGenerator(
@@ -54,13 +51,17 @@ class GraphGenerator(
         effect's cause or causes; an adjacency matrix whose entry (i, j) is nonzero if i
         causes j (a DataFrame with the same index and columns, or an array); or a
         networkx.DiGraph. Columns that it does not name have no parents. None: no edges.
-    mechanism : {"auto", "linear", "additive", "location-scale"} or dict, default="auto"
+    mechanism : {"auto", "linear", "additive", "location-scale", "energy"} or dict, \
+            default="auto"
         How a numeric column depends on its parents: linearly, or by a small network,
-        plus noise; "location-scale" also scales the noise by a network. "auto" takes
-        the simplest of the three that no richer one beats by two standard errors on
-        held-out rows. A dict gives some columns' own; the others are "auto".
+        plus noise; "location-scale" also scales the noise by a network; "energy" is an
+        increasing curve of a linear function plus noise, trained by the energy score,
+        for interventions far from the data. "auto" takes the simplest of the first
+        three that no richer one beats by two standard errors on held-out rows. A dict
+        gives some columns' own; the others are "auto".
     n_units : int, default=16
-        Of each network, tanh: far from the data a network is constant.
+        Of each network, tanh: far from the data a network is constant. Of each curve
+        of "energy", hinges: far from the data it is a line.
     categorical_features : "from_dtype" or list of str or int, default="from_dtype"
         Columns of levels; "from_dtype" takes those that a DataFrame holds as strings,
         categories or booleans. Their mechanism gives the probability of each level.
@@ -88,8 +89,9 @@ class GraphGenerator(
         Stop when the held-out loss has not improved by `tol` for `n_iter_no_change`
         epochs, and go back to the best epoch.
     validation_fraction : float or "auto", default=0.2
-        Part of the rows that is held out, on which "auto" mechanisms are chosen; with 0
-        they are linear. "auto" is 0.1 with `early_stopping` and 0 without.
+        Part of the rows that is held out, on which "auto" mechanisms and the noise are
+        chosen; with 0 they are linear, with little smoothing of the noise. "auto" is
+        0.1 with `early_stopping` and 0 without.
     n_iter_no_change : int, default=10
     tol : float, default=1e-4
     callbacks : list of skorch callbacks, default=None
@@ -111,7 +113,7 @@ class GraphGenerator(
     mechanisms_ : dict of str to (tuple of str, str)
     mechanism_kinds_ : dict of str to str
         What each column's mechanism is, chosen or given; of a column without parents,
-        which has only noise, the first that was allowed.
+        which has only noise, the first that was allowed ("linear" for "energy").
     categories_ : dict of str to ndarray
         Levels of the categorical columns.
     history_ : DataFrame
@@ -133,9 +135,13 @@ class GraphGenerator(
     numbers are arrays of objects (DataFrames under `set_output`).
 
     Noise is drawn from a kernel density of each mechanism's residuals, independent of
-    the other columns: confounders that are not in the table are not modelled. The noise
-    behind given rows is exact, so counterfactuals are too, as far as the mechanisms
-    are right. For a categorical column they depend on how noise is coupled to levels,
+    the other columns: confounders that are not in the table are not modelled. It is a
+    normal density unless one with more detail is better, by two standard errors, at
+    held-out residuals. The noise behind given rows is exact, so counterfactuals are
+    too, as far as the mechanisms are right. So the units of another environment keep
+    their own noise under ``intervene(..., X=X_env)``, while ``n_samples`` draws the
+    noise of the fitted rows; for more draws of that environment resample the rows of
+    ``X_env``. For a categorical column they depend on how noise is coupled to levels,
     which no data can tell: here levels are cut, in their order, from normal noise, and
     the noise behind a level is the middle of its interval.
 
@@ -147,7 +153,9 @@ class GraphGenerator(
     Pearl (2009), *Causality*. Hoyer, Janzing, Mooij, Peters, Schölkopf (2008),
     *Nonlinear causal discovery with additive noise models*, NIPS. Immer, Schultheiss,
     Vogt, Schölkopf, Bühlmann, Marx (2023), *On the identifiability and estimation of
-    causal location-scale noise models*, arXiv 2210.09054.
+    causal location-scale noise models*, arXiv 2210.09054. Shen, Meinshausen (2023),
+    *Engression: extrapolation through the lens of distributional regression*, arXiv
+    2307.00835 (energy; here the curve is increasing, so that abduction is exact).
 
     Examples
     --------
@@ -167,7 +175,7 @@ class GraphGenerator(
 
     _parameter_constraints = {
         "graph": "no_validation",
-        "mechanism": [StrOptions({"auto", *AUTO}), dict],
+        "mechanism": [StrOptions({"auto", *NUMERIC}), dict],
         "n_units": [Interval(Integral, 1, None, closed="left")],
         "categorical_features": [StrOptions({"from_dtype"}), list, tuple],
         "missing": [StrOptions({"raise", "available"})],
@@ -275,6 +283,8 @@ class GraphGenerator(
         fitting = "ensure_min_samples" in options
         if fitting and self.missing == "available":
             options["ensure_all_finite"] = "allow-nan"
+        elif fitting:
+            refuse_missing(X)
         X = encode_levels(X, getattr(self, "_levels", {}))
         X = super()._check_rows(X, reset=reset, **options)
         if fitting and self.missing == "available":
@@ -312,11 +322,12 @@ class GraphGenerator(
             return
         module = self._module
         x = open_rows(X, module.layout.to_node).float().to(tensor_of(module).device)
-        _, held_out = split_rows(
+        train, held_out = split_rows(
             x, self.validation_fraction, self.early_stopping, self._entropy
         )
         if held_out is not None:
             module.choose(held_out)
+            module.choose_noise(train, held_out, int(self._entropy))
             module.finish(x, int(self._entropy))
 
     # ----------------------------------------------------------------- queries
@@ -441,18 +452,13 @@ class GraphGenerator(
             rows = self._check_rows(X)
             rows = rows[rng.permutation(len(rows))[:n_samples]]
         noise = self._noise_of(rows)
-        names, found = self._module.names, []
-        for k, name in enumerate(names):
-            if k in self._levels:
-                continue
-            read = [names.index(p) for p in self._module.parents[name]]
-            sides = {"parents": rows[:, read], "noise": np.delete(noise, k, 1)}
-            for against, values in sides.items():
-                if values.shape[1]:
-                    test = hsic_test(noise[:, [k]], values, n_draws, rng)
-                    found.append((name, against, *test))
-        columns = ["mechanism", "against", "dependence", "p_value"]
-        return pd.DataFrame(found, columns=columns)
+        names, parents = self._module.names, self._module.parents
+        families = {
+            name: (k, [names.index(p) for p in parents[name]])
+            for k, name in enumerate(names)
+            if k not in self._levels
+        }
+        return residual_table(rows, noise, families, n_draws, rng)
 
     def _query(self, interventions, *args, **options):
         check_is_fitted(self)
@@ -462,23 +468,9 @@ class GraphGenerator(
                 name: in_codes(name, change, levels[name]) if name in levels else change
                 for name, change in interventions.items()
             }
-            self._warn_if_far(interventions)
+            scale = self._module.likelihood.link.scale.cpu().numpy()
+            warn_if_far(interventions, self._module.names, self._range, scale)
         return super()._query(interventions, *args, **options)
-
-    def _warn_if_far(self, interventions):
-        module = self._module
-        for name, change in interventions.items():
-            change = as_intervention(change, name)
-            if name not in module.names or not isinstance(change, Do):
-                continue
-            column = module.names.index(name)
-            low, high = self._range[:, column]
-            outside = max(low - change.value.min(), change.value.max() - high)
-            distance = outside / float(module.likelihood.link.scale[column])
-            if distance > FAR:
-                warnings.warn(
-                    FarInterventionWarning(name, distance, low, high), stacklevel=4
-                )
 
     def _wrap(self, rows, original=None):
         if not self._levels:

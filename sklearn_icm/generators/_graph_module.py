@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Mapping, Sequence
 
 import torch
@@ -21,62 +20,18 @@ from ._column_module import (
     NumericReader,
     scale_of,
 )
+from ._energy_module import PreAdditiveBank, PreAdditiveColumn
+from ._noise_module import KernelNoise, is_clear
 
 # From simple to rich: an earlier one is kept unless a later one is clearly better.
 AUTO = ("linear", "additive", "location-scale")
-KINDS = (*AUTO, "categorical")
+NUMERIC = (*AUTO, "energy")
+KINDS = (*AUTO, "categorical", "energy")
 MOST_POINTS = 4096
+# Held-out rows on which noise is chosen.
+MOST_CHOOSING = 512
 CHUNK = 4096
-BANDWIDTH = 0.45
 LEAST_VARIANCE = 1e-6
-# Standard errors by which a richer mechanism must be better on held-out rows.
-CLEARLY = 2.0
-
-
-class KernelNoise(nn.Module):
-    """Independent columns of noise, each a kernel density of residuals.
-
-    Draws are residuals with a little normal noise, shrunk to keep the variance.
-    """
-
-    def __init__(self, n_columns: int) -> None:
-        super().__init__()
-        self.register_buffer("points", torch.zeros(1, n_columns))
-        self.register_buffer("width", torch.ones(n_columns))
-
-    def set(self, column: int, residuals: Tensor) -> None:
-        """Take the residuals (n_points,) of a column."""
-        mean, sd = residuals.mean(), residuals.std()
-        low, high = residuals.quantile(torch.tensor([0.25, 0.75]).to(residuals))
-        robust = torch.minimum(sd, (high - low) / 1.349) if high > low else sd
-        width = BANDWIDTH * robust * len(residuals) ** -0.2
-        shrink = sd / (sd.square() + width.square()).sqrt() if sd > 0 else 1.0
-        self.points[:, column] = mean + shrink * (residuals - mean)
-        self.width[column] = shrink * width
-
-    def draw(self, n: int, generator: torch.Generator) -> Tensor:
-        """Draw n rows; random numbers are drawn on the CPU."""
-        shape = (n, len(self.width))
-        rows = torch.randint(len(self.points), shape, generator=generator)
-        normal = torch.randn(shape, generator=generator).to(self.points)
-        return self.points.gather(0, rows.to(self.points.device)) + self.width * normal
-
-    def log_prob(self, noise: Tensor) -> Tensor:
-        """Log density of each row, (n,)."""
-        return self.log_probs(noise).sum(1)
-
-    def log_probs(self, noise: Tensor) -> Tensor:
-        """Log density of each entry, (n, n_columns); 0 where nothing varies."""
-        columns = zip(noise.T, self.points.T, self.width, strict=True)
-        return torch.stack([_kernel_density(*column) for column in columns], 1)
-
-
-def _kernel_density(value: Tensor, points: Tensor, width: Tensor) -> Tensor:
-    if width == 0:
-        return torch.zeros_like(value)
-    distance = (value[:, None] - points) / width
-    total = (-0.5 * distance.square()).logsumexp(1)
-    return total - math.log(len(points) * math.sqrt(2 * math.pi)) - width.log()
 
 
 class ExactLikelihood(GaussianLikelihood):
@@ -129,7 +84,7 @@ class GraphModule(nn.Module):
             for name in self.names
         }
         self.readers = nn.ModuleList(readers.values())
-        self.graph = _column_graph(self.parents, readers, n_units)
+        self.graph = _column_graph(self.parents, readers, self.kinds, n_units)
         self.banks = self._make_banks(n_units, n_levels)
         self.register_buffer("chosen", torch.zeros(len(kinds), dtype=torch.long))
         self.noise = KernelNoise(len(kinds))
@@ -149,7 +104,11 @@ class GraphModule(nn.Module):
         }
         banks = nn.ModuleDict()
         for kind in KINDS:
-            if any(kind in ks for ks in self.kinds.values()):
+            if not any(kind in ks for ks in self.kinds.values()):
+                continue
+            if kind == "energy":
+                banks[kind] = PreAdditiveBank(reads, n_units)
+            else:
                 units = 0 if kind == "linear" else n_units
                 banks[kind] = ColumnBank(reads, units, n_heads.get(kind, 1))
         if "location-scale" in banks:
@@ -174,7 +133,8 @@ class GraphModule(nn.Module):
         if isinstance(x, Tensor):
             x, _ = self.split(x)
         self._set_units(x)
-        if "linear" not in self.banks:
+        started = [k for k in ("linear", "energy") if k in self.banks]
+        if not started:
             return
         n_inputs = sum(reader.width for reader in self.readers)
         moments = torch.zeros(n_inputs + 1, n_inputs + 1 + len(self.names)).double()
@@ -185,7 +145,8 @@ class GraphModule(nn.Module):
             right = torch.cat([left, targets.nan_to_num().double()], 1)
             moments += left.T @ right / len(x)
         centred = moments[1:, 1:] - moments[1:, :1] * moments[:1, 1:]
-        self.banks["linear"].solve(centred[:, :n_inputs], centred[:, n_inputs:])
+        for kind in started:
+            self.banks[kind].solve(centred[:, :n_inputs], centred[:, n_inputs:])
 
     def _set_units(self, x: Tensor | MappedRows) -> None:
         link = self.likelihood.link
@@ -211,10 +172,13 @@ class GraphModule(nn.Module):
         ]
         return torch.cat(read, 1), torch.cat(targets, 1)
 
-    def losses(self, x: Tensor, *, profiled: bool = False) -> dict[str, Tensor]:
+    def losses(
+        self, x: Tensor, generator: torch.Generator, *, profiled: bool = False
+    ) -> dict[str, Tensor]:
         """Loss of each row and column by kind, (n, n_columns); NaN where unknown.
 
-        Squared errors, or negative log likelihoods: where ``profiled``, of all kinds.
+        Squared errors, energy scores or negative log likelihoods: where ``profiled``,
+        of all kinds that "auto" compares.
         """
         x, changed = self.split(x)
         inputs, targets = self._read_rows(x)
@@ -222,13 +186,14 @@ class GraphModule(nn.Module):
         # Filled, not masked afterwards: a NaN would pass through zero gradients.
         inputs, targets, found = inputs.nan_to_num(), targets.nan_to_num(), {}
         for kind, bank in self.banks.items():
-            heads = bank(inputs)
             known = ~missing & (hidden @ bank.reads.T == 0)
-            if kind == "categorical":
-                loss = self._cross_entropy(heads, targets)
+            if kind == "energy":
+                loss = bank.losses(inputs, targets, generator)
+            elif kind == "categorical":
+                loss = self._cross_entropy(bank(inputs), targets)
             else:
-                loss = _numeric_loss(heads, targets)
-                if profiled and heads.shape[2] == 1:
+                loss = _numeric_loss(bank(inputs), targets)
+                if profiled and kind != "location-scale":
                     loss = _profiled(loss, known)
             found[kind] = torch.where(known, loss, torch.nan)
         return found
@@ -247,7 +212,7 @@ class GraphModule(nn.Module):
     ) -> tuple[dict[str, Tensor], None]:
         """Loss of each kind of mechanism, summed over the columns that allow it."""
         terms = {}
-        for kind, loss in self.losses(x).items():
+        for kind, loss in self.losses(x, generator).items():
             allowed = [k for k, n in enumerate(self.names) if kind in self.kinds[n]]
             loss = loss[:, allowed]
             known = ~loss.isnan()
@@ -258,35 +223,56 @@ class GraphModule(nn.Module):
     @torch.no_grad()
     def choose(self, x: Tensor | MappedRows) -> None:
         """Choose each column's kind by its losses of held-out rows."""
-        parts = [self.losses(chunk, profiled=True) for chunk in x.split(CHUNK)]
+        fixed = torch.Generator().manual_seed(0)
+        parts = [self.losses(c, fixed, profiled=True) for c in x.split(CHUNK)]
         losses = {k: torch.cat([p[k] for p in parts]) for k in self.banks}
         for k, name in enumerate(self.names):
             best, *others = self.kinds[name]
             for kind in others:
                 gain = (losses[best] - losses[kind])[:, k]
-                if _is_clear(gain[~gain.isnan()]):
+                if is_clear(gain[~gain.isnan()]):
                     best = kind
             self.chosen[k] = KINDS.index(best)
 
     @torch.no_grad()
+    def choose_noise(
+        self, x: Tensor | MappedRows, held_out: Tensor | MappedRows, entropy: int
+    ) -> None:
+        """Choose each column's noise by its density at held-out rows."""
+        self._place_mechanisms()
+        own = self._residuals(x, entropy)
+        for k, other in enumerate(self._residuals(held_out, entropy)):
+            if len(own[k]) > 1:
+                self.noise.choose(k, own[k], other[:MOST_CHOOSING])
+
+    @torch.no_grad()
     def finish(self, x: Tensor | MappedRows, entropy: int) -> None:
         """Give every column its mechanism, and its residuals as noise."""
+        self._place_mechanisms()
+        residuals = self._residuals(x, entropy)
+        self.noise.clear(max(map(len, residuals), default=0) or 1)
+        for k, known in enumerate(residuals):
+            if len(known) > 1:
+                self.noise.set(k, known)
+
+    def _place_mechanisms(self) -> None:
         for k, name in enumerate(self.names):
             kind = KINDS[int(self.chosen[k])]
             if kind not in self.kinds[name]:
                 kind = self.kinds[name][0]
                 self.chosen[k] = KINDS.index(kind)
-            self.banks[kind].copy_to(self.graph.mechanism(name).function, k)
+            self.banks[kind].copy_to(self.graph.mechanism(name), k)
+
+    def _residuals(self, x: Tensor | MappedRows, entropy: int) -> list[Tensor]:
+        """Known noise of each column in some of the rows; none of categorical ones."""
         stream = torch_stream(entropy, "residuals")
         order = torch.randperm(len(x), generator=stream)[:MOST_POINTS]
-        kept = torch.cat([self._own_noise(c) for c in x[order].split(CHUNK)])
-        self.noise.points = kept.new_zeros(len(kept), len(self.names))
-        self.noise.width = kept.new_ones(len(self.names))
-        for k, reader in enumerate(self.readers):
-            known = kept[~kept[:, k].isnan(), k]
-            if isinstance(reader, NumericReader) and len(known) > 1:
-                places = torch.arange(len(kept)) % len(known)
-                self.noise.set(k, known[places.to(known.device)])
+        noise = torch.cat([self._own_noise(chunk) for chunk in x[order].split(CHUNK)])
+        columns = zip(noise.T, self.readers, strict=True)
+        return [
+            own[~own.isnan()] if isinstance(reader, NumericReader) else own[:0]
+            for own, reader in columns
+        ]
 
     def _own_noise(self, x: Tensor) -> Tensor:
         """Noise behind rows; NaN where another mechanism made a value."""
@@ -319,13 +305,6 @@ class GraphModule(nn.Module):
         return noise, slopes
 
 
-def _is_clear(gain: Tensor) -> bool:
-    """Whether the mean of some gains is above what chance would give."""
-    if len(gain) < 2:
-        return False
-    return bool(gain.mean() > CLEARLY * gain.std() / math.sqrt(len(gain)))
-
-
 def _numeric_loss(heads: Tensor, targets: Tensor) -> Tensor:
     squared = 0.5 * (targets - heads[..., 0]).square()
     if heads.shape[2] == 1:
@@ -341,18 +320,21 @@ def _profiled(loss: Tensor, known: Tensor) -> Tensor:
     return loss / variance + 0.5 * variance.log()
 
 
+CLASSES = {"categorical": CategoricalColumn, "energy": PreAdditiveColumn}
+
+
 def _column_graph(
     parents: Mapping[str, Sequence[str]],
     readers: Mapping[str, nn.Module],
+    kinds: Mapping[str, Sequence[str]],
     n_units: int,
 ) -> MechanismGraph:
     names = list(readers)
     noise, data = unused_names(names)
     mechanisms = {}
     for name, read in parents.items():
-        is_numeric = isinstance(readers[name], NumericReader)
-        kind = NumericColumn if is_numeric else CategoricalColumn
-        column = kind(
+        made = CLASSES.get(kinds[name][0], NumericColumn)
+        column = made(
             names.index(name), readers[name], [readers[p] for p in read], n_units
         )
         mechanisms[name] = ((*read, noise), column)
@@ -371,16 +353,19 @@ def allowed_kinds(
     if isinstance(mechanism, str):
         given = dict.fromkeys(names, mechanism)
     for name, kind in given.items():
-        if name not in names or kind not in ("auto", *AUTO):
+        if name not in names or kind not in ("auto", *NUMERIC):
             raise ValueError(
-                f"mechanism must map columns to one of {['auto', *AUTO]}, got "
+                f"mechanism must map columns to one of {['auto', *NUMERIC]}, got "
                 f"{name!r}: {kind!r}; the columns are {list(names)}."
             )
     kinds = {name: given.get(name, "auto") for name in names}
     allowed = {k: AUTO if v == "auto" else (v,) for k, v in kinds.items()}
     allowed.update(dict.fromkeys(categorical, ("categorical",)))
-    # Without parents, all kinds are the same.
-    return {k: v if parents[k] else v[:1] for k, v in allowed.items()}
+    # Without parents there is only noise, which all kinds describe alike.
+    for name, kinds in allowed.items():
+        if not parents[name]:
+            allowed[name] = ("linear",) if kinds == ("energy",) else kinds[:1]
+    return allowed
 
 
 def unused_names(names: Sequence[str]) -> tuple[str, str]:

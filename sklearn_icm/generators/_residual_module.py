@@ -2,10 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
+import pandas as pd
 from scipy.spatial.distance import cdist
 
-__all__ = ["hsic_test"]
+__all__ = ["hsic_test", "residual_table"]
+
+
+def residual_table(
+    rows: np.ndarray,
+    noise: np.ndarray,
+    families: Mapping[str, tuple[int, list[int]]],
+    n_draws: int,
+    rng: np.random.RandomState,
+) -> pd.DataFrame:
+    """Dependence of each column's noise on its parents and on the others' noise.
+
+    ``families`` maps a column to its position and those of its parents.
+    """
+    found = []
+    for name, (k, parents) in families.items():
+        sides = {"parents": rows[:, parents], "noise": np.delete(noise, k, 1)}
+        for against, values in sides.items():
+            if values.shape[1]:
+                test = hsic_test(noise[:, [k]], values, n_draws, rng)
+                found.append((name, against, *test))
+    columns = ["mechanism", "against", "dependence", "p_value"]
+    return pd.DataFrame(found, columns=columns)
 
 
 def hsic_test(

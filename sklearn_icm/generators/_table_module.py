@@ -1,5 +1,6 @@
 """Columns of a table: the graph over them in every form, and levels as codes."""
 
+import warnings
 from collections.abc import Mapping
 from graphlib import CycleError, TopologicalSorter
 from numbers import Integral
@@ -7,6 +8,7 @@ from numbers import Integral
 import numpy as np
 import pandas as pd
 
+from ..exceptions import FarInterventionWarning
 from ..interventions import Compose, Do, as_intervention
 
 __all__ = [
@@ -18,8 +20,13 @@ __all__ = [
     "in_codes",
     "levels_of",
     "parse_graph",
+    "refuse_missing",
     "targeted_entries",
+    "warn_if_far",
 ]
+
+# Standard deviations outside the fitted range at which a do-intervention is far.
+FAR = 3.0
 
 
 def parse_graph(graph, names):
@@ -222,6 +229,36 @@ def check_known(X):
             "Every column of X needs at least 2 known values, but column "
             f"{unknown[0]} has fewer. Leave it out."
         )
+
+
+def refuse_missing(X):
+    """Say what can be done about missing values, where some are found."""
+    if not isinstance(X, (np.ndarray, pd.DataFrame)) or X.ndim != 2:
+        return
+    missing = pd.DataFrame(X).isna().to_numpy().sum(0)
+    if missing.any():
+        column = int(np.flatnonzero(missing)[0])
+        raise ValueError(
+            f"X contains NaN: {missing[column]} missing values in column {column}. Set "
+            "missing='available' to fit each mechanism to the rows in which its column "
+            "and its parents are known, or fill them in before."
+        )
+
+
+def warn_if_far(interventions, names, limits, scale):
+    """Warn of columns that are set far outside the range that was fitted."""
+    for name, change in interventions.items():
+        change = as_intervention(change, name)
+        if name not in names or not isinstance(change, Do):
+            continue
+        column = list(names).index(name)
+        low, high = limits[:, column]
+        outside = max(low - change.value.min(), change.value.max() - high)
+        distance = outside / float(scale[column])
+        if distance > FAR:
+            warnings.warn(
+                FarInterventionWarning(name, distance, low, high), stacklevel=5
+            )
 
 
 def in_codes(name, change, levels):

@@ -31,19 +31,37 @@ def _strength(owner: Intervention, part: Any, t: float) -> Intervention:
 def started(
     change: Callable[[Tensor], Tensor], streams: Iterator[torch.Generator]
 ) -> Callable[[Tensor], Tensor]:
-    """Return what one query applies; a plain callable stays as it is."""
+    """Return what one query applies; a plain callable stays as it is.
+
+    Parameters
+    ----------
+    change : callable
+        Intervention, or any map of a node's value.
+    streams : iterator of torch.Generator
+        Each random intervention takes the next one.
+    """
     return change.started(streams) if isinstance(change, Intervention) else change
 
 
 def inverse_of(change: Any) -> Intervention:
-    """Return what undoes an intervention; of a plain callable nothing is known."""
+    """Return what undoes an intervention; of a plain callable nothing is known.
+
+    Parameters
+    ----------
+    change : intervention or callable
+    """
     if not isinstance(change, Intervention):
         raise ValueError(f"The callable {change!r} has no inverse that is known.")
     return change.inverse()
 
 
 def is_random(change: Any) -> bool:
-    """Whether a query needs random numbers for this; a callable's own do not count."""
+    """Whether a query needs random numbers for this; a callable's own do not count.
+
+    Parameters
+    ----------
+    change : intervention or callable
+    """
     return getattr(change, "is_random", False)
 
 

@@ -23,6 +23,7 @@ class Affine(nn.Module):
         return self.offset + self.scale * value
 
     def inverse(self, value: Tensor) -> Tensor:
+        """Value in the units before the change."""
         return (value - self.offset) / self.scale
 
 

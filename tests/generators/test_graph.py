@@ -441,3 +441,9 @@ def test_small_tables(n_rows, n_columns, seed):
     assert np.isfinite(est.sample(20)).all()
     assert np.isfinite(est.score_samples(X)).all()
     assert np.array_equal(est.intervene({}, X=X), X)
+
+
+def test_missing_values_are_refused_with_advice():
+    frame = pd.DataFrame({"a": [1.0, np.nan, 3.0], "b": [1.0, 2.0, 3.0]})
+    with pytest.raises(ValueError, match="1 missing values in column 0.*'available'"):
+        GraphGenerator().fit(frame)

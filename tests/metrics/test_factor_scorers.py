@@ -142,9 +142,7 @@ def test_ready_scorers_do_not_share_requests():
 
 @pytest.mark.parametrize("name", ["nothing", None, 3])
 def test_unknown_names_are_answered_by_the_known_ones(name):
-    with pytest.raises(
-        ValueError, match="one of .*mcc.*r2_permutation_scale"
-    ):
+    with pytest.raises(ValueError, match="one of .*mcc.*r2_permutation_scale"):
         get_scorer(name)
 
 

@@ -1,0 +1,168 @@
+"""Pre-additive mechanisms of columns: noise enters before the curve, not after it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ._column_module import (
+    LEAST_SCALE,
+    UNIT_SCALE,
+    ColumnBank,
+    ColumnMechanism,
+    NumericColumn,
+    scale_of,
+)
+
+# Draws per row and column in the energy loss.
+N_DRAWS = 4
+# Inputs of a curve are about standardised.
+FARTHEST_KNOT = 2.5
+RATE = 2.0
+# Steps on curves are larger, as much depends on the small slopes of their ends.
+STEP = 5.0
+# Halvings of an interval a few thousand wide: down to the precision of float64.
+N_HALVINGS = 64
+
+
+class MonotoneCurves(nn.Module):
+    """One increasing function per column, (n, n_columns) -> (n, n_columns).
+
+    A line plus smooth hinges that are flat on either side, so that both ends are lines
+    with slopes of their own. They start near the identity.
+    """
+
+    def __init__(self, n_columns: int, n_units: int) -> None:
+        super().__init__()
+        start = {
+            "offset": torch.zeros(n_columns, 1),
+            "slope": torch.full((n_columns, 1), _inverse_softplus(0.5)),
+            "height": torch.full((n_columns, n_units), _inverse_softplus(1 / n_units)),
+            "rate": torch.full((n_columns, n_units), _inverse_softplus(RATE)),
+            "knot": torch.linspace(-FARTHEST_KNOT, FARTHEST_KNOT, n_units + 2)[1:-1]
+            .expand(n_columns, n_units)
+            .clone(),
+        }
+        for name, value in start.items():
+            self.register_parameter(name, nn.Parameter(value / STEP))
+        # Hinges that are flat on the left, and on the right.
+        self.register_buffer("side", 1.0 - 2.0 * (torch.arange(n_units) % 2))
+
+    def forward(self, value: Tensor) -> Tensor:
+        rate = functional.softplus(STEP * self.rate)
+        hinges = functional.softplus(self._distance(value, rate)) / rate * self.side
+        bent = (hinges * functional.softplus(STEP * self.height)).sum(-1)
+        return STEP * self.offset[:, 0] + self._least_slope() * value + bent
+
+    def slopes(self, value: Tensor) -> Tensor:
+        """Derivative of each entry, positive."""
+        rate = functional.softplus(STEP * self.rate)
+        passed = torch.sigmoid(self._distance(value, rate))
+        return self._least_slope() + (
+            passed * functional.softplus(STEP * self.height)
+        ).sum(-1)
+
+    def inverse(self, value: Tensor) -> Tensor:
+        """Where the curves take these values, by bisection."""
+        reach = (value - self(torch.zeros_like(value))).abs() / self._least_slope() + 1
+        low, high = -reach, reach
+        for _ in range(N_HALVINGS):
+            middle = 0.5 * (low + high)
+            below = self(middle) < value
+            low, high = (
+                torch.where(below, middle, low),
+                torch.where(below, high, middle),
+            )
+        return 0.5 * (low + high)
+
+    def _distance(self, value: Tensor, rate: Tensor) -> Tensor:
+        return self.side * rate * (value[..., None] - STEP * self.knot)
+
+    def _least_slope(self) -> Tensor:
+        return scale_of(STEP * self.slope[:, 0])
+
+
+class PreAdditiveBank(nn.Module):
+    """``curve(weights @ parents + scale * noise)`` for all columns at once.
+
+    Parameters
+    ----------
+    reads : Tensor of bool of shape (n_columns, n_inputs)
+        Which inputs each column's mechanism sees.
+    n_units : int
+        Hinges of each curve.
+    """
+
+    def __init__(self, reads: Tensor, n_units: int) -> None:
+        super().__init__()
+        self.inner = ColumnBank(reads, 0, 1)
+        self.scale = nn.Parameter(torch.full((len(reads),), UNIT_SCALE))
+        self.curves = MonotoneCurves(len(reads), n_units)
+
+    @property
+    def reads(self) -> Tensor:
+        """Which inputs each column's mechanism sees, as numbers."""
+        return self.inner.reads
+
+    def losses(
+        self, inputs: Tensor, targets: Tensor, generator: torch.Generator
+    ) -> Tensor:
+        """Energy score of draws for each entry, (n, n_columns); lower is better."""
+        shape = (N_DRAWS, *targets.shape)
+        noise = torch.randn(shape, generator=generator).to(targets)
+        location = self.inner(inputs)[..., 0]
+        draws = self.curves(location + scale_of(self.scale) * noise)
+        spread = (draws[:, None] - draws).abs().sum((0, 1)) / (N_DRAWS * (N_DRAWS - 1))
+        return (draws - targets).abs().mean(0) - 0.5 * spread
+
+    @torch.no_grad()
+    def solve(self, second: Tensor, cross: Tensor) -> None:
+        """Start from least squares, given moments of centred inputs and targets."""
+        self.inner.solve(second, cross)
+        explained = (self.inner.linear[:, 0] * cross.T).sum(1)
+        left = (1 - explained).clamp(min=LEAST_SCALE).sqrt()
+        self.scale.copy_(left.expm1().log())
+
+    @torch.no_grad()
+    def copy_to(self, mechanism: PreAdditiveColumn, column: int) -> None:
+        """Give the mechanism of one column to a module of its own."""
+        self.inner.copy_to(mechanism, column)
+        mechanism.function.bias[1] = self.scale[column]
+        for name, own in mechanism.curve.named_parameters():
+            own.copy_(self.curves.get_parameter(name)[column])
+
+
+class PreAdditiveColumn(NumericColumn):
+    """``curve(location(parents) + scale * noise)``, in standardised units inside."""
+
+    def __init__(
+        self,
+        index: int,
+        reader: nn.Module,
+        parents: Sequence[ColumnMechanism],
+        n_units: int,
+    ) -> None:
+        super().__init__(index, reader, parents, n_units)
+        # Trained in a bank, from where it is copied.
+        self.curve = MonotoneCurves(1, n_units).requires_grad_(False)
+
+    def forward(self, *values: Tensor) -> Tensor:
+        *parents, noise = values
+        location, scale = self._moments(parents, noise)
+        bent = self.curve(location + scale * noise[:, self.index, None])
+        return self.reader.units(bent)
+
+    def explain(self, value: Tensor, parents: Sequence[Tensor]) -> tuple:
+        """Noise behind a value, and the log of d noise / d value; each (n, 1)."""
+        location, scale = self._moments(parents, value)
+        inner = self.curve.inverse(self.reader(value))
+        slope = self.curve.slopes(inner) * scale * self.reader.units.scale
+        return (inner - location) / scale, -slope.log()
+
+
+def _inverse_softplus(value: float) -> float:
+    return math.log(math.expm1(value))
