@@ -99,7 +99,9 @@ def test_interrupt_leaves_a_usable_model():
 
 def test_ctrl_c_in_a_real_process():
     code = """
-import sys, warnings
+import signal, sys, warnings
+# A shell's background jobs ignore it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 import numpy as np
 from skorch.callbacks import Callback
 from sklearn_icm.generators import VAEGenerator
@@ -114,9 +116,14 @@ print("sampled", model.sample(7).shape, model.n_iter_ < 100_000, flush=True)
     process = subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True
     )
-    process.stdout.readline()
-    process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=60)
+    try:
+        process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
     assert "sampled (7, 3) True" in output
 
 
