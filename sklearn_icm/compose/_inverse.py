@@ -1,5 +1,7 @@
 """From the rows of a transformer back to its input, with types and bounds."""
 
+from numbers import Integral
+
 import numpy as np
 import pandas as pd
 from sklearn.compose import ColumnTransformer
@@ -55,11 +57,12 @@ def inverse_rows(name, step, rows):
 
 def _as_codes(step, rows):
     """The nearest rows that an encoder of categories may have made."""
+    if not isinstance(step, (OneHotEncoder, OrdinalEncoder)):
+        return rows
+    rows = np.asarray(rows)
     if isinstance(step, OrdinalEncoder):
         last = [len(c) - 1 for c in step.categories_]
         return np.clip(np.round(rows), 0, last)
-    if not isinstance(step, OneHotEncoder):
-        return rows
     codes, start = np.zeros_like(rows), 0
     for k, width in enumerate(step._n_features_outs):
         block = rows[:, start : start + width]
@@ -104,7 +107,7 @@ def _inverse_columns(name, step, rows):
 
 def _places(columns, names, n_features):
     """Indices of a ColumnTransformer's columns, however they were given."""
-    if isinstance(columns, (str, int)):
+    if isinstance(columns, (str, Integral)):
         columns = [columns]
     if not isinstance(columns, slice) and len(columns) and isinstance(columns[0], str):
         return np.array([list(names).index(c) for c in columns])
@@ -160,10 +163,12 @@ class InputSpace:
                 given = np.asarray(given[:, places], dtype=np.float64)
                 low, high = np.minimum(low, given), np.maximum(high, given)
             rows = np.clip(rows, low, high)
-        whole = [np.issubdtype(d, np.integer) for d in self.dtypes.iloc[places]]
+        dtypes = list(self.dtypes.iloc[places])
+        whole = [pd.api.types.is_integer_dtype(dtype) for dtype in dtypes]
         if any(whole):
             rows = np.where(whole, np.round(rows), rows)
-        return rows.astype(self.dtypes.iloc[0]) if all(whole) else rows
+        one_type = len(set(dtypes)) == 1 and isinstance(dtypes[0], np.dtype)
+        return rows.astype(dtypes[0]) if one_type and all(whole) else rows
 
 
 def _is_number(dtype):

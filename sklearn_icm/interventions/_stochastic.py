@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -28,8 +29,9 @@ class StochasticIntervention(Intervention):
     def __call__(self, value: Tensor) -> Tensor:
         return self._drawn(value, torch.Generator().manual_seed(0))
 
+    @abstractmethod
     def _drawn(self, value: Tensor, generator: torch.Generator) -> Tensor:
-        raise NotImplementedError
+        """Changed values, with random numbers from the CPU generator."""
 
 
 @dataclass(frozen=True, eq=False)

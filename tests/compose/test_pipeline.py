@@ -219,3 +219,29 @@ def test_whole_numbers_stay_whole():
 def test_columns_that_cannot_be_restored_are_named(step, match):
     with pytest.raises(TypeError, match=match):
         pipeline(("columns", step)).fit(mixed()).sample(2)
+
+
+def test_an_encoder_alone_works_with_frames_out():
+    frame = mixed()[["town", "member"]].astype(str)
+    encode = ("encode", OneHotEncoder(sparse_output=False))
+    pipe = pipeline(encode).set_output(transform="pandas").fit(frame)
+    rows = pipe.sample(20, random_state=0)
+    assert list(rows.columns) == ["town", "member"]
+    assert set(rows["town"]) <= set(frame["town"])
+
+
+def test_a_column_may_be_named_by_a_numpy_integer():
+    columns = ColumnTransformer(
+        [("one", StandardScaler(), [np.int64(1)])], remainder="passthrough"
+    )
+    pipe = pipeline(("columns", columns), bounds=None).fit(X)
+    assert np.allclose(pipe.intervene({}, X=X), X)
+
+
+def test_nullable_integers_come_back():
+    frame = pd.DataFrame({"count": pd.array([1, 5, 2, 9] * 10, dtype="Int64")})
+    frame["size"] = X[:, 0]
+    pipe = pipeline(SCALE).set_output(transform="pandas").fit(frame)
+    rows = pipe.sample(5, random_state=0)
+    assert (rows.dtypes == frame.dtypes).all()
+    assert rows["count"].between(1, 9).all()
