@@ -18,6 +18,8 @@ UNIT_SCALE = math.log(math.expm1(1 - LEAST_SCALE))
 MOST_NOISE = 5.0
 # Of the variance of an input, for parents that determine each other.
 RIDGE = 1e-6
+# Of the first weights of unobserved parents: zero ones would never be felt.
+DISTURBANCE = 0.3
 
 
 class ColumnBank(nn.Module):
@@ -64,12 +66,19 @@ class ColumnBank(nn.Module):
     @torch.no_grad()
     def solve(self, second: Tensor, cross: Tensor) -> None:
         """Start from least squares, given moments of centred inputs and targets."""
-        for k, seen in enumerate(self.reads > 0):
+        for k, reads in enumerate(self.reads[:, : len(second)]):
+            seen = reads.nonzero()[:, 0]
             gram = second[seen][:, seen]
             ridge = RIDGE * torch.eye(len(gram)).to(gram)
             self.linear[k, 0, seen] = torch.linalg.solve(
                 gram + ridge, cross[seen, k]
             ).to(self.linear)
+
+    @torch.no_grad()
+    def disturb(self, columns: Tensor) -> None:
+        """Start some columns with random weights."""
+        weight = self.linear if self.is_linear else self.outer
+        weight[columns] += DISTURBANCE * torch.randn_like(weight[columns])
 
     @torch.no_grad()
     def copy_to(self, mechanism: ColumnMechanism, column: int) -> None:
@@ -169,6 +178,11 @@ class ColumnMechanism(nn.Module):
 
     def _start(self) -> Sequence[float]:
         raise NotImplementedError
+
+    @property
+    def weight(self) -> Tensor:
+        """First weights, linear ones and those of the units, (n_weights, n_inputs)."""
+        return torch.cat([self.function.linear, self.function.inner])
 
     def heads(self, parents: Sequence[Tensor], like: Tensor) -> Tensor:
         """What the function of the parents says, (n, n_heads)."""

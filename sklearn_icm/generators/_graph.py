@@ -1,46 +1,40 @@
 """Tables over a causal graph: one mechanism per column."""
 
-import copy
-from collections.abc import Mapping
 from numbers import Integral
 
 import numpy as np
-import pandas as pd
 import torch
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils import check_array, check_scalar
-from sklearn.utils.validation import check_is_fitted
 
 from .._training.mapped import open_rows
 from .._training.net import split_rows
-from .._training.queries import RowQueries
 from ..base import BaseGenerator, DensityMixin
 from ..mechanisms import DataLayout, tensor_of
 from ..utils._sklearn import Interval, StrOptions
 from ..utils.environments import find_rows, resolve_environments
 from ..utils.rows import fingerprint
-from ._graph_module import KINDS, NUMERIC, GraphModule, allowed_kinds
-from ._residual_module import residual_table
+from ._graph_module import GraphModule
+from ._graph_queries import GraphQueriesMixin
+from ._structure_module import MECHANISMS, allowed_kinds
 from ._table_module import (
+    check_hidden,
     check_known,
-    decode_levels,
     encode_levels,
     find_levels,
-    in_codes,
-    levels_of,
     parse_graph,
     refuse_missing,
     targeted_entries,
-    warn_if_far,
 )
 
 __all__ = ["GraphGenerator"]
 
-SCORE_CHUNK = 512
-
 
 class GraphGenerator(
-    DensityMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseGenerator
+    GraphQueriesMixin,
+    DensityMixin,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    BaseGenerator,
 ):
     """Structural causal model of a table: one mechanism per column of a known graph.
 
@@ -51,17 +45,24 @@ class GraphGenerator(
         effect's cause or causes; an adjacency matrix whose entry (i, j) is nonzero if i
         causes j (a DataFrame with the same index and columns, or an array); or a
         networkx.DiGraph. Columns that it does not name have no parents. None: no edges.
-    mechanism : {"auto", "linear", "additive", "location-scale", "energy"} or dict, \
-            default="auto"
+    hidden : dict of str to int, default=None
+        Unobserved nodes of the graph, and their dimensions: causes of columns that are
+        not in the table, or what lies between columns. An adjacency array counts them
+        after the columns.
+    mechanism : {"auto", "linear", "additive", "location-scale", "energy", \
+            "categorical"} or dict, default="auto"
         How a numeric column depends on its parents: linearly, or by a small network,
         plus noise; "location-scale" also scales the noise by a network; "energy" is an
         increasing curve of a linear function plus noise, trained by the energy score,
         for interventions far from the data. "auto" takes the simplest of the first
-        three that no richer one beats by two standard errors on held-out rows. A dict
-        gives some columns' own; the others are "auto".
+        three that no richer one beats by two standard errors on held-out rows, and is
+        "additive" for effects of hidden nodes. "categorical"
+        gives the probability of each level, of numbers too; columns of levels need no
+        such word. A dict gives some columns' own; the others are "auto".
     n_units : int, default=16
         Of each network, tanh: far from the data a network is constant. Of each curve
-        of "energy", hinges: far from the data it is a line.
+        of "energy", hinges: far from the data it is a line. The encoder of hidden nodes
+        has two layers of four times as many.
     categorical_features : "from_dtype" or list of str or int, default="from_dtype"
         Columns of levels; "from_dtype" takes those that a DataFrame holds as strings,
         categories or booleans. Their mechanism gives the probability of each level.
@@ -145,6 +146,15 @@ class GraphGenerator(
     which no data can tell: here levels are cut, in their order, from normal noise, and
     the noise behind a level is the middle of its interval.
 
+    Hidden nodes are inferred by a variational autoencoder: each is a location, a small
+    network of its parents, plus scaled normal noise (without parents, the noise alone),
+    and an encoder of all columns approximates the posterior of this noise. It is
+    trained with the mechanisms of its effects, by the evidence lower bound. What is
+    found is one of many models that fit alike: a hidden node is known at best up to
+    rotations and scales, and an effect that hidden causes share with their own effects
+    is not identified by observation. `score_samples` then is an importance-weighted
+    lower bound, and what is missing in a row is unknown to the encoder.
+
     There is no observation noise beside that of the columns, so that
     ``observation_noise`` and ``residual`` change nothing.
 
@@ -156,6 +166,8 @@ class GraphGenerator(
     causal location-scale noise models*, arXiv 2210.09054. Shen, Meinshausen (2023),
     *Engression: extrapolation through the lens of distributional regression*, arXiv
     2307.00835 (energy; here the curve is increasing, so that abduction is exact).
+    Louizos, Shalit, Mooij, Sontag, Zemel, Welling (2017), *Causal effect inference with
+    deep latent-variable models*, arXiv 1705.08821 (hidden nodes).
 
     Examples
     --------
@@ -168,14 +180,15 @@ class GraphGenerator(
     """
 
     # Of the graph, which has many forms, `_start` keeps the parents.
-    _architecture_names = ("mechanism", "n_units")
+    _architecture_names = ("hidden", "mechanism", "n_units")
 
     # What the base reads, and a table has no parameter for.
     icm_penalty, icm_weight, icm_warmup = None, 0.0, 0
 
     _parameter_constraints = {
         "graph": "no_validation",
-        "mechanism": [StrOptions({"auto", *NUMERIC}), dict],
+        "hidden": [dict, None],
+        "mechanism": [StrOptions(set(MECHANISMS)), dict],
         "n_units": [Interval(Integral, 1, None, closed="left")],
         "categorical_features": [StrOptions({"from_dtype"}), list, tuple],
         "missing": [StrOptions({"raise", "available"})],
@@ -191,6 +204,7 @@ class GraphGenerator(
         self,
         graph=None,
         *,
+        hidden=None,
         mechanism="auto",
         n_units=16,
         categorical_features="from_dtype",
@@ -215,6 +229,7 @@ class GraphGenerator(
         verbose=0,
     ):
         self.graph = graph
+        self.hidden = hidden
         self.mechanism = mechanism
         self.n_units = n_units
         self.categorical_features = categorical_features
@@ -248,11 +263,16 @@ class GraphGenerator(
         return DataLayout(self.n_features_in_)
 
     def _build_module(self, layout):
-        names = self._column_names()
-        parents = parse_graph(self.graph, names)
+        names, parents = self._column_names(), self._parents()
+        hidden = check_hidden(self.hidden, names)
         levels = {names[k]: len(v) for k, v in self._levels.items()}
-        kinds = allowed_kinds(self.mechanism, parents, names, levels)
-        return GraphModule(layout, parents, kinds, levels, self.n_units)
+        kinds = allowed_kinds(self.mechanism, parents, names, levels, set(hidden))
+        return GraphModule(layout, parents, kinds, levels, self.n_units, hidden)
+
+    def _parents(self):
+        """Parents of every column and hidden node."""
+        names = self._column_names()
+        return parse_graph(self.graph, names, list(check_hidden(self.hidden, names)))
 
     def _start(self, X):
         x, module = super()._start(X)
@@ -260,7 +280,7 @@ class GraphGenerator(
         return x, module
 
     def _continue(self, X):
-        parents = parse_graph(self.graph, self._column_names())
+        parents = self._parents()
         if parents != self._module.parents:
             raise ValueError(
                 f"graph cannot change from the parents {self._module.parents} to "
@@ -279,7 +299,7 @@ class GraphGenerator(
 
     def _check_rows(self, X, *, reset=False, **options):
         if reset:
-            self._levels = find_levels(X, self.categorical_features)
+            self._levels = find_levels(X, self.categorical_features, self.mechanism)
         fitting = "ensure_min_samples" in options
         if fitting and self.missing == "available":
             options["ensure_all_finite"] = "allow-nan"
@@ -329,158 +349,3 @@ class GraphGenerator(
             module.choose(held_out)
             module.choose_noise(train, held_out, int(self._entropy))
             module.finish(x, int(self._entropy))
-
-    # ----------------------------------------------------------------- queries
-    @property
-    def mechanism_kinds_(self):
-        """``{column: kind of its mechanism}``."""
-        module = self._fitted_module("mechanism_kinds_")
-        return {n: KINDS[k] for n, k in zip(module.names, module.chosen, strict=True)}
-
-    @property
-    def categories_(self):
-        """``{column: its levels}`` of the categorical columns."""
-        names = self._fitted_module("categories_").names
-        return {names[k]: levels.copy() for k, levels in self._levels.items()}
-
-    @property
-    def _n_features_out(self):
-        return self.n_features_in_
-
-    def transform(self, X):
-        """Noise behind given rows: what each column's parents do not explain.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_features)
-            In standardised units of the columns; of levels, normal noise.
-        """
-        check_is_fitted(self)
-        noise = self._noise_of(self._check_rows(X))
-        return noise.astype(self._dtype, copy=False)
-
-    def inverse_transform(self, X):
-        """Rows of given noise.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Noise, as `transform` gives it.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_features)
-        """
-        check_is_fitted(self)
-        noise = check_array(X, dtype=[np.float64, np.float32])
-        if noise.shape[1] != self.n_features_in_:
-            raise ValueError(
-                f"inverse_transform needs the noise of {self.n_features_in_} columns, "
-                f"got {noise.shape[1]}."
-            )
-        rows = RowQueries(self._module, self.bounds_).decode(noise)
-        return decode_levels(rows.astype(noise.dtype, copy=False), self._levels)
-
-    def score_samples(self, X):
-        """Log density of each row, in nats; of levels, log probability.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-
-        Returns
-        -------
-        ndarray of shape (n_samples,)
-            Under the density that `sample` uses (before its values are clipped). A
-            column that did not vary in `fit` counts for nothing.
-        """
-        check_is_fitted(self)
-        rows = self._check_rows(X)
-        return self._in_double(rows, lambda module, x: module.log_prob(x).sum(1))
-
-    def _noise_of(self, rows):
-        return self._in_double(rows, lambda module, x: module.abduct(x))
-
-    def _in_double(self, X, ask):
-        """Answers about rows in float64, so that none depends on its neighbours."""
-        module = copy.deepcopy(self._module).cpu().double()
-        chunks = torch.from_numpy(X.astype(np.float64)).split(SCORE_CHUNK)
-        with torch.no_grad():
-            return np.concatenate([ask(module, x).numpy() for x in chunks])
-
-    def independence(self, X=None, *, n_draws=200, n_samples=500, random_state=0):
-        """Measure whether each mechanism's noise is independent of all else.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features), optional
-            Rows that the mechanisms are to explain; of more than `n_samples`, that many
-            are drawn. None draws from the model, whose noise is independent: what is
-            found then is chance.
-        n_draws : int
-            Permutations for the p-values; 0 for none.
-        n_samples : int
-        random_state : int, RandomState or None
-            Of all draws.
-
-        Returns
-        -------
-        DataFrame
-            Two rows per numeric column: ``mechanism``; ``against`` its "parents" (a
-            wrong kind of mechanism, or a wrong graph) or the "noise" of the other
-            columns (a confounder that is not in the table); ``dependence``, the
-            normalised Hilbert-Schmidt independence criterion, 0 to 1; ``p_value``.
-            Columns without parents have no row against them.
-
-        References
-        ----------
-        Peters, Mooij, Janzing, Schölkopf (2014), *Causal discovery with continuous
-        additive noise models*, arXiv 1309.6779.
-        """
-        check_is_fitted(self)
-        check_scalar(n_draws, "n_draws", Integral, min_val=0)
-        check_scalar(n_samples, "n_samples", Integral, min_val=2)
-        rng = np.random.RandomState(self._draw_entropy(random_state))
-        if X is None:
-            rows = self.node_values(n_samples=n_samples, random_state=rng)
-            rows = rows[self._module.graph.data_node]
-        else:
-            rows = self._check_rows(X)
-            rows = rows[rng.permutation(len(rows))[:n_samples]]
-        noise = self._noise_of(rows)
-        names, parents = self._module.names, self._module.parents
-        families = {
-            name: (k, [names.index(p) for p in parents[name]])
-            for k, name in enumerate(names)
-            if k not in self._levels
-        }
-        return residual_table(rows, noise, families, n_draws, rng)
-
-    def _query(self, interventions, *args, **options):
-        check_is_fitted(self)
-        if isinstance(interventions, Mapping):
-            levels = self.categories_
-            interventions = {
-                name: in_codes(name, change, levels[name]) if name in levels else change
-                for name, change in interventions.items()
-            }
-            scale = self._module.likelihood.link.scale.cpu().numpy()
-            warn_if_far(interventions, self._module.names, self._range, scale)
-        return super()._query(interventions, *args, **options)
-
-    def _wrap(self, rows, original=None):
-        if not self._levels:
-            return super()._wrap(rows, original)
-        decoded = decode_levels(rows.astype(self._dtype, copy=False), self._levels)
-        if decoded.dtype != object:
-            return super()._wrap(decoded, original)
-        frame = super()._wrap(rows, original)
-        if not isinstance(frame, pd.DataFrame):
-            return decoded
-        for k, levels in self._levels.items():
-            frame[frame.columns[k]] = levels_of(rows[:, k], levels)
-        return frame

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import math
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -10,23 +11,19 @@ from torch.nn import functional
 
 from .._training.mapped import MappedRows
 from .._training.seeds import torch_stream
-from ..mechanisms import DataLayout, GaussianLikelihood, MechanismGraph
+from ..mechanisms import DataLayout, GaussianLikelihood
 from ._column_module import (
     UNIT_SCALE,
-    CategoricalColumn,
     CategoricalReader,
     ColumnBank,
-    NumericColumn,
     NumericReader,
     scale_of,
 )
-from ._energy_module import PreAdditiveBank, PreAdditiveColumn
+from ._energy_module import PreAdditiveBank
+from ._hidden_module import NoiseEncoder, Posterior, VectorReader
 from ._noise_module import KernelNoise, is_clear
+from ._structure_module import KINDS, column_graph
 
-# From simple to rich: an earlier one is kept unless a later one is clearly better.
-AUTO = ("linear", "additive", "location-scale")
-NUMERIC = (*AUTO, "energy")
-KINDS = (*AUTO, "categorical", "energy")
 MOST_POINTS = 4096
 # Held-out rows on which noise is chosen.
 MOST_CHOOSING = 512
@@ -44,13 +41,6 @@ class ExactLikelihood(GaussianLikelihood):
         return torch.empty(n, 0)
 
 
-class Columns(nn.Module):
-    """The data node: the columns side by side."""
-
-    def forward(self, *columns: Tensor) -> Tensor:
-        return torch.cat(columns, 1)
-
-
 class GraphModule(nn.Module):
     """A graph with one node per column, and the noise behind it.
 
@@ -58,12 +48,14 @@ class GraphModule(nn.Module):
     ----------
     layout : DataLayout
     parents : dict of str to tuple of str
-        Of every column, in topological order.
+        Of every column and unobserved node, in topological order.
     kinds : dict of str to tuple of str
         Mechanisms that each column may have, in the order of the columns.
     n_levels : dict of str to int
         Of the categorical columns.
     n_units : int
+    hidden : dict of str to int
+        Dimensions of the unobserved nodes.
     """
 
     def __init__(
@@ -73,10 +65,11 @@ class GraphModule(nn.Module):
         kinds: Mapping[str, Sequence[str]],
         n_levels: Mapping[str, int],
         n_units: int,
+        hidden: Mapping[str, int],
     ) -> None:
         super().__init__()
         self.layout, self.names = layout, list(kinds)
-        self.parents, self.kinds = dict(parents), dict(kinds)
+        self.parents, self.kinds, self.hidden = dict(parents), dict(kinds), dict(hidden)
         readers = {
             name: CategoricalReader(n_levels[name])
             if name in n_levels
@@ -84,20 +77,24 @@ class GraphModule(nn.Module):
             for name in self.names
         }
         self.readers = nn.ModuleList(readers.values())
-        self.graph = _column_graph(self.parents, readers, self.kinds, n_units)
-        self.banks = self._make_banks(n_units, n_levels)
+        readers |= {name: VectorReader(n_dims) for name, n_dims in hidden.items()}
+        self.graph = column_graph(self.parents, readers, self.kinds, n_units)
+        self.banks = self._make_banks(n_units, n_levels, readers)
+        self._make_inference(n_units)
         self.register_buffer("chosen", torch.zeros(len(kinds), dtype=torch.long))
-        self.noise = KernelNoise(len(kinds))
+        self.noise = KernelNoise(len(kinds) + sum(hidden.values()))
         self.likelihood = ExactLikelihood(layout.node_shape)
         self.likelihood.variance.fill_(LEAST_VARIANCE)
 
-    def _make_banks(self, n_units: int, n_levels: Mapping[str, int]) -> nn.ModuleDict:
-        reads = torch.tensor(
-            [
-                [p in self.parents[k] for p, r in self._read() for _ in range(r.width)]
-                for k in self.names
-            ]
-        )
+    def _make_banks(
+        self,
+        n_units: int,
+        n_levels: Mapping[str, int],
+        readers: Mapping[str, nn.Module],
+    ) -> nn.ModuleDict:
+        owners = [name for name, r in readers.items() for _ in range(r.width)]
+        reads = [[p in self.parents[k] for p in owners] for k in self.names]
+        reads = torch.tensor(reads)
         n_heads = {
             "location-scale": 2,
             "categorical": max(n_levels.values(), default=0),
@@ -115,8 +112,20 @@ class GraphModule(nn.Module):
             nn.init.constant_(banks["location-scale"].bias[:, 1], UNIT_SCALE)
         return banks
 
-    def _read(self) -> zip:
-        return zip(self.names, self.readers, strict=True)
+    def _make_inference(self, n_units: int) -> None:
+        """What tells of unobserved nodes, and what their effects need in training."""
+        with_hidden = [
+            not self.hidden.keys().isdisjoint(self.parents[k]) for k in self.names
+        ]
+        self.register_buffer("confounded", torch.tensor(with_hidden))
+        if not self.hidden:
+            return
+        widths = [reader.width for reader in self.readers]
+        self.encoder = NoiseEncoder(widths, n_units, sum(self.hidden.values()))
+        self.noise_scale = nn.Parameter(torch.full((len(self.names),), UNIT_SCALE))
+        for bank in self.banks.values():
+            if isinstance(bank, ColumnBank):
+                bank.disturb(self.confounded)
 
     def split(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Values of rows, and which of them come from other mechanisms.
@@ -178,25 +187,91 @@ class GraphModule(nn.Module):
         """Loss of each row and column by kind, (n, n_columns); NaN where unknown.
 
         Squared errors, energy scores or negative log likelihoods: where ``profiled``,
-        of all kinds that "auto" compares.
+        of all kinds that "auto" compares. With unobserved nodes also "kl", (n, 1): the
+        divergence of their noise from the prior.
         """
         x, changed = self.split(x)
         inputs, targets = self._read_rows(x)
-        hidden, missing = inputs.isnan().to(x), targets.isnan() | changed
+        found = {}
+        if self.hidden:
+            posterior = self.posterior(x, changed)
+            draw = torch.randn(posterior.mean.shape, generator=generator).to(x)
+            hidden = self._hidden_values(x, posterior.at(draw))
+            inputs = torch.cat([inputs, *hidden.values()], 1)
+            found["kl"] = posterior.divergence()[:, None]
+        absent, missing = inputs.isnan().to(x), targets.isnan() | changed
         # Filled, not masked afterwards: a NaN would pass through zero gradients.
-        inputs, targets, found = inputs.nan_to_num(), targets.nan_to_num(), {}
+        inputs, targets = inputs.nan_to_num(), targets.nan_to_num()
         for kind, bank in self.banks.items():
-            known = ~missing & (hidden @ bank.reads.T == 0)
+            known = ~missing & (absent @ bank.reads.T == 0)
             if kind == "energy":
                 loss = bank.losses(inputs, targets, generator)
             elif kind == "categorical":
                 loss = self._cross_entropy(bank(inputs), targets)
             else:
                 loss = _numeric_loss(bank(inputs), targets)
-                if profiled and kind != "location-scale":
-                    loss = _profiled(loss, known)
+                if kind != "location-scale":
+                    loss = self._with_scale(loss, known, profiled=profiled)
             found[kind] = torch.where(known, loss, torch.nan)
         return found
+
+    def _with_scale(self, loss: Tensor, known: Tensor, *, profiled: bool) -> Tensor:
+        """Half squared errors as negative log likelihoods, where these are needed."""
+        if profiled:
+            return _profiled(loss, known)
+        if not self.hidden:
+            return loss
+        scale = scale_of(self.noise_scale)
+        likelihood = loss / scale.square() + scale.log()
+        return torch.where(self.confounded, likelihood, loss)
+
+    def posterior(self, x: Tensor, changed: Tensor | None = None) -> Posterior:
+        """Noise behind the unobserved nodes, given the columns that tell of it.
+
+        Values that other mechanisms made tell nothing.
+        """
+        read, _ = self._read_rows(x)
+        unknown = x.isnan() if changed is None else x.isnan() | changed
+        return self.encoder(read, unknown)
+
+    def _hidden_values(self, x: Tensor, own: Tensor) -> dict[str, Tensor]:
+        """Values of the unobserved nodes for their noise, (n, n_dims) each."""
+        noise = torch.cat([torch.zeros_like(x), own], 1)
+        values = self._columns_of(x)
+        for name, parents in self.parents.items():
+            if name in self.hidden:
+                given = [values[p] for p in parents]
+                values[name] = self.graph.mechanism(name)(*given, noise)
+        return {name: values[name] for name in self.hidden}
+
+    def readings(self) -> dict[str, Tensor]:
+        """First weights of all that reads an unobserved vector, (n_weights, n_dims).
+
+        Of those that are not noise alone, by name.
+        """
+        found = {}
+        for name, n_dims in self.hidden.items():
+            if n_dims > 1 and self.parents[name]:
+                effects = [k for k, ps in self.parents.items() if name in ps]
+                read = [self._reading(effect, name) for effect in effects]
+                found[name] = torch.cat(read).detach().double().cpu()
+        return found
+
+    def _reading(self, effect: str, name: str) -> Tensor:
+        mechanism = self.graph.mechanism(effect)
+        widths = [reader.width for reader in mechanism.parents]
+        place = self.parents[effect].index(name)
+        return mechanism.weight.split(widths, 1)[place]
+
+    def _columns_of(self, x: Tensor) -> dict[str, Tensor]:
+        """Values of the columns; unknown ones are the mean, or no level."""
+        values = {}
+        for k, reader in enumerate(self.readers):
+            numeric = isinstance(reader, NumericReader)
+            usual = self.likelihood.link.offset[k] if numeric else -torch.ones(()).to(x)
+            column = x[:, k, None]
+            values[self.names[k]] = torch.where(column.isnan(), usual, column)
+        return values
 
     def _cross_entropy(self, logits: Tensor, codes: Tensor) -> Tensor:
         loss = torch.full_like(codes, torch.nan)
@@ -211,8 +286,10 @@ class GraphModule(nn.Module):
         self, x: Tensor, generator: torch.Generator
     ) -> tuple[dict[str, Tensor], None]:
         """Loss of each kind of mechanism, summed over the columns that allow it."""
-        terms = {}
-        for kind, loss in self.losses(x, generator).items():
+        losses, terms = self.losses(x, generator), {}
+        if self.hidden:
+            terms["kl"] = losses.pop("kl").mean()
+        for kind, loss in losses.items():
             allowed = [k for k, n in enumerate(self.names) if kind in self.kinds[n]]
             loss = loss[:, allowed]
             known = ~loss.isnan()
@@ -261,41 +338,78 @@ class GraphModule(nn.Module):
             if kind not in self.kinds[name]:
                 kind = self.kinds[name][0]
                 self.chosen[k] = KINDS.index(kind)
-            self.banks[kind].copy_to(self.graph.mechanism(name), k)
+            mechanism = self.graph.mechanism(name)
+            self.banks[kind].copy_to(mechanism, k)
+            if self.confounded[k] and kind in ("linear", "additive"):
+                mechanism.function.bias[1] = self.noise_scale[k]
 
     def _residuals(self, x: Tensor | MappedRows, entropy: int) -> list[Tensor]:
         """Known noise of each column in some of the rows; none of categorical ones."""
         stream = torch_stream(entropy, "residuals")
         order = torch.randperm(len(x), generator=stream)[:MOST_POINTS]
-        noise = torch.cat([self._own_noise(chunk) for chunk in x[order].split(CHUNK)])
-        columns = zip(noise.T, self.readers, strict=True)
-        return [
-            own[~own.isnan()] if isinstance(reader, NumericReader) else own[:0]
-            for own, reader in columns
-        ]
+        noise = torch.cat(
+            [self._own_noise(chunk, stream) for chunk in x[order].split(CHUNK)]
+        )
+        known = [own[~own.isnan()] for own in noise.T]
+        for k, reader in enumerate(self.readers):
+            if isinstance(reader, CategoricalReader):
+                known[k] = known[k][:0]
+        return known
 
-    def _own_noise(self, x: Tensor) -> Tensor:
+    def _own_noise(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """Noise behind rows; NaN where another mechanism made a value."""
         x, changed = self.split(x)
-        return torch.where(changed, torch.nan, self.abduct(x))
+        noise = self.explain(x, self._draw(x, generator), changed)[0]
+        noise[:, : x.shape[1]][changed] = torch.nan
+        return noise
 
-    def abduct(self, x: Tensor) -> Tensor:
-        """Noise behind given rows: exact."""
-        return self._explain(x)[0]
+    def _draw(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """Standard normal draws for the noise of the unobserved nodes."""
+        shape = (len(x), sum(self.hidden.values()))
+        return torch.randn(shape, generator=generator).to(x)
 
-    def log_prob(self, x: Tensor) -> Tensor:
-        """Log density of each row and column given its parents, (n, n_columns)."""
-        noise, slopes = self._explain(x)
+    def abduct(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Noise behind given rows, (n, n_noise).
+
+        Exact given that of unobserved nodes: its posterior mean, or a draw.
+        """
+        draw = None if generator is None else self._draw(x, generator)
+        return self.explain(x, draw)[0]
+
+    def log_prob(self, x: Tensor, draw: Tensor | None = None) -> Tensor:
+        """Log density of each row and noise variable given the parents, (n, n_noise).
+
+        A standard normal draw for unobserved nodes gives that of the row with them.
+        """
+        noise, slopes = self.explain(x, draw)
         densities = self.noise.log_probs(noise)
         for k, reader in enumerate(self.readers):
             if isinstance(reader, CategoricalReader):
                 densities[:, k] = 0
         return torch.where(self.noise.width > 0, densities + slopes, 0.0)
 
-    def _explain(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def log_weight(self, x: Tensor, draw: Tensor) -> Tensor:
+        """log p(x, e) - log q(e | x) of each row, for noise e of unobserved nodes."""
+        joint = self.log_prob(x, draw).sum(1)
+        log_variance = self.posterior(x).log_variance
+        log_q = -0.5 * (draw.square() + log_variance + math.log(2 * math.pi)).sum(1)
+        return joint - log_q
+
+    def explain(
+        self, x: Tensor, draw: Tensor | None = None, changed: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Noise behind rows, and the log of d noise / d value of the columns."""
+        noise = x.new_zeros(len(x), len(self.noise.width))
+        slopes = torch.zeros_like(noise)
         values = {name: x[:, k, None] for k, name in enumerate(self.names)}
-        noise, slopes = torch.empty_like(x), torch.empty_like(x)
+        if self.hidden:
+            posterior = self.posterior(x, changed)
+            own = posterior.mean if draw is None else posterior.at(draw)
+            noise[:, x.shape[1] :] = own
+            values |= self._hidden_values(x, own)
         for name, parents in self.parents.items():
+            if name in self.hidden:
+                continue
             mechanism = self.graph.mechanism(name)
             given = [values[p] for p in parents]
             found = mechanism.explain(values[name], given)
@@ -318,61 +432,3 @@ def _profiled(loss: Tensor, known: Tensor) -> Tensor:
     half = torch.where(known, loss, 0.0).sum(0) / known.sum(0).clamp(min=1)
     variance = (2 * half).clamp(min=LEAST_VARIANCE)
     return loss / variance + 0.5 * variance.log()
-
-
-CLASSES = {"categorical": CategoricalColumn, "energy": PreAdditiveColumn}
-
-
-def _column_graph(
-    parents: Mapping[str, Sequence[str]],
-    readers: Mapping[str, nn.Module],
-    kinds: Mapping[str, Sequence[str]],
-    n_units: int,
-) -> MechanismGraph:
-    names = list(readers)
-    noise, data = unused_names(names)
-    mechanisms = {}
-    for name, read in parents.items():
-        made = CLASSES.get(kinds[name][0], NumericColumn)
-        column = made(
-            names.index(name), readers[name], [readers[p] for p in read], n_units
-        )
-        mechanisms[name] = ((*read, noise), column)
-    mechanisms[data] = (names, Columns())
-    return MechanismGraph({noise: (len(names),)}, mechanisms)
-
-
-def allowed_kinds(
-    mechanism: str | Mapping[str, str],
-    parents: Mapping[str, Sequence[str]],
-    names: Sequence[str],
-    categorical: Collection[str],
-) -> dict[str, tuple[str, ...]]:
-    """Kinds of mechanism that each column may have, or say what is allowed."""
-    given = mechanism
-    if isinstance(mechanism, str):
-        given = dict.fromkeys(names, mechanism)
-    for name, kind in given.items():
-        if name not in names or kind not in ("auto", *NUMERIC):
-            raise ValueError(
-                f"mechanism must map columns to one of {['auto', *NUMERIC]}, got "
-                f"{name!r}: {kind!r}; the columns are {list(names)}."
-            )
-    kinds = {name: given.get(name, "auto") for name in names}
-    allowed = {k: AUTO if v == "auto" else (v,) for k, v in kinds.items()}
-    allowed.update(dict.fromkeys(categorical, ("categorical",)))
-    # Without parents there is only noise, which all kinds describe alike.
-    for name, kinds in allowed.items():
-        if not parents[name]:
-            allowed[name] = ("linear",) if kinds == ("energy",) else kinds[:1]
-    return allowed
-
-
-def unused_names(names: Sequence[str]) -> tuple[str, str]:
-    """Names of the noise and the data node: underscored where a column has them."""
-    made = []
-    for name in ("noise", "data"):
-        while name in names:
-            name += "_"
-        made.append(name)
-    return tuple(made)

@@ -8,29 +8,66 @@ import numpy as np
 import pandas as pd
 from scipy.spatial.distance import cdist
 
-__all__ = ["hsic_test", "residual_table"]
+from ..independence import genericity_test, trace_ratio
+
+__all__ = ["generic_row", "hsic_test", "residual_table"]
 
 
 def residual_table(
-    rows: np.ndarray,
+    families: Mapping[str, tuple[int, np.ndarray]],
     noise: np.ndarray,
-    families: Mapping[str, tuple[int, list[int]]],
     n_draws: int,
     rng: np.random.RandomState,
 ) -> pd.DataFrame:
     """Dependence of each column's noise on its parents and on the others' noise.
 
-    ``families`` maps a column to its position and those of its parents.
+    ``families`` maps a column to its position and the values of its parents.
     """
     found = []
     for name, (k, parents) in families.items():
-        sides = {"parents": rows[:, parents], "noise": np.delete(noise, k, 1)}
+        sides = {"parents": parents, "noise": np.delete(noise, k, 1)}
         for against, values in sides.items():
             if values.shape[1]:
                 test = hsic_test(noise[:, [k]], values, n_draws, rng)
                 found.append((name, against, *test))
     columns = ["mechanism", "against", "dependence", "p_value"]
     return pd.DataFrame(found, columns=columns)
+
+
+def generic_row(
+    name: str,
+    values: np.ndarray,
+    readings: np.ndarray,
+    n_draws: int,
+    rng: np.random.RandomState,
+) -> dict:
+    """How generic the effects of an unobserved node read it, under rotations.
+
+    Parameters
+    ----------
+    name : str
+    values : ndarray of shape (n_samples, n_dims)
+        Of the node, whose covariance its own mechanism makes.
+    readings : ndarray of shape (n_readings, n_dims)
+        First weights of the mechanisms that read it.
+    n_draws : int
+    rng : RandomState
+    """
+    covariance = np.atleast_2d(np.cov(values, rowvar=False))
+    scales, axes = np.linalg.eigh(covariance)
+    root = axes * np.sqrt(np.clip(scales, 0, None))
+    rho, p_value = float(trace_ratio(readings, covariance)), np.nan
+    if n_draws and values.shape[1] > 1:
+        test = genericity_test(
+            (root, readings), n_draws=n_draws, random_state=rng
+        ).table
+        p_value = float(test["p_value"].item())
+    return {
+        "mechanism": name,
+        "against": "effects",
+        "dependence": abs(np.log(rho)),
+        "p_value": p_value,
+    }
 
 
 def hsic_test(

@@ -13,6 +13,7 @@ from ..interventions import Compose, Do, as_intervention
 
 __all__ = [
     "ValidCodes",
+    "check_hidden",
     "check_known",
     "decode_levels",
     "encode_levels",
@@ -29,28 +30,64 @@ __all__ = [
 FAR = 3.0
 
 
-def parse_graph(graph, names):
-    """Parents of every column.
+def check_hidden(hidden, columns):
+    """Dimensions of the unobserved nodes by name.
+
+    Parameters
+    ----------
+    hidden : dict of str to int, or None
+    columns : list of str
+        Names that are taken.
+    """
+    hidden = {} if hidden is None else hidden
+    for name, n_dims in hidden.items():
+        whole = isinstance(n_dims, Integral) and not isinstance(n_dims, bool)
+        if not isinstance(name, str) or not whole or n_dims < 1:
+            raise ValueError(
+                "hidden must map names of unobserved nodes to their numbers of "
+                f"dimensions, ints of at least 1, got {name!r}: {n_dims!r}."
+            )
+        if name in columns:
+            raise ValueError(
+                f"hidden names {name!r}, which is a column of X: choose another name "
+                "for the unobserved node, or leave the column out of X."
+            )
+    return {name: int(n_dims) for name, n_dims in hidden.items()}
+
+
+def parse_graph(graph, columns, hidden=()):
+    """Parents of every column and unobserved node.
 
     Parameters
     ----------
     graph : None, list of (cause, effect), dict, ndarray, DataFrame or DiGraph
         A dict maps an effect to its cause or causes. Entry (i, j) of an array or
         DataFrame is nonzero if column i causes column j. Columns by name or position.
-    names : list of str
+    columns : list of str
         All columns, in their order.
+    hidden : list of str
+        Unobserved nodes; each must have an effect.
 
     Returns
     -------
     dict of str to tuple of str
-        Parents in the order of the columns, children in topological order: as close
-        to that of the columns as the graph allows.
+        Parents in the order of the columns, then of the unobserved nodes; children in
+        topological order: as close to that as the graph allows.
     """
+    names = [*columns, *hidden]
     parents = {name: set() for name in names}
     for cause, effect in _edges(graph, names):
         cause, effect = (_column(c, names) for c in (cause, effect))
         parents[effect].add(cause)
     order = _sorted_columns(parents)
+    causes = set().union(*parents.values())
+    for name in hidden:
+        if name not in causes:
+            raise ValueError(
+                f"The hidden node {name!r} must have an effect, got a graph without an "
+                f"edge from it. Add some such as ({name!r}, {columns[0]!r}), or leave "
+                "it out of hidden."
+            )
     return {k: tuple(p for p in names if p in parents[k]) for k in order}
 
 
@@ -131,11 +168,12 @@ def _column(column, names, parameter="graph"):
         return names[column]
     raise ValueError(
         f"{parameter} names the column {column!r}, which X does not have; its columns "
-        f"are {names} (or their positions, 0 to {len(names) - 1})."
+        f"are {names} (or their positions, 0 to {len(names) - 1}). A node that is not "
+        "observed must be declared: hidden={name: number of dimensions}."
     )
 
 
-def find_levels(X, categorical_features):
+def find_levels(X, categorical_features, mechanism="auto"):
     """Levels of the categorical columns of fitted rows.
 
     Parameters
@@ -143,6 +181,8 @@ def find_levels(X, categorical_features):
     X : DataFrame or array-like of shape (n_samples, n_features)
     categorical_features : "from_dtype" or list of str or int
         "from_dtype" takes what a DataFrame holds as strings, categories or booleans.
+    mechanism : str or dict of str to str
+        Columns whose mechanism is "categorical" have levels too.
 
     Returns
     -------
@@ -151,17 +191,23 @@ def find_levels(X, categorical_features):
         its own order.
     """
     is_frame = isinstance(X, pd.DataFrame)
-    if isinstance(categorical_features, str):
-        dtypes = X.dtypes if is_frame else []
-        positions = [k for k, t in enumerate(dtypes) if _is_categorical(t)]
-    else:
-        X = X if is_frame else pd.DataFrame(X).add_prefix("x")
-        names = list(X.columns)
-        found = [
-            _column(c, names, "categorical_features") for c in categorical_features
-        ]
-        positions = [names.index(name) for name in found]
-    return {k: _levels_of(X.iloc[:, k]) for k in positions}
+    given = [] if isinstance(categorical_features, str) else categorical_features
+    said = isinstance(mechanism, Mapping) and "categorical" in mechanism.values()
+    everywhere = isinstance(mechanism, str) and mechanism == "categorical"
+    positions = []
+    if is_frame and isinstance(categorical_features, str):
+        positions = [k for k, t in enumerate(X.dtypes) if _is_categorical(t)]
+    if not (len(given) or said or everywhere):
+        return {k: _levels_of(X.iloc[:, k]) for k in positions}
+    X = X if is_frame else pd.DataFrame(X).add_prefix("x")
+    names = list(X.columns)
+    found = {_column(c, names, "categorical_features") for c in given}
+    if said:
+        found |= {name for name, kind in mechanism.items() if kind == "categorical"}
+    if everywhere:
+        found |= set(names)
+    positions += [k for k, name in enumerate(names) if name in found]
+    return {k: _levels_of(X.iloc[:, k]) for k in sorted(set(positions))}
 
 
 def _is_categorical(dtype):

@@ -7,9 +7,14 @@ from ._plotting import axes_or_new
 
 __all__ = ["IndependenceDisplay", "TrainingDisplay"]
 
+# Of p-values below which a dependence counts as found.
+LEVEL = 0.01
+
 
 class IndependenceDisplay:
     """Generic ratio of every pair of successive mechanisms, against its null band.
+
+    Of a graph over columns: the dependence of every mechanism's noise.
 
     Parameters
     ----------
@@ -20,7 +25,7 @@ class IndependenceDisplay:
     Attributes
     ----------
     ax_, figure_, points_, bands_
-        Set by `plot`; points and bands per table.
+        Set by `plot`; points and bands per table (no bands of a graph over columns).
     """
 
     def __init__(self, tables):
@@ -44,15 +49,16 @@ class IndependenceDisplay:
         IndependenceDisplay
         """
         estimator = last_step(estimator)
-        names = ["decoder"] + ["encoder"] * hasattr(estimator, "encoder_")
-        tables = {
-            name: estimator.independence(graph=name, n_draws=n_draws, **params)
-            for name in names
-        }
+        params["n_draws"] = n_draws
+        tables = {"decoder": estimator.independence(**params)}
+        if hasattr(estimator, "encoder_"):
+            tables["encoder"] = estimator.independence(graph="encoder", **params)
         return cls(tables).plot(ax=ax)
 
     def plot(self, ax=None):
         """Plot rho per pair; bands hold 95 % of the null draws (2 sd without draws).
+
+        Of a graph over columns the dependence, filled where its p-value is below 0.01.
 
         Parameters
         ----------
@@ -66,6 +72,8 @@ class IndependenceDisplay:
         self.ax_ = axes_or_new(ax, (6, 1.2 + 0.45 * max(1, n_pairs)))
         self.figure_ = self.ax_.figure
         self.points_, self.bands_, labels = [], [], []
+        if any("dependence" in table for table in self.tables.values()):
+            return self._plot_dependence()
         for k, (name, table) in enumerate(self.tables.items()):
             y = np.arange(len(labels), len(labels) + len(table))
             low = table["null_low"].fillna(1 - 2 * table["null_sd"]).to_numpy()
@@ -84,6 +92,26 @@ class IndependenceDisplay:
             yticks=np.arange(len(labels)),
             yticklabels=labels,
             xlabel="rho (1 = independent; band: 95 % of null draws)",
+        )
+        self.ax_.invert_yaxis()
+        self.ax_.legend(loc="best", fontsize="small")
+        return self
+
+    def _plot_dependence(self):
+        (table,) = self.tables.values()
+        found = table["p_value"].to_numpy() < LEVEL
+        y, dependence = np.arange(len(table)), table["dependence"].to_numpy()
+        for chosen, face, label in (
+            (found, "C3", f"p < {LEVEL}"),
+            (~found, "white", f"p >= {LEVEL} or not tested"),
+        ):
+            style = {"markerfacecolor": face, "color": "C3", "label": label}
+            self.points_ += self.ax_.plot(dependence[chosen], y[chosen], "o", **style)
+        pairs = zip(table["mechanism"], table["against"], strict=True)
+        self.ax_.set(
+            yticks=y,
+            yticklabels=[f"{name} against {other}" for name, other in pairs],
+            xlabel="dependence of the noise (0 = independent)",
         )
         self.ax_.invert_yaxis()
         self.ax_.legend(loc="best", fontsize="small")

@@ -61,9 +61,9 @@ class GraphInterventionDisplay:
             interventions, **rows, return_nodes=True, **{"random_state": 0, **params}
         )
         mechanisms = dict(estimator.mechanisms_)
-        columns = mechanisms.popitem()[1][0]
+        del mechanisms[estimator.graph_.data_node]
         parents = {
-            name: [p for p in read if p in columns]
+            name: [p for p in read if p in mechanisms]
             for name, (read, _) in mechanisms.items()
         }
         categorical = estimator.categories_

@@ -4,8 +4,11 @@ from numbers import Integral
 
 import numpy as np
 import pandas as pd
-from sklearn.linear_model import LinearRegression
+import torch
+from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.model_selection import KFold
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_random_state, check_scalar
 
 from ._mechanism_shift import families
@@ -32,18 +35,21 @@ def evaluate(estimator, X, *, n_draws=50, random_state=None):
     Returns
     -------
     DataFrame
-        One row per numeric column: ``node``; ``crps``, the continuous ranked
-        probability score, 0 is perfect, in the units of the column; ``constant_crps``
-        and ``linear_crps`` of the column's own distribution and of a linear mechanism
-        with its residuals, cross-validated on X; ``skill`` and ``linear_skill``, the
-        part of these that the mechanism saves (NaN if there is nothing to save);
-        ``p_value`` of the independence of noise and parents; ``sentence``, all of this
-        in words.
+        One row per column: ``node``; ``crps``, the continuous ranked probability score,
+        0 is perfect, in the units of the column (of levels half the Brier score);
+        ``constant_crps`` and ``linear_crps`` of the column's own distribution and of a
+        linear mechanism with its residuals (of levels, a logistic regression),
+        cross-validated on X; ``skill`` and ``linear_skill``, the part of these that the
+        mechanism saves (NaN if there is nothing to save); ``p_value`` of the
+        independence of noise and parents (NaN of levels); ``sentence``, all of this in
+        words.
 
     Notes
     -----
     The baselines learn from X itself, so that a shift between the fitted rows and X
-    counts against the mechanisms alone. They read the codes of levels as numbers.
+    counts against the mechanisms alone. They read the codes of levels as numbers, and
+    nothing of hidden nodes, which are drawn from the model: what a row tells of them is
+    left out, as it may come from the very column that is scored.
 
     References
     ----------
@@ -54,32 +60,35 @@ def evaluate(estimator, X, *, n_draws=50, random_state=None):
     if len(X) < 2 * N_FOLDS:
         raise ValueError(f"evaluate needs at least {2 * N_FOLDS} rows, got {len(X)}.")
     rng = check_random_state(0 if random_state is None else random_state)
-    noise = np.asarray(estimator.transform(X), dtype=float)
     values = estimator.node_values(X)[list(estimator.nodes_)[-1]].astype(float)
     tests = estimator.independence(X, random_state=rng)
     tests = tests[tests["against"] == "parents"].set_index("mechanism")["p_value"]
     rows = []
     for name, (k, parents) in families(estimator).items():
-        if name in estimator.categories_:
-            continue
-        own = _draws_of_mechanism(estimator, noise, k, n_draws, rng)
-        scores = [_crps(values[:, k], own)]
-        for read in ([], parents):
-            other = _linear_draws(values, k, read, n_draws, rng)
-            scores.append(_crps(values[:, k], other))
-        rows.append(_row(name, bool(parents), *scores, tests.get(name, np.nan)))
+        has_levels = name in estimator.categories_
+        score = _level_score if has_levels else _crps
+        peer = _logistic_draws if has_levels else _linear_draws
+        draws = [_draws_of_mechanism(estimator, values, name, n_draws, rng)]
+        draws += [peer(values, k, read, n_draws, rng) for read in ([], parents)]
+        scores = [score(values[:, k], drawn) for drawn in draws]
+        has_parents = len(estimator.mechanisms_[name][0]) > 1
+        rows.append(_row(name, has_parents, *scores, tests.get(name, np.nan)))
     return pd.DataFrame(rows)
 
 
-def _draws_of_mechanism(estimator, noise, k, n_draws, rng):
+@torch.no_grad()
+def _draws_of_mechanism(estimator, values, name, n_draws, rng):
     """Draws of a column given the values of its parents, (n_rows, n_draws)."""
-    root = next(iter(estimator.nodes_))
-    fresh = estimator.node_values(n_samples=len(noise), random_state=rng)[root]
+    columns = {column: k for column, (k, _) in families(estimator).items()}
+    parents, _ = estimator.mechanisms_[name]
+    mechanism = estimator.graph_.mechanism(name)
+    like = next(estimator.graph_.parameters())
     draws = []
     for _ in range(n_draws):
-        changed = noise.copy()
-        changed[:, k] = rng.choice(fresh[:, k], len(noise))
-        draws.append(np.asarray(estimator.inverse_transform(changed))[:, k])
+        nodes = estimator.node_values(n_samples=len(values), random_state=rng)
+        nodes |= {p: values[:, [columns[p]]] for p in parents if p in columns}
+        given = [torch.from_numpy(nodes[p]).to(like) for p in parents]
+        draws.append(mechanism(*given)[:, 0].cpu().numpy())
     return np.stack(draws, 1).astype(float)
 
 
@@ -95,6 +104,29 @@ def _linear_draws(values, k, parents, n_draws, rng):
             residuals = residuals - fitted.predict(values[train][:, parents])
         draws[test] = centre[:, None] + rng.choice(residuals, (len(test), n_draws))
     return draws
+
+
+def _logistic_draws(values, k, parents, n_draws, rng):
+    """Draws of a cross-validated logistic regression; without parents, of levels."""
+    draws = np.empty((len(values), n_draws))
+    for train, test in KFold(N_FOLDS, shuffle=True, random_state=rng).split(values):
+        levels = values[train, k]
+        draws[test] = rng.choice(levels, (len(test), n_draws))
+        if parents and len(np.unique(levels)) > 1:
+            peer = make_pipeline(StandardScaler(), LogisticRegression())
+            peer.fit(values[train][:, parents], levels)
+            below = peer.predict_proba(values[test][:, parents]).cumsum(1)[:, :-1]
+            place = (rng.rand(len(test), n_draws, 1) > below[:, None]).sum(2)
+            draws[test] = peer.classes_[place]
+    return draws
+
+
+def _level_score(observed, draws):
+    """Half the Brier score: chance of another level - half that of two to differ."""
+    n_draws, levels = draws.shape[1], np.unique(draws)
+    counts = (draws[:, :, None] == levels).sum(1)
+    alike = (counts * (counts - 1)).sum(1) / (n_draws * (n_draws - 1))
+    return float(np.mean((draws != observed[:, None]).mean(1) - 0.5 * (1 - alike)))
 
 
 def _crps(observed, draws):

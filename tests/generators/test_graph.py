@@ -343,7 +343,7 @@ def test_transform_and_back(model, table):
     noise = model.transform(table)
     assert np.allclose(model.inverse_transform(noise), table, atol=1e-4)
     assert (abs(noise.mean(0)) < 5 / np.sqrt(len(table))).all()
-    with pytest.raises(ValueError, match="needs the noise of 4 columns, got 2"):
+    with pytest.raises(ValueError, match="needs 4 noise variables per row, got 2"):
         model.inverse_transform(noise[:, :2])
 
 
@@ -447,3 +447,17 @@ def test_missing_values_are_refused_with_advice():
     frame = pd.DataFrame({"a": [1.0, np.nan, 3.0], "b": [1.0, 2.0, 3.0]})
     with pytest.raises(ValueError, match="1 missing values in column 0.*'available'"):
         GraphGenerator().fit(frame)
+
+
+@pytest.mark.parametrize("mechanism", ["categorical", {"x1": "categorical"}])
+def test_numbers_can_be_levels(mechanism):
+    rng = np.random.RandomState(0)
+    dose = rng.choice([0.0, 2.5], 300)
+    kind = np.where(rng.rand(300) < 0.9, dose + 1, 7.0)
+    est = GraphGenerator([(0, 1)], mechanism=mechanism, random_state=0)
+    est.fit(np.column_stack([dose, kind]))
+    assert list(est.categories_["x1"]) == [1.0, 3.5, 7.0]
+    drawn = est.intervene({"x0": 2.5}, n_samples=2000, random_state=0)
+    assert set(drawn[:, 1]) <= {1.0, 3.5, 7.0}
+    usual = np.mean(kind[dose == 2.5] == 3.5)
+    assert abs(np.mean(drawn[:, 1] == 3.5) - usual) < 0.04

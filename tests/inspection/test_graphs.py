@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from sklearn_icm.generators import GraphGenerator
-from sklearn_icm.inspection import GraphInterventionDisplay
+from sklearn_icm.inspection import GraphInterventionDisplay, IndependenceDisplay
 from sklearn_icm.interventions import Shift
 
 
@@ -62,3 +62,25 @@ def test_pairs_that_nothing_moved_stay_pale(fitted):
     display = GraphInterventionDisplay.from_estimator(est, {"alone": 1.0}, n_samples=9)
     colours = {edge.arrow_patch.get_edgecolor()[:3] for edge in display.edges_}
     assert colours == {(0.75, 0.75, 0.75)}
+
+
+def test_hidden_nodes_are_drawn_and_can_be_changed():
+    rng = np.random.RandomState(0)
+    X = rng.randn(100, 1) @ rng.randn(1, 3) + 0.3 * rng.randn(100, 3)
+    est = GraphGenerator(
+        [("H", k) for k in range(3)], hidden={"H": 2}, max_epochs=2, random_state=0
+    ).fit(X)
+    display = GraphInterventionDisplay.from_estimator(est, {"H": 1.0}, n_samples=50)
+    assert len(display.edges_) == 3
+    assert display.effects["H"] > 0
+
+
+def test_the_independence_of_noise_is_drawn(fitted):
+    est, X = fitted
+    display = IndependenceDisplay.from_estimator(est, X=X, n_draws=19)
+    shown = np.concatenate([points.get_xdata() for points in display.points_])
+    report = est.independence(X, n_draws=19)
+    assert sorted(shown) == sorted(report["dependence"])
+    labels = [text.get_text() for text in display.ax_.get_yticklabels()]
+    assert "effect against parents" in labels
+    display.figure_.canvas.draw()

@@ -4,7 +4,7 @@ import pytest
 
 from sklearn_icm.generators import GraphGenerator
 from sklearn_icm.metrics import evaluate
-from sklearn_icm.metrics._evaluate import _crps
+from sklearn_icm.metrics._evaluate import _crps, _level_score
 
 
 def rows(seed, n=400):
@@ -62,10 +62,37 @@ def test_constant_columns_have_no_skill():
     assert np.isnan(table["skill"][0])
 
 
-def test_categorical_columns_are_left_out():
-    X = rows(0).assign(group=np.where(rows(0)["cause"] > 0, "a", "b"))
-    est = GraphGenerator({"effect": "group"}, max_epochs=2, random_state=0).fit(X)
-    assert list(evaluate(est, X)["node"]) == ["cause", "effect"]
+def test_the_score_of_levels_is_half_that_of_brier():
+    observed, rng = np.zeros(4000), np.random.RandomState(0)
+    assert _level_score(observed, np.zeros((4000, 5))) == 0
+    assert _level_score(observed, np.ones((4000, 5))) == 1
+    # Chances p of the other level: p^2 for both levels, half of 2 p^2.
+    draws = (rng.rand(4000, 50) < 0.3).astype(float)
+    assert abs(_level_score(observed, draws) - 0.3**2) < 0.01
+
+
+def test_levels_are_scored_against_a_logistic_regression():
+    X = rows(0, 600).assign(group=np.where(rows(0, 600)["cause"] > 0, "a", "b"))
+    edges = {"group": "cause", "effect": "group"}
+    est = GraphGenerator(edges, max_epochs=30, random_state=0).fit(X)
+    group = evaluate(est, X).set_index("node").loc["group"]
+    # Half the Brier score of the frequencies of two levels of equal chance.
+    assert abs(group["constant_crps"] - 0.25) < 0.02
+    assert group["skill"] > 0.8
+    assert np.isnan(group["p_value"])
+    alone = evaluate(GraphGenerator(max_epochs=1).fit(X), X).set_index("node")
+    assert abs(alone.loc["group", "skill"]) < 0.05
+
+
+def test_what_a_column_tells_of_its_hidden_cause_does_not_help_to_score_it():
+    rng = np.random.RandomState(0)
+    cause = rng.randn(800)
+    X = pd.DataFrame({f"x{k}": cause + 0.3 * rng.randn(800) for k in range(4)})
+    edges = [("H", name) for name in X]
+    est = GraphGenerator(edges, hidden={"H": 1}, max_epochs=20, random_state=0)
+    table = evaluate(est.fit(X), X)
+    assert np.abs(table["skill"]).max() < 0.1
+    assert not table["sentence"].str.contains("no parents").any()
 
 
 def test_too_few_rows():

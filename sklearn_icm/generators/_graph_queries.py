@@ -1,0 +1,223 @@
+"""Questions to a fitted graph of columns: noise, densities, independence."""
+
+import copy
+from collections.abc import Mapping
+from numbers import Integral
+
+import numpy as np
+import pandas as pd
+import torch
+from sklearn.utils import check_array, check_scalar
+from sklearn.utils.validation import check_is_fitted
+
+from .._training.queries import RowQueries
+from .._training.seeds import torch_stream
+from ._residual_module import generic_row, residual_table
+from ._structure_module import KINDS
+from ._table_module import decode_levels, in_codes, levels_of, warn_if_far
+
+__all__ = ["GraphQueriesMixin"]
+
+SCORE_CHUNK = 512
+# Draws of hidden nodes for the bound of a density.
+N_IMPORTANCE = 64
+
+
+class GraphQueriesMixin:
+    """What GraphGenerator answers once it is fitted."""
+
+    @property
+    def mechanism_kinds_(self):
+        """``{column: kind of its mechanism}``."""
+        module = self._fitted_module("mechanism_kinds_")
+        return {n: KINDS[k] for n, k in zip(module.names, module.chosen, strict=True)}
+
+    @property
+    def categories_(self):
+        """``{column: its levels}`` of the categorical columns."""
+        names = self._fitted_module("categories_").names
+        return {names[k]: levels.copy() for k, levels in self._levels.items()}
+
+    @property
+    def _n_features_out(self):
+        return len(self._module.noise.width)
+
+    def transform(self, X):
+        """Noise behind given rows: what each column's parents do not explain.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features + n_hidden_dims)
+            In standardised units of the columns; of levels, normal noise. Behind it
+            the posterior mean of the noise of hidden nodes.
+        """
+        check_is_fitted(self)
+        noise = self._noise_of(self._check_rows(X))
+        return noise.astype(self._dtype, copy=False)
+
+    def inverse_transform(self, X):
+        """Rows of given noise.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features + n_hidden_dims)
+            Noise, as `transform` gives it.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features)
+        """
+        check_is_fitted(self)
+        noise = check_array(X, dtype=[np.float64, np.float32])
+        if noise.shape[1] != self._n_features_out:
+            raise ValueError(
+                f"inverse_transform needs {self._n_features_out} noise variables per "
+                f"row, got {noise.shape[1]}."
+            )
+        rows = RowQueries(self._module, self.bounds_).decode(noise)
+        return decode_levels(rows.astype(noise.dtype, copy=False), self._levels)
+
+    def score_samples(self, X):
+        """Log density of each row, in nats; of levels, log probability.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            Under the density that `sample` uses (before its values are clipped). A
+            column that did not vary in `fit` counts for nothing.
+        """
+        check_is_fitted(self)
+        rows = self._check_rows(X)
+        if not self._module.hidden:
+            return self._in_double(rows, lambda module, x: module.log_prob(x).sum(1))
+        n_dims = self._n_features_out - self.n_features_in_
+        # One set of draws for all rows, so that none depends on its neighbours.
+        draws = torch.randn(
+            N_IMPORTANCE,
+            1,
+            n_dims,
+            generator=torch_stream(self._entropy, "bound"),
+            dtype=torch.float64,
+        )
+
+        def bound(module, x):
+            weights = torch.stack([module.log_weight(x, d) for d in draws])
+            return weights.logsumexp(0) - np.log(N_IMPORTANCE)
+
+        return self._in_double(rows, bound)
+
+    def _noise_of(self, rows, generator=None):
+        return self._in_double(rows, lambda module, x: module.abduct(x, generator))
+
+    def _in_double(self, X, ask):
+        """Answers about rows in float64, so that none depends on its neighbours."""
+        module = copy.deepcopy(self._module).cpu().double()
+        chunks = torch.from_numpy(X.astype(np.float64)).split(SCORE_CHUNK)
+        with torch.no_grad():
+            return np.concatenate([ask(module, x).numpy() for x in chunks])
+
+    def independence(self, X=None, *, n_draws=200, n_samples=500, random_state=0):
+        """Measure whether each mechanism's noise is independent of all else.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features), optional
+            Rows that the mechanisms are to explain; of more than `n_samples`, that many
+            are drawn. None draws from the model, whose noise is independent: what is
+            found then is chance.
+        n_draws : int
+            Permutations for the p-values; 0 for none.
+        n_samples : int
+        random_state : int, RandomState or None
+            Of all draws.
+
+        Returns
+        -------
+        DataFrame
+            Two rows per numeric column: ``mechanism``; ``against`` its "parents" (a
+            wrong kind of mechanism, or a wrong graph) or the "noise" of the other
+            columns (a confounder that is not in the table); ``dependence``, the
+            normalised Hilbert-Schmidt independence criterion, 0 to 1; ``p_value``.
+            Columns without parents have no row against them. One row for every hidden
+            node with parents and at least two dimensions, against its "effects":
+            ``dependence`` is the absolute logarithm of the trace ratio of its values'
+            covariance and the weights that read it, the p-value that of rotations
+            between them.
+
+        References
+        ----------
+        Peters, Mooij, Janzing, Schölkopf (2014), *Causal discovery with continuous
+        additive noise models*, arXiv 1309.6779.
+        """
+        check_is_fitted(self)
+        check_scalar(n_draws, "n_draws", Integral, min_val=0)
+        check_scalar(n_samples, "n_samples", Integral, min_val=2)
+        rng = np.random.RandomState(self._draw_entropy(random_state))
+        if X is None:
+            rows = self.node_values(n_samples=n_samples, random_state=rng)
+            rows = rows[self._module.graph.data_node]
+        else:
+            rows = self._check_rows(X)
+            rows = rows[rng.permutation(len(rows))[:n_samples]]
+        # Draws of hidden nodes: their posterior means would depend on all columns.
+        noise = self._noise_of(rows, torch.Generator().manual_seed(rng.randint(2**31)))
+        nodes, module = self._nodes_of_noise(noise), self._module
+        families = {
+            name: (k, _side_by_side(nodes, module.parents[name]))
+            for k, name in enumerate(module.names)
+            if k not in self._levels
+        }
+        table = residual_table(families, noise, n_draws, rng)
+        generic = [
+            generic_row(name, nodes[name], read.numpy(), n_draws, rng)
+            for name, read in module.readings().items()
+        ]
+        return pd.concat([table, pd.DataFrame(generic)]) if generic else table
+
+    def _nodes_of_noise(self, noise):
+        """Values of the columns and hidden nodes for some noise, in float64."""
+        parts = []
+        self._in_double(noise, lambda module, e: parts.append(module.graph(e)) or e)
+        return {
+            name: np.concatenate([part[name].numpy() for part in parts])
+            for name in self._module.parents
+        }
+
+    def _query(self, interventions, *args, **options):
+        check_is_fitted(self)
+        if isinstance(interventions, Mapping):
+            levels = self.categories_
+            interventions = {
+                name: in_codes(name, change, levels[name]) if name in levels else change
+                for name, change in interventions.items()
+            }
+            scale = self._module.likelihood.link.scale.cpu().numpy()
+            warn_if_far(interventions, self._module.names, self._range, scale)
+        return super()._query(interventions, *args, **options)
+
+    def _wrap(self, rows, original=None):
+        if not self._levels:
+            return super()._wrap(rows, original)
+        decoded = decode_levels(rows.astype(self._dtype, copy=False), self._levels)
+        if decoded.dtype != object:
+            return super()._wrap(decoded, original)
+        frame = super()._wrap(rows, original)
+        if not isinstance(frame, pd.DataFrame):
+            return decoded
+        for k, levels in self._levels.items():
+            frame[frame.columns[k]] = levels_of(rows[:, k], levels)
+        return frame
+
+
+def _side_by_side(nodes, names):
+    """Values of some nodes, (n, total width); of none, (n, 0)."""
+    n_rows = len(next(iter(nodes.values())))
+    return np.hstack([np.empty((n_rows, 0)), *(nodes[name] for name in names)])

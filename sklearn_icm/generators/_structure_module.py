@@ -1,0 +1,113 @@
+"""Which mechanisms a table has: their kinds, and the graph that they form."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence, Set
+
+import torch
+from torch import Tensor, nn
+
+from ..mechanisms import MechanismGraph
+from ._column_module import CategoricalColumn, NumericColumn
+from ._energy_module import PreAdditiveColumn
+from ._hidden_module import HiddenMechanism
+
+# From simple to rich: an earlier one is kept unless a later one is clearly better.
+AUTO = ("linear", "additive", "location-scale")
+KINDS = (*AUTO, "categorical", "energy")
+MECHANISMS = ("auto", *AUTO, "energy", "categorical")
+
+
+class Columns(nn.Module):
+    """The data node: the columns side by side."""
+
+    def forward(self, *columns: Tensor) -> Tensor:
+        return torch.cat(columns, 1)
+
+
+CLASSES = {"categorical": CategoricalColumn, "energy": PreAdditiveColumn}
+
+
+def column_graph(
+    parents: Mapping[str, Sequence[str]],
+    readers: Mapping[str, nn.Module],
+    kinds: Mapping[str, Sequence[str]],
+    n_units: int,
+) -> MechanismGraph:
+    """Graph from the noise to the data by way of columns and unobserved nodes."""
+    noise, data = unused_names(list(readers))
+    columns, mechanisms = list(kinds), {}
+    starts = _noise_places(readers, columns)
+    for name, read in parents.items():
+        given = [readers[p] for p in read]
+        if name in kinds:
+            made = CLASSES.get(kinds[name][0], NumericColumn)
+            mechanism = made(starts[name], readers[name], given, n_units)
+        else:
+            width = readers[name].width
+            mechanism = HiddenMechanism(starts[name], width, given, n_units)
+        mechanisms[name] = ((*read, noise), mechanism)
+    mechanisms[data] = (columns, Columns())
+    n_noise = sum(1 if name in kinds else r.width for name, r in readers.items())
+    return MechanismGraph({noise: (n_noise,)}, mechanisms)
+
+
+def _noise_places(
+    readers: Mapping[str, nn.Module], columns: Sequence[str]
+) -> dict[str, int]:
+    """Where the noise of every node begins: one entry per column, then the vectors."""
+    places, start = {}, 0
+    for name, reader in readers.items():
+        places[name] = start
+        start += 1 if name in columns else reader.width
+    return places
+
+
+def allowed_kinds(
+    mechanism: str | Mapping[str, str],
+    parents: Mapping[str, Sequence[str]],
+    names: Sequence[str],
+    categorical: Collection[str],
+    hidden: Set[str] = frozenset(),
+) -> dict[str, tuple[str, ...]]:
+    """Kinds of mechanism that each column may have, or say what is allowed."""
+    given = mechanism
+    if isinstance(mechanism, str):
+        given = dict.fromkeys(names, mechanism)
+    for name, kind in given.items():
+        if name not in names or kind not in MECHANISMS:
+            raise ValueError(
+                f"mechanism must map columns to one of {list(MECHANISMS)}, got "
+                f"{name!r}: {kind!r}; the columns are {list(names)}."
+            )
+    kinds = {name: given.get(name, "auto") for name in names}
+    allowed = {k: AUTO if v == "auto" else (v,) for k, v in kinds.items()}
+    for name in names:
+        if not hidden.isdisjoint(parents[name]):
+            allowed[name] = _with_likelihood(name, kinds[name])
+    allowed.update(dict.fromkeys(categorical, ("categorical",)))
+    # Without parents there is only noise, which all kinds describe alike.
+    for name, kinds in allowed.items():
+        if not parents[name]:
+            allowed[name] = ("linear",) if kinds == ("energy",) else kinds[:1]
+    return allowed
+
+
+def _with_likelihood(name: str, kind: str) -> tuple[str, ...]:
+    """Kind of mechanism of an effect of unobserved nodes."""
+    if kind == "energy":
+        raise ValueError(
+            f"mechanism of the column {name!r} cannot be 'energy', as a cause of it is "
+            f"hidden: inference needs a likelihood. Choose one of {list(AUTO)}."
+        )
+    return ("additive",) if kind == "auto" else (kind,)
+
+
+def unused_names(names: Sequence[str]) -> tuple[str, str]:
+    """Names of the noise and the data node: underscored where a column has them."""
+    made = []
+    for name in ("noise", "data"):
+        while name in names:
+            name += "_"
+        made.append(name)
+    return tuple(made)
