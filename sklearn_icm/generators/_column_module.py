@@ -61,7 +61,8 @@ class ColumnBank(nn.Module):
             return value.unflatten(1, self.bias.shape)
         units = torch.tanh(functional.linear(inputs, weight, self.shift.flatten()))
         units = units.unflatten(1, self.shift.shape)
-        return torch.einsum("nku,khu->nkh", units, self.outer) + self.bias
+        # Several times faster than einsum or matmul for these small sizes.
+        return (units[:, :, None] * self.outer).sum(-1) + self.bias
 
     @torch.no_grad()
     def solve(self, second: Tensor, cross: Tensor) -> None:
@@ -122,12 +123,22 @@ class ColumnFunction(nn.Module):
         self.bias.copy_(torch.tensor(self.start))
 
     def forward(self, inputs: Tensor) -> Tensor:
-        value = functional.linear(inputs, self.linear, self.bias)
-        if not bool(self.outer.any()):
+        return self.first(inputs, len(self.bias))
+
+    def first(self, inputs: Tensor, n_heads: int) -> Tensor:
+        """Only the first outputs."""
+        linear, bias = self.linear[:n_heads], self.bias[:n_heads]
+        value = functional.linear(inputs, linear, bias)
+        outer = self.outer[:n_heads]
+        if not bool(outer.any()):
             # A linear column, or one without parents: the network says nothing.
             return value
         units = torch.tanh(functional.linear(inputs, self.inner, self.shift))
-        return value + functional.linear(units, self.outer)
+        return value + functional.linear(units, outer)
+
+    def is_constant(self, head: int) -> bool:
+        """Whether an output does not depend on the inputs."""
+        return not bool(self.linear[head].any() or self.outer[head].any())
 
 
 class NumericReader(nn.Module):
@@ -184,13 +195,12 @@ class ColumnMechanism(nn.Module):
         """First weights, linear ones and those of the units, (n_weights, n_inputs)."""
         return torch.cat([self.function.linear, self.function.inner])
 
-    def heads(self, parents: Sequence[Tensor], like: Tensor) -> Tensor:
-        """What the function of the parents says, (n, n_heads)."""
-        inputs = like.new_empty(len(like), 0)
-        if parents:
-            pairs = zip(self.parents, parents, strict=True)
-            inputs = torch.cat([read(value) for read, value in pairs], 1)
-        return self.function(inputs)
+    def inputs(self, parents: Sequence[Tensor], like: Tensor) -> Tensor:
+        """What is read of the parents, (n, n_inputs)."""
+        if not parents:
+            return like.new_empty(len(like), 0)
+        pairs = zip(self.parents, parents, strict=True)
+        return torch.cat([read(value) for read, value in pairs], 1)
 
 
 class NumericColumn(ColumnMechanism):
@@ -208,10 +218,14 @@ class NumericColumn(ColumnMechanism):
         """Noise behind a value, and the log of d noise / d value; each (n, 1)."""
         location, scale = self._moments(parents, value)
         noise = (self.reader(value) - location) / scale
-        return noise, -(scale * self.reader.units.scale).log()
+        slope = (scale * self.reader.units.scale).expand_as(noise)
+        return noise, -slope.log()
 
     def _moments(self, parents: Sequence[Tensor], like: Tensor) -> tuple:
-        heads = self.heads(parents, like)
+        inputs = self.inputs(parents, like)
+        if self.function.is_constant(1):
+            return self.function.first(inputs, 1), scale_of(self.function.bias[1:])
+        heads = self.function(inputs)
         return heads[:, :1], scale_of(heads[:, 1:])
 
 
@@ -228,13 +242,16 @@ class CategoricalColumn(ColumnMechanism):
 
     def forward(self, *values: Tensor) -> Tensor:
         *parents, noise = values
-        below = self.heads(parents, noise).softmax(1).cumsum(1)[:, :-1]
+        below = self._logits(parents, noise).softmax(1).cumsum(1)[:, :-1]
         own = torch.special.ndtr(noise[:, self.index, None])
         return (own > below).sum(1, keepdim=True).to(noise)
 
+    def _logits(self, parents: Sequence[Tensor], like: Tensor) -> Tensor:
+        return self.function(self.inputs(parents, like))
+
     def explain(self, value: Tensor, parents: Sequence[Tensor]) -> tuple:
         """Noise in the middle of a level's interval, and its log probability."""
-        logits = self.heads(parents, value)
+        logits = self._logits(parents, value)
         level = value.long()
         chance = logits.softmax(1)
         own = chance.gather(1, level)

@@ -76,12 +76,14 @@ class GraphModule(nn.Module):
             else NumericReader()
             for name in self.names
         }
-        self.readers = nn.ModuleList(readers.values())
+        self.readers, self.is_numeric = nn.ModuleList(readers.values()), not n_levels
         readers |= {name: VectorReader(n_dims) for name, n_dims in hidden.items()}
         self.graph = column_graph(self.parents, readers, self.kinds, n_units)
         self.banks = self._make_banks(n_units, n_levels, readers)
         self._make_inference(n_units)
         self.register_buffer("chosen", torch.zeros(len(kinds), dtype=torch.long))
+        allowed = [[kind in own for own in kinds.values()] for kind in KINDS]
+        self.register_buffer("allowed", torch.tensor(allowed).float())
         self.noise = KernelNoise(len(kinds) + sum(hidden.values()))
         self.likelihood = ExactLikelihood(layout.node_shape)
         self.likelihood.variance.fill_(LEAST_VARIANCE)
@@ -126,6 +128,11 @@ class GraphModule(nn.Module):
         for bank in self.banks.values():
             if isinstance(bank, ColumnBank):
                 bank.disturb(self.confounded)
+
+    def train(self, mode: bool = True) -> GraphModule:
+        """Change the mode of the whole alone: it has many parts, and none differs."""
+        self.training = mode
+        return self
 
     def split(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Values of rows, and which of them come from other mechanisms.
@@ -174,6 +181,9 @@ class GraphModule(nn.Module):
 
     def _read_rows(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """What mechanisms read of rows, and what they explain."""
+        if self.is_numeric:
+            read = self.likelihood.standardised(x)
+            return read, read
         read = [reader(x[:, k, None]) for k, reader in enumerate(self.readers)]
         targets = [
             r if isinstance(reader, NumericReader) else x[:, k, None]
@@ -199,11 +209,15 @@ class GraphModule(nn.Module):
             hidden = self._hidden_values(x, posterior.at(draw))
             inputs = torch.cat([inputs, *hidden.values()], 1)
             found["kl"] = posterior.divergence()[:, None]
-        absent, missing = inputs.isnan().to(x), targets.isnan() | changed
+        missing = x.isnan() | changed
+        is_complete = not bool(missing.any())
+        absent = inputs.isnan().to(x)
         # Filled, not masked afterwards: a NaN would pass through zero gradients.
         inputs, targets = inputs.nan_to_num(), targets.nan_to_num()
         for kind, bank in self.banks.items():
-            known = ~missing & (absent @ bank.reads.T == 0)
+            known = ~missing
+            if not is_complete:
+                known &= absent @ bank.reads.T == 0
             if kind == "energy":
                 loss = bank.losses(inputs, targets, generator)
             elif kind == "categorical":
@@ -212,7 +226,7 @@ class GraphModule(nn.Module):
                 loss = _numeric_loss(bank(inputs), targets)
                 if kind != "location-scale":
                     loss = self._with_scale(loss, known, profiled=profiled)
-            found[kind] = torch.where(known, loss, torch.nan)
+            found[kind] = loss if is_complete else torch.where(known, loss, torch.nan)
         return found
 
     def _with_scale(self, loss: Tensor, known: Tensor, *, profiled: bool) -> Tensor:
@@ -290,11 +304,11 @@ class GraphModule(nn.Module):
         if self.hidden:
             terms["kl"] = losses.pop("kl").mean()
         for kind, loss in losses.items():
-            allowed = [k for k, n in enumerate(self.names) if kind in self.kinds[n]]
-            loss = loss[:, allowed]
             known = ~loss.isnan()
             total = torch.where(known, loss, 0.0).sum(0)
-            terms[kind] = (total / known.sum(0).clamp(min=1)).sum()
+            terms[kind] = (total / known.sum(0).clamp(min=1)) @ self.allowed[
+                KINDS.index(kind)
+            ]
         return terms, None
 
     @torch.no_grad()
