@@ -4,7 +4,6 @@ from numbers import Integral
 
 import numpy as np
 import torch
-from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 
 from .._training.mapped import open_rows
 from .._training.net import split_rows
@@ -29,13 +28,7 @@ from ._table_module import (
 __all__ = ["GraphGenerator"]
 
 
-class GraphGenerator(
-    GraphQueriesMixin,
-    DensityMixin,
-    ClassNamePrefixFeaturesOutMixin,
-    TransformerMixin,
-    BaseGenerator,
-):
+class GraphGenerator(GraphQueriesMixin, DensityMixin, BaseGenerator):
     """Structural causal model of a table: one mechanism per column of a known graph.
 
     Parameters

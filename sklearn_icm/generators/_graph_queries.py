@@ -7,6 +7,7 @@ from numbers import Integral
 import numpy as np
 import pandas as pd
 import torch
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_array, check_scalar
 from sklearn.utils.validation import check_is_fitted
 
@@ -23,7 +24,7 @@ SCORE_CHUNK = 512
 N_IMPORTANCE = 64
 
 
-class GraphQueriesMixin:
+class GraphQueriesMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
     """What GraphGenerator answers once it is fitted."""
 
     @property

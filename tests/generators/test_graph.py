@@ -343,6 +343,8 @@ def test_transform_and_back(model, table):
     noise = model.transform(table)
     assert np.allclose(model.inverse_transform(noise), table, atol=1e-4)
     assert (abs(noise.mean(0)) < 5 / np.sqrt(len(table))).all()
+    named = clone(model).set_output(transform="pandas").fit(table).transform(table)
+    assert list(named.columns) == list(model.get_feature_names_out())
     with pytest.raises(ValueError, match="needs 4 noise variables per row, got 2"):
         model.inverse_transform(noise[:, :2])
 
