@@ -6,11 +6,12 @@ from sklearn.base import clone, is_classifier
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import StratifiedKFold
 
+from ..utils.checks import check_level
 from ._alignment import smooth_features
 from ._identifiability import Frame
 from ._inputs import check_integer, check_max_memory, check_samples, direction_stream
 from ._tiles import row_blocks
-from ._two_sample import check_level, compare_with_null
+from ._two_sample import compare_with_null
 
 __all__ = ["classifier_two_sample_test"]
 

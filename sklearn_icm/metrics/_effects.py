@@ -1,7 +1,7 @@
 """Average effects of interventions."""
 
 from dataclasses import dataclass
-from numbers import Integral, Real
+from numbers import Integral
 
 import numpy as np
 from scipy.stats import norm
@@ -9,6 +9,7 @@ from sklearn.utils import check_random_state, check_scalar
 from sklearn.utils.validation import check_is_fitted
 
 from ..base import is_generator
+from ..utils.checks import check_level
 from ..utils.pipelines import last_step, rows_under
 
 __all__ = ["AverageEffect", "average_effect"]
@@ -113,9 +114,7 @@ def average_effect(
     2.0
     """
     check_scalar(n_samples, "n_samples", Integral, min_val=2)
-    check_scalar(
-        level, "level", Real, min_val=0, max_val=1, include_boundaries="neither"
-    )
+    check_level(level)
     if not is_generator(estimator):
         raise TypeError(
             "average_effect needs a generator with `intervene`, got "

@@ -1,6 +1,6 @@
 """Which mechanisms of a graph changed between environments?"""
 
-from numbers import Integral, Real
+from numbers import Integral
 
 import numpy as np
 import pandas as pd
@@ -9,6 +9,7 @@ from scipy.spatial.distance import cdist
 from scipy.stats import false_discovery_control
 from sklearn.utils import check_random_state, check_scalar
 
+from ..utils.checks import check_level
 from ..utils.environments import find_rows, resolve_environments
 
 __all__ = ["families", "mechanism_shift"]
@@ -73,7 +74,7 @@ def mechanism_shift(
     """
     check_scalar(n_permutations, "n_permutations", Integral, min_val=1)
     check_scalar(max_rows, "max_rows", Integral, min_val=2)
-    check_scalar(level, "level", Real, min_val=0, max_val=1)
+    check_level(level)
     labels = resolve_environments(X, environments, required_by="mechanism_shift")
     if observational is None:
         observational = getattr(estimator, "observational", None)

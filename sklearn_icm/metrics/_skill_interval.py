@@ -3,8 +3,9 @@
 import numpy as np
 from sklearn.utils import Bunch
 
+from ..utils.checks import check_level
 from ._inputs import check_integer, check_max_memory, check_samples, direction_stream
-from ._two_sample import check_level, resolve_statistic, two_sample_test
+from ._two_sample import resolve_statistic, two_sample_test
 
 __all__ = ["skill_interval"]
 

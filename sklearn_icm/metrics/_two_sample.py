@@ -1,18 +1,18 @@
 """Is a distance between two samples more than chance, and how sure is its value?"""
 
 from functools import partial
-from numbers import Integral, Real
+from numbers import Integral
 
 import numpy as np
 from sklearn.utils import Bunch
 
+from ..utils.checks import check_level
 from ._distances import median_bandwidth
 from ._inputs import check_integer, check_max_memory, check_samples, direction_stream
 from ._sliced import sliced_wasserstein
 from ._tiles import Tiler, prepare, row_blocks
 
 __all__ = [
-    "check_level",
     "compare_with_null",
     "resolve_statistic",
     "two_sample_test",
@@ -147,12 +147,6 @@ def compare_with_null(value, null, level):
         is_above_floor=bool(value > floor + tolerance),
         null=null,
     )
-
-
-def check_level(level):
-    """A number between 0 and 1."""
-    if not isinstance(level, Real) or not 0 < level < 1:
-        raise ValueError(f"level must be a number between 0 and 1, got {level!r}.")
 
 
 def _check_count(name, value):

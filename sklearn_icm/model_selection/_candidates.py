@@ -2,7 +2,7 @@
 
 import warnings
 from functools import cached_property
-from numbers import Integral, Real
+from numbers import Integral
 
 import numpy as np
 from scipy.optimize import minimize, minimize_scalar
@@ -15,7 +15,7 @@ from ..interventions import as_family, check_interventions
 from ..metrics import energy_distance
 from ..utils.pipelines import last_step, rows_under
 
-__all__ = ["Comparison", "candidates_for", "check_level", "latin_design"]
+__all__ = ["Comparison", "candidates_for", "latin_design"]
 
 LEAST_ROWS = 8
 # Draws of the model per row of the environment, and limits of their number: more than
@@ -24,13 +24,6 @@ DRAWS_PER_ROW, FEWEST_DRAWS, MOST_DRAWS = 3, 500, 2000
 SEED_BOUND = 2**31 - 1
 # Of the range of a parameter.
 GRID, PRECISION = 11, 1e-3
-
-
-def check_level(level):
-    """Raise if a level is no number between 0 and 1."""
-    check_scalar(
-        level, "level", Real, min_val=0, max_val=1, include_boundaries="neither"
-    )
 
 
 def check_rows(est, X_env, least):

@@ -9,12 +9,12 @@ from scipy.stats import norm
 from sklearn.utils import check_random_state, check_scalar
 
 from ..interventions import families_for
+from ..utils.checks import check_level
 from ._candidates import (
     LEAST_ROWS,
     SEED_BOUND,
     Comparison,
     candidates_for,
-    check_level,
 )
 
 __all__ = ["explain_shift"]

@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 from sklearn.utils import check_random_state, check_scalar
 
-from ._candidates import Comparison, candidates_for, check_level, latin_design
+from ..utils.checks import check_level
+from ._candidates import Comparison, candidates_for, latin_design
 
 __all__ = ["fit_intervention"]
 

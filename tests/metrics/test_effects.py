@@ -181,7 +181,7 @@ def test_the_result_speaks():
         ({"target": lambda rows: rows}, r"a finite number for each .* \(1000, 3\)"),
         ({"target": lambda rows: rows[:, 0] * np.inf}, "1000 values that are not"),
         ({"n_samples": 1}, "n_samples == 1, must be >= 2"),
-        ({"level": 1.0}, "level == 1.0, must be < 1"),
+        ({"level": 1.0}, "level must be a number between 0 and 1, got 1.0"),
     ],
 )
 def test_what_effects_refuse(params, message):

@@ -127,7 +127,7 @@ def test_one_seed_gives_one_answer():
         (X, {"families": ["rotte"]}, r"Unknown family.*mean 'rotate'\?"),
         (X, {"families": ["rotate"]}, "No family fits any of the nodes"),
         (X, {"nodes": ["nose"]}, r"Unknown node 'nose'.*mean 'noise'\?"),
-        (X, {"level": 0}, "level == 0, must be > 0"),
+        (X, {"level": 0}, "level must be a number between 0 and 1, got 0"),
     ],
 )
 def test_bad_input(rows, params, message):

@@ -240,7 +240,7 @@ def fit(**changes):
         ({"distance": lambda X, Y: np.nan}, "must return finite numbers, got nan"),
         ({"n_samples": 3}, "n_samples == 3, must be >= 8"),
         ({"n_bootstrap": 5}, "n_bootstrap == 5, must be >= 20"),
-        ({"level": 95}, "level == 95, must be < 1"),
+        ({"level": 95}, "level must be a number between 0 and 1, got 95"),
     ],
 )
 def test_bad_input(changes, message):
