@@ -46,9 +46,10 @@ class GraphGenerator(GraphQueriesMixin, DensityMixin, BaseGenerator):
             "categorical"} or dict, default="auto"
         How a numeric column depends on its parents: linearly, or by a small network,
         plus noise; "location-scale" also scales the noise by a network; "energy" is an
-        increasing curve of a linear function plus noise, trained by the energy score,
-        for interventions far from the data. "auto" takes the simplest of the first
-        three that no richer one beats by two standard errors on held-out rows, and is
+        increasing curve of a linear function plus noise, trained by the energy score:
+        if that is what the column is, it holds far from the data, and otherwise fails
+        there. "auto" takes the simplest of the first three that no richer one beats by
+        two standard errors on held-out rows (a line then goes on as a line), and is
         "additive" for effects of hidden nodes. "categorical"
         gives the probability of each level, of numbers too; columns of levels need no
         such word. A dict gives some columns' own; the others are "auto".
