@@ -21,9 +21,7 @@ cause = rng.randn(1500)
 proxies = np.tanh(np.outer(cause, [0.8, -1.2, 1.0, -0.9])) + 0.4 * rng.randn(1500, 4)
 table = pd.DataFrame(proxies, columns=["fever", "pulse", "sleep", "diet"])
 table["dose"] = np.tanh(1.5 * cause) + 0.5 * rng.randn(1500)
-table["outcome"] = (
-    np.sin(table["dose"]) + 1.2 * np.tanh(cause) + 0.3 * rng.randn(1500)
-)
+table["outcome"] = np.sin(table["dose"]) + 1.2 * np.tanh(cause) + 0.3 * rng.randn(1500)
 
 # %%
 # One graph names the node that the table lacks, the other does not.

@@ -3,6 +3,7 @@
 from ._builders import conv_decoder, conv_encoder, dense_decoder, dense_encoder
 from ._graph import MechanismGraph
 from ._layout import DataLayout
+from ._layouts import layout_decoder
 from ._likelihood import Affine, BernoulliLikelihood, GaussianLikelihood
 from ._modules import ACTIVATIONS, ConvMechanism, DenseMechanism, tensor_of
 from ._noise import MixtureNoise
@@ -23,6 +24,7 @@ __all__ = [
     "conv_encoder",
     "dense_decoder",
     "dense_encoder",
+    "layout_decoder",
     "linear_operator",
     "tensor_of",
 ]
