@@ -60,6 +60,7 @@ class RowQueries:
         self.module = module
         self.device, self.dtype = tensor_of(module).device, tensor_of(module).dtype
         self.data_node = module.graph.data_node
+        self.is_exact = getattr(module.likelihood, "is_exact", False)
         self.low, self.high = (-np.inf, np.inf) if bounds is None else bounds
         self._excess: list[float] = []
         per_row = sum(math.prod(shape) for shape in module.graph.nodes.values())
@@ -161,8 +162,11 @@ class RowQueries:
             factual, changed = map(self.to_rows, self._means(z, interventions, record))
             low, high = self.low, self.high
             if keep:
-                # Added as a difference, so that no intervention means no change at all.
-                factual, changed = rows, rows + (changed - factual)
+                # Where nothing changed, the row itself. Elsewhere a difference is added
+                # to it, unless the model explains all of a row.
+                moved = changed if self.is_exact else rows + (changed - factual)
+                changed = np.where(changed == factual, rows, moved)
+                factual = rows
                 # A row's own values are possible values, even outside the bounds.
                 low, high = np.minimum(low, rows), np.maximum(high, rows)
             yield (

@@ -34,6 +34,8 @@ LEAST_VARIANCE = 1e-6
 class ExactLikelihood(GaussianLikelihood):
     """The data node is the data: there is no observation noise."""
 
+    is_exact = True
+
     def observe(self, mean: Tensor, draw: Tensor) -> Tensor:
         return mean
 

@@ -463,3 +463,9 @@ def test_numbers_can_be_levels(mechanism):
     assert set(drawn[:, 1]) <= {1.0, 3.5, 7.0}
     usual = np.mean(kind[dose == 2.5] == 3.5)
     assert abs(np.mean(drawn[:, 1] == 3.5) - usual) < 0.04
+
+
+def test_a_do_is_exact_and_leaves_other_columns_as_they_are(model, table):
+    changed = model.intervene({"middle": 1.25}, X=table)
+    assert (changed[:, 1] == 1.25).all()
+    assert np.array_equal(changed[:, [0, 3]], table[["cause", "alone"]])
