@@ -19,7 +19,7 @@ from .seeds import torch_stream
 Interventions = Mapping[str, Callable[[Tensor], Tensor]]
 Pair = tuple[np.ndarray | None, np.ndarray]
 # Larger chunks are no faster; those of images would leave the processor's cache.
-MOST_ROWS, FEWEST_ROWS = 8192, 32
+MOST_ROWS, FEWEST_ROWS = 32768, 32
 VALUES_PER_CHUNK = 2**21
 # Of the range, on average over all entries.
 NOTICEABLE = 0.05

@@ -200,7 +200,8 @@ class ColumnMechanism(nn.Module):
         if not parents:
             return like.new_empty(len(like), 0)
         pairs = zip(self.parents, parents, strict=True)
-        return torch.cat([read(value) for read, value in pairs], 1)
+        read = [reader(value) for reader, value in pairs]
+        return read[0] if len(read) == 1 else torch.cat(read, 1)
 
 
 class NumericColumn(ColumnMechanism):
