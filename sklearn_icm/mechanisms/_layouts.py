@@ -20,7 +20,7 @@ def layout_decoder(
     n_latents: int,
     data_shape: Sequence[int],
     *,
-    n_parts: int = 4,
+    n_parts: int = 6,
     n_features: int = 2,
     width: float = 0.9,
     random_widths: Sequence[float] | None = (0.6, 1.6),
@@ -37,7 +37,7 @@ def layout_decoder(
     data_shape : tuple of int
         Channels first: ``(channels, length)`` or ``(channels, height, width)``.
     n_parts : int
-        Bumps, at learnt places; a few more than the data have parts do no harm.
+        Bumps, at learnt places. More than the data have parts make bad optima rarer.
     n_features : int
         Maps per part, whose bumps share place and width but not height: how a part
         looks, such as its size and brightness.
