@@ -11,3 +11,8 @@ def small(**params):
     """A generator that trains in milliseconds."""
     defaults = {"hidden": (8,), "n_latents": 2, "max_epochs": 2, "random_state": 0}
     return VAEGenerator(**{**defaults, **params})
+
+
+def label(value):
+    """Name of a parametrised case that is the same in every process."""
+    return getattr(value, "__qualname__", None) or repr(value)

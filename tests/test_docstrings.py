@@ -42,7 +42,11 @@ def documented_in(text):
     return names
 
 
-@pytest.mark.parametrize(("name", "value"), PUBLIC + METHODS, ids=lambda v: str(v)[:60])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    PUBLIC + METHODS,
+    ids=lambda v: getattr(v, "__qualname__", str(v))[:60],
+)
 def test_docstring_starts_with_a_sentence(name, value):
     text = inspect.getdoc(value)
     assert text, name
@@ -60,7 +64,7 @@ EXEMPT = re.compile(
 @pytest.mark.parametrize(
     ("name", "value"),
     [(n, v) for n, v in PUBLIC + METHODS if not EXEMPT.match(n)],
-    ids=lambda v: str(v)[:60],
+    ids=lambda v: getattr(v, "__qualname__", str(v))[:60],
 )
 def test_every_parameter_is_documented(name, value):
     text = inspect.getdoc(value) or ""

@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from helpers import label
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.base import clone
@@ -181,7 +182,7 @@ def batch(graph, n=40):
 @pytest.mark.parametrize(
     ("make", "penalty"),
     [(conv, p) for p in FORMS] + [(dense, p) for p in TRACE_FORMS],
-    ids=repr,
+    ids=label,
 )
 def test_descent_lowers_every_form(make, penalty):
     graph = make()

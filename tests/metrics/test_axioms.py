@@ -2,6 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from helpers import label
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.decomposition import PCA
@@ -188,7 +189,7 @@ def test_effectiveness_needs_a_change(neutral):
         lambda value: value,
         3.0,
     ],
-    ids=repr,
+    ids=label,
 )
 def test_what_forgets_needs_an_inverse(change):
     with pytest.raises(ValueError, match="no inverse that is known.*node 'a'"):

@@ -93,7 +93,7 @@ def test_a_common_unit_and_origin_change_nothing(score, scale, offset):
     assert moved == pytest.approx(score(Z, P), abs=1e-6)
 
 
-@pytest.mark.parametrize("name", [*SCORES.keys() - {"r2_identity"}])
+@pytest.mark.parametrize("name", sorted(SCORES.keys() - {"r2_identity"}))
 def test_units_of_the_latents_change_nothing(name):
     Z, P = factors(), mixed(factors()) + 0.1 * factors(seed=1)
     units = np.array([-1e30, 1e-30, 2.0])
