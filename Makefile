@@ -10,7 +10,7 @@ demo: $(STAMP)
 	$(BIN)/python -m sklearn_icm
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --cov --cov-report=term:skip-covered
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal --cov --cov-report=term:skip-covered
 
 test-all: $(STAMP)
 	$(BIN)/python -m pytest -m "slow or not slow"
