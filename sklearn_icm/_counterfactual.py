@@ -131,7 +131,10 @@ class CounterfactualMixin(HybridMixin):
             raise ValueError(
                 f"method must be one of {list(ABDUCTIONS)}, got {method!r}."
             )
-        rows = self._check_rows(X)
+        return self._abducted(self._check_rows(X), method, max_steps, tol)
+
+    def _abducted(self, rows, method, max_steps=500, tol=1e-4):
+        """Answer of `abduct` for rows that are checked."""
         queries, parts = RowQueries(self._module, self.bounds_), []
         for start in range(0, len(rows), queries.chunk):
             x = rows[start : start + queries.chunk]
@@ -146,7 +149,7 @@ class CounterfactualMixin(HybridMixin):
             if abduction == "encode":
                 return None
             if abduction in ABDUCTIONS:
-                return self.abduct(X, method=abduction).noise
+                return self._abducted(X, abduction).noise
         noise = getattr(abduction, "noise", None)
         if noise is None:
             raise ValueError(

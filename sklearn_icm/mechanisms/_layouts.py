@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from numbers import Integral, Real
 
 import torch
 from torch import Tensor, nn
 
 from ._graph import MechanismGraph
-from ._modules import ConvMechanism, DenseMechanism
+from ._modules import ACTIVATIONS, ConvMechanism, DenseMechanism
 
 # Of the largest axis: how far places reach from where each part starts.
 REACH = 1 / 8
@@ -63,7 +64,8 @@ def layout_decoder(
     Raises
     ------
     ValueError
-        For widths that are not positive, or a range whose low end is the larger one.
+        For counts below 1, an unknown activation, data without axes, widths that are
+        not positive, or a range whose low end is the larger one.
 
     Notes
     -----
@@ -85,12 +87,29 @@ def layout_decoder(
     >>> layout_decoder(5, (1, 24, 24), n_parts=3).nodes["layout"]
     (6, 24, 24)
     """
-    for name, value in (("width", (width,)), ("random_widths", random_widths)):
-        if value is not None and not 0 < value[0] <= value[-1] < math.inf:
-            raise ValueError(
-                f"{name} must be positive, and a range (low, high), got {value!r}."
-            )
+    counts = {
+        "n_latents": n_latents,
+        "n_parts": n_parts,
+        "n_features": n_features,
+        "hidden": hidden,
+        "n_maps": n_maps,
+        "kernel_size": kernel_size,
+    }
+    _check_counts(counts)
+    _check_width(width)
+    if random_widths is not None:
+        _check_range(random_widths)
+    if activation not in ACTIVATIONS:
+        raise ValueError(
+            f"activation must be one of {list(ACTIVATIONS)}, got {activation!r}."
+        )
     channels, *grid = data_shape
+    if len(grid) not in (1, 2):
+        raise ValueError(
+            "layout_decoder places parts along one or two axes: data_shape must be "
+            f"(channels, length) or (channels, height, width), got {data_shape!r}. "
+            "Give the estimator the data_shape of its images or signals."
+        )
     n_bumps, ones = n_parts * n_features, (1,) * len(grid)
     places = _Places(n_latents, n_parts, n_features, grid, hidden, activation)
     options = {"kernel_size": kernel_size, "activation": activation}
@@ -107,6 +126,30 @@ def layout_decoder(
             "data": ("parts", ConvMechanism(n_maps, (channels, *grid), ones, **last)),
         },
     )
+
+
+def _check_counts(counts: Mapping[str, int]) -> None:
+    for name, value in counts.items():
+        if not isinstance(value, Integral) or value < 1:
+            raise ValueError(f"{name} must be an int of at least 1, got {value!r}.")
+
+
+def _check_width(width: float) -> None:
+    if not isinstance(width, Real) or not 0 < width < math.inf:
+        raise ValueError(f"width must be a positive number of pixels, got {width!r}.")
+
+
+def _check_range(widths: Sequence[float]) -> None:
+    pair = isinstance(widths, (tuple, list)) and len(widths) == 2
+    if not pair or not all(isinstance(w, Real) for w in widths):
+        raise ValueError(
+            f"random_widths must be None or a range (low, high), got {widths!r}."
+        )
+    if not 0 < widths[0] <= widths[1] < math.inf:
+        raise ValueError(
+            "random_widths must be a range (low, high) with 0 < low <= high, got "
+            f"{widths!r}."
+        )
 
 
 class _Places(nn.Module):

@@ -109,6 +109,11 @@ def test_only_descendants_move(model, table):
     assert np.all(alike[1]["H"][1] == 0.5)
 
 
+def test_rows_of_a_frame_are_explained_by_optimisation(model, table):
+    kept = model.intervene({}, X=table[:5], abduction="optimise")
+    assert np.allclose(kept, table[:5], atol=0.01)
+
+
 def test_a_row_is_scored_alike_among_others(model, table):
     scores = model.score_samples(table[:40])
     assert np.isfinite(scores).all()

@@ -103,11 +103,18 @@ def test_a_fit_is_reproduced_by_its_seed(pairs):
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        ({"width": 0.0}, "width must be positive"),
-        ({"random_widths": (1.6, 0.6)}, r"range \(low, high\), got \(1.6, 0.6\)"),
-        ({"random_widths": (-1.0, 0.6)}, "random_widths must be positive"),
+        ({"width": 0.0}, "width must be a positive number of pixels, got 0.0"),
+        ({"width": "wide"}, "width must be a positive number of pixels, got 'wide'"),
+        ({"random_widths": (1.6, 0.6)}, r"0 < low <= high, got \(1.6, 0.6\)"),
+        ({"random_widths": (-1.0, 0.6)}, "0 < low <= high"),
+        ({"random_widths": 1.0}, r"None or a range \(low, high\), got 1.0"),
+        ({"n_parts": 0}, "n_parts must be an int of at least 1, got 0"),
+        ({"n_features": 1.5}, "n_features must be an int of at least 1, got 1.5"),
+        ({"kernel_size": 0}, "kernel_size must be an int of at least 1, got 0"),
+        ({"activation": "gelu"}, "activation must be one of"),
+        ({"data_shape": (7,)}, "along one or two axes"),
     ],
 )
-def test_widths_that_mean_nothing(params, message):
+def test_parameters_that_mean_nothing(params, message):
     with pytest.raises(ValueError, match=message):
-        layout_decoder(3, (1, 8, 8), **params)
+        layout_decoder(**{"n_latents": 3, "data_shape": (1, 8, 8), **params})
