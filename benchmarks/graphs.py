@@ -59,10 +59,14 @@ SACHS_ARMS = {
     "training rows": training_rows,
     **PEERS,
     "auto": ours(),
+    "auto, normal noise": ours(noise="normal"),
     "linear": ours(mechanism="linear"),
+    "linear, normal noise": ours(mechanism="linear", noise="normal"),
     "additive": ours(mechanism="additive"),
     "energy": ours(mechanism="energy"),
 }
+# Of which a second table has paired differences.
+JUDGED = ("auto", "auto, normal noise", "linear, normal noise")
 
 
 class Seeds(NamedTuple):
@@ -144,14 +148,15 @@ def sachs(folder, seeds):
                 skills[name][seed] = _skill(fitted[key], setting, train, seed)
         shift = energy_distance(*(_others(x, setting) for x in (setting.own, train)))
         rows.append([setting.title, f"{shift:.3f}", *map(summary, skills.values())])
-        cells = [paired(skills["auto"], skills[peer]) for peer in PEERS]
-        gains.append([setting.title, *cells, against_closest(skills, "auto")])
-        print(rows[-1], gains[-1], flush=True)
+        for mine in JUDGED:
+            cells = [paired(skills[mine], skills[peer]) for peer in PEERS]
+            gains.append([setting.title, mine, *cells, against_closest(skills, mine)])
+        print(rows[-1], flush=True)
     header = ["condition", "shift", *SACHS_ARMS]
     title = f"Sachs: skill, mean, median (worst), {seeds}"
     print_table(title, header, rows)
-    title = "Sachs: auto minus the peer, 95 % interval, seeds ahead"
-    print_table(title, ["condition", *PEERS, "closest peer"], gains)
+    title = "Sachs: ours minus the peer, 95 % interval, seeds ahead"
+    print_table(title, ["condition", "ours", *PEERS, "closest peer"], gains)
 
 
 def _settings(folder):

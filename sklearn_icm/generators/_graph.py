@@ -53,6 +53,9 @@ class GraphGenerator(GraphQueriesMixin, DensityMixin, BaseGenerator):
         "additive" for effects of hidden nodes. "categorical"
         gives the probability of each level, of numbers too; columns of levels need no
         such word. A dict gives some columns' own; the others are "auto".
+    noise : {"kernel", "normal"}, default="kernel"
+        Density of each numeric mechanism's noise: a kernel density of its residuals, as
+        smooth as held-out rows allow, or a normal one.
     n_units : int, default=16
         Of each network, tanh: far from the data a network is constant. Of each curve
         of "energy", hinges: far from the data it is a line. The encoder of hidden nodes
@@ -129,9 +132,9 @@ class GraphGenerator(GraphQueriesMixin, DensityMixin, BaseGenerator):
     while intervention objects act on codes. Rows of columns with levels that are no
     numbers are arrays of objects (DataFrames under `set_output`).
 
-    Noise is drawn from a kernel density of each mechanism's residuals, independent of
-    the other columns: confounders that are not in the table are not modelled. It is a
-    normal density unless one with more detail is better, by two standard errors, at
+    Noise is drawn from a density of each mechanism's residuals, independent of the
+    other columns: confounders that are not in the table are not modelled. A kernel
+    density is normal unless one with more detail is better, by two standard errors, at
     held-out residuals. The noise behind given rows is exact, so counterfactuals are
     too, as far as the mechanisms are right. So the units of another environment keep
     their own noise under ``intervene(..., X=X_env)``, while ``n_samples`` draws the
@@ -174,7 +177,7 @@ class GraphGenerator(GraphQueriesMixin, DensityMixin, BaseGenerator):
     """
 
     # Of the graph, which has many forms, `_start` keeps the parents.
-    _architecture_names = ("hidden", "mechanism", "n_units")
+    _architecture_names = ("hidden", "mechanism", "noise", "n_units")
 
     # What the base reads, and a table has no parameter for.
     icm_penalty, icm_weight, icm_warmup = None, 0.0, 0
@@ -183,6 +186,7 @@ class GraphGenerator(GraphQueriesMixin, DensityMixin, BaseGenerator):
         "graph": "no_validation",
         "hidden": [dict, None],
         "mechanism": [StrOptions(set(MECHANISMS)), dict],
+        "noise": [StrOptions({"kernel", "normal"})],
         "n_units": [Interval(Integral, 1, None, closed="left")],
         "categorical_features": [StrOptions({"from_dtype"}), list, tuple],
         "missing": [StrOptions({"raise", "available"})],
@@ -200,6 +204,7 @@ class GraphGenerator(GraphQueriesMixin, DensityMixin, BaseGenerator):
         *,
         hidden=None,
         mechanism="auto",
+        noise="kernel",
         n_units=16,
         categorical_features="from_dtype",
         missing="raise",
@@ -225,6 +230,7 @@ class GraphGenerator(GraphQueriesMixin, DensityMixin, BaseGenerator):
         self.graph = graph
         self.hidden = hidden
         self.mechanism = mechanism
+        self.noise = noise
         self.n_units = n_units
         self.categorical_features = categorical_features
         self.missing = missing
@@ -261,7 +267,10 @@ class GraphGenerator(GraphQueriesMixin, DensityMixin, BaseGenerator):
         hidden = check_hidden(self.hidden, names)
         levels = {names[k]: len(v) for k, v in self._levels.items()}
         kinds = allowed_kinds(self.mechanism, parents, names, levels, set(hidden))
-        return GraphModule(layout, parents, kinds, levels, self.n_units, hidden)
+        module = GraphModule(layout, parents, kinds, levels, self.n_units, hidden)
+        if self.noise == "normal":
+            module.noise.be_normal()
+        return module
 
     def _parents(self):
         """Parents of every column and hidden node."""
@@ -341,5 +350,6 @@ class GraphGenerator(GraphQueriesMixin, DensityMixin, BaseGenerator):
         )
         if held_out is not None:
             module.choose(held_out)
-            module.choose_noise(train, held_out, int(self._entropy))
+            if self.noise == "kernel":
+                module.choose_noise(train, held_out, int(self._entropy))
             module.finish(x, int(self._entropy))

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 BANDWIDTH = 0.45
 # Multiples of the bandwidth. The first leaves nothing but a normal density.
-SMOOTHINGS = (1e4, 8.0, 4.0, 2.0, 1.0)
+SMOOTHINGS = (math.inf, 8.0, 4.0, 2.0, 1.0)
 # Standard errors by which what is richer must be better on held-out rows.
 CLEARLY = 2.0
 
@@ -26,6 +26,10 @@ class KernelNoise(nn.Module):
         self.register_buffer("points", torch.zeros(1, n_columns))
         self.register_buffer("width", torch.ones(n_columns))
         self.register_buffer("smoothing", torch.ones(n_columns))
+
+    def be_normal(self) -> None:
+        """Make every column a normal density, whatever its residuals are."""
+        self.smoothing.fill_(math.inf)
 
     def clear(self, n_points: int) -> None:
         """Make room for residuals; until they are set, noise is standard normal."""
@@ -63,13 +67,20 @@ class KernelNoise(nn.Module):
 
     def log_probs(self, noise: Tensor) -> Tensor:
         """Log density of each entry, (n, n_columns); 0 where nothing varies."""
-        columns = zip(noise.T, self.points.T, self.width, strict=True)
-        return torch.stack([_kernel_density(*column) for column in columns], 1)
+        # Of normal columns all points are the same, and one of them is enough.
+        is_normal = (self.points == self.points[:1]).all(0)
+        densities = []
+        for k, value in enumerate(noise.T):
+            points = self.points[: 1 if is_normal[k] else None, k]
+            densities.append(_kernel_density(value, points, self.width[k]))
+        return torch.stack(densities, 1)
 
 
 def _smoothed(residuals: Tensor, smoothing: Tensor) -> tuple[Tensor, Tensor]:
     """Points and width of a kernel density that has the residuals' moments."""
     mean, sd = residuals.mean(), residuals.std()
+    if smoothing.isinf():
+        return mean.expand(len(residuals)), sd
     low, high = residuals.quantile(torch.tensor([0.25, 0.75]).to(residuals))
     robust = torch.minimum(sd, (high - low) / 1.349) if high > low else sd
     width = smoothing * BANDWIDTH * robust * len(residuals) ** -0.2

@@ -4,6 +4,7 @@ from functools import cache
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from sklearn_icm.datasets import make_scm
 from sklearn_icm.generators import GraphGenerator
@@ -78,3 +79,25 @@ def test_counterfactuals_of_given_rows():
     made = est.intervene({node: value}, X=scm.data)
     error = np.square(made - truth).mean() / np.square(scm.data - truth).mean()
     assert error < 0.1
+
+
+def test_linear_mechanisms_with_normal_noise_are_a_normal_distribution():
+    scm = make_scm(N, n_nodes=5, mechanism="linear", random_state=2)
+    X = scm.data**3  # whatever the noise is
+    est = GraphGenerator(
+        scm.graph, mechanism="linear", noise="normal", max_epochs=3, random_state=0
+    ).fit(X)
+    weights, variances = np.zeros((5, 5)), np.zeros(5)
+    mean = np.zeros(5)
+    for k in range(5):
+        parents = [int(p[1:]) for p in scm.graph[f"x{k}"]]
+        noise = est.transform(X)[:, k]
+        slope = np.linalg.lstsq(np.c_[np.ones(N), X[:, parents], noise], X[:, k])[0]
+        weights[k, parents] = slope[1:-1]
+        variances[k] = (slope[-1] * noise.std(ddof=1)) ** 2
+        mean[k] = slope[0] + slope[-1] * noise.mean()
+    spread = np.linalg.inv(np.eye(5) - weights)
+    normal = stats.multivariate_normal(
+        spread @ mean, spread @ np.diag(variances) @ spread.T
+    )
+    assert np.allclose(est.score_samples(X), normal.logpdf(X), rtol=1e-4, atol=1e-3)
