@@ -23,8 +23,10 @@ format: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# Takes hours; benchmarks/RESULTS.md has the commands one by one.
 benchmarks: $(STAMP)
-	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+	$(BIN)/pip install --constraint constraints.txt --editable ".[bench]"
+	for script in benchmarks/[a-z]*.py; do $(BIN)/python $$script || exit 1; done
 
 doc: $(STAMP)
 	$(BIN)/pip install --constraint constraints.txt --editable ".[docs]"

@@ -268,7 +268,7 @@ class GenericPenalty(PenaltyValue):
         Parameters
         ----------
         graph : MechanismGraph
-        nodes : dict of str to Tensor of shape (n, *node shape)
+        nodes : dict of str to Tensor of shape (n,) + node shape
             Values of a batch, from a call of the graph.
         generator : torch.Generator, optional
             On the CPU; None takes a fixed seed, hence the same draws at every call.

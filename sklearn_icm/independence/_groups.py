@@ -77,7 +77,7 @@ class _UnitGroup:
         Parameters
         ----------
         node_shape : tuple of int
-            (units,) or (channels, *spatial).
+            ``(units,)`` or ``(channels, *spatial)``.
         """
         if not node_shape or min(node_shape) < 1:
             raise ValueError(
@@ -96,7 +96,7 @@ class _MapGroup:
         Parameters
         ----------
         node_shape : tuple of int
-            (channels, *spatial) with 1 to 3 spatial axes.
+            ``(channels, *spatial)`` with 1 to 3 spatial axes.
         """
         if not 2 <= len(node_shape) <= 4 or min(node_shape) < 1:
             raise ValueError(
@@ -282,7 +282,7 @@ class FrequencyShift:
         Returns
         -------
         callable
-            From power spectra (..., *grid_shape) to shifted ones.
+            From power spectra ``(..., *grid_shape)`` to shifted ones.
         """
         return _cyclic_shift(grid_shape, generator)
 

@@ -66,7 +66,7 @@ class MechanismPair:
         form : str
             Of `spectral_ratio`; "weights" and "z" are its pooled form. Where the hidden
             node is a vector all forms but "activation" are the same.
-        hidden : Tensor of shape (n, *node shape), optional
+        hidden : Tensor of shape (n,) + node shape, optional
             Values of the hidden node; "activation" needs them.
         with_sd : bool
             False may leave out the deviations of single ratios.
