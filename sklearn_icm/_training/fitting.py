@@ -2,6 +2,7 @@
 
 import copy
 from contextlib import contextmanager
+from functools import partial
 from numbers import Integral, Real
 from warnings import warn
 
@@ -10,6 +11,7 @@ import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import validate_data
+from torch import nn
 
 from ..exceptions import FitInterruptedWarning
 from ..independence import check_penalty, resolve_penalty
@@ -121,6 +123,9 @@ class TrainedEstimator(BaseEstimator):
     def partial_fit(self, X, y=None, environments=None):
         """Make one pass over the rows of X, keeping what was learned before.
 
+        ``bounds="data"`` widen to the new rows, and what is fitted after training (the
+        density of latents, variances) goes by a sample in which earlier rows fade.
+
         Parameters are those of `fit`, and so are the errors.
 
         Returns
@@ -185,7 +190,6 @@ class TrainedEstimator(BaseEstimator):
     def _train(self, X, epochs, *, fresh, one_pass=False):
         penalty = resolve_penalty(self.icm_penalty)
         x, module = self._start(X) if fresh else self._continue(X)
-        check_penalty(penalty, module.graph, self.icm_weight)
         x = x.float().to(tensor_of(module).device)
         train, valid = x, None
         if not one_pass:
@@ -194,14 +198,16 @@ class TrainedEstimator(BaseEstimator):
             )
         net = self._make_net(module, penalty, epochs, fresh=fresh, one_pass=one_pass)
         done = 0 if fresh else self.n_iter_
-        diverged = net.train_epochs(train, valid, epochs)
+        with seeds.foreign_draws(module, penalty, self._entropy, f"modules {done}"):
+            check_penalty(penalty, module.graph, self.icm_weight)
+            diverged = net.train_epochs(train, valid, epochs)
         self._module, self._net = module.eval(), net
         self._history = net.history_columns()
         self.n_iter_ = len(self._history["loss"])
         self._fitted_on = fingerprint(X)
         interrupted = self.n_iter_ - done < epochs and not net.stopped_early
         try:
-            module.finish(train, int(self._entropy))
+            module.finish(train, int(self._entropy), renew=one_pass and not fresh)
         except KeyboardInterrupt:
             interrupted = True
         if diverged is not None:
@@ -217,7 +223,7 @@ class TrainedEstimator(BaseEstimator):
         self._entropy = source.randint(seeds.ENTROPY_BOUND)
         self.random_state_ = seeds.numpy_stream(self._entropy, "sample")
         self._architecture = {
-            name: copy.deepcopy(getattr(self, name))
+            name: _kept(getattr(self, name))
             for name in ("device", *self._architecture_names)
         }
         self._dtype = X.dtype
@@ -232,7 +238,7 @@ class TrainedEstimator(BaseEstimator):
         """Return data and a copy of the module, so that a failure changes nothing."""
         for name in self._architecture_names:
             kept, asked = self._architecture[name], getattr(self, name)
-            if kept is not asked and kept != asked:
+            if kept is not asked and _comparable(kept) != _comparable(asked):
                 raise ValueError(
                     f"{name} cannot change from {kept!r} to {asked!r} while training "
                     "continues. Set it back, or fit afresh with warm_start=False."
@@ -240,6 +246,9 @@ class TrainedEstimator(BaseEstimator):
         module = copy.deepcopy(self._module)
         x = open_rows(X, module.layout.to_node)
         module.likelihood.check(x)
+        if self.bounds == "data" and self.bounds_ is not None:
+            (low, high), new = self.bounds_, self._find_bounds(X)
+            self.bounds_ = np.stack([np.minimum(low, new[0]), np.maximum(high, new[1])])
         return x, module
 
     def _make_net(self, module, penalty, epochs, *, fresh, one_pass):
@@ -312,3 +321,23 @@ class TrainedEstimator(BaseEstimator):
         state.load_arrays(module, arrays)
         device = resolve_device(self._architecture["device"], fallback="cpu")
         self._module, self._net = module.to(device).eval(), None
+
+
+def _kept(value):
+    """A copy that later edits leave alone; of functions the reference."""
+    if callable(value) and not isinstance(value, nn.Module):
+        return value
+    return copy.deepcopy(value)
+
+
+def _comparable(value):
+    """Sequences as lists, partial functions as what they bind."""
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    if isinstance(value, (list, tuple)):
+        return [_comparable(v) for v in value]
+    if isinstance(value, dict):
+        return {k: _comparable(v) for k, v in value.items()}
+    if isinstance(value, partial):
+        return [partial, value.func, *map(_comparable, (value.args, value.keywords))]
+    return value

@@ -5,13 +5,19 @@ import torch
 from sklearn.mixture import GaussianMixture
 from torch import nn
 
+from .._training.reservoir import renewed
 from .._training.seeds import numpy_stream, torch_stream
-from ..mechanisms import MixtureNoise, tensor_of
+from ..mechanisms import MixtureNoise
 
-ROWS_PER_COMPONENT = 12
+DRAWS_PER_COMPONENT = 60
+LEAST_VARIANCE = 1e-4
 MAX_COMPONENTS = 100
 MIXTURE_ROWS = 50_000
+# What a stream of batches leaves for the next one.
+MOST_KEPT, DRAWS_WHEN_RENEWED = 1024, 2
 CHUNK = 1024
+# Beyond these the exponential is no number that means anything.
+LOG_VARIANCES = (-30.0, 20.0)
 
 
 class VAEModule(nn.Module):
@@ -25,7 +31,10 @@ class VAEModule(nn.Module):
         self.likelihood = likelihood
         self.beta = beta
         self.fits_mixture = fits_mixture
-        self.noise = MixtureNoise(next(iter(graph.roots.values()))[0])
+        (self.n_latents,) = next(iter(graph.roots.values()))
+        self.noise = MixtureNoise(self.n_latents)
+        # Of rows of the stream: posterior mean, log variance, mean squared residual.
+        self.register_buffer("kept", torch.empty(0, 2 * self.n_latents + 1))
 
     def prepare(self, x):
         """Take the units of the data."""
@@ -34,7 +43,11 @@ class VAEModule(nn.Module):
     def posterior(self, x):
         """Mean and log variance of q(z | x)."""
         x = self.likelihood.standardised(x)
-        return self.encoder(x)["posterior"].chunk(2, dim=1)
+        mean, log_variance = self.encoder(x)["posterior"].chunk(2, dim=1)
+        if not self.training:
+            # Rows far from those of the fit have an answer; training must diverge.
+            log_variance = log_variance.clamp(*LOG_VARIANCES)
+        return mean, log_variance
 
     def loss_terms(self, x, generator):
         """Terms of the negative evidence bound per feature, and the node values."""
@@ -55,47 +68,89 @@ class VAEModule(nn.Module):
         return terms, nodes
 
     @torch.no_grad()
-    def finish(self, x, entropy):
-        """Fit what sampling needs to the rows: variances, density of the latents."""
+    def finish(self, x, entropy, *, renew=False):
+        """Fit what sampling needs to the rows: variances, density of the latents.
+
+        With ``renew`` earlier batches count too, by the rows that are kept of them.
+        """
         generator = torch_stream(entropy, "finish")
+        rows, squared = self._explained(x, generator)
+        earlier = self.kept if renew else self.kept[:0]
+        self.kept = renewed(earlier, rows, MOST_KEPT, generator)
+        if renew:
+            rows, squared = self.kept, self.kept[:, -1]
+        self.likelihood.fit_variance(squared)
+        if self.fits_mixture:
+            mean, log_variance = rows[:, :-1].chunk(2, dim=1)
+            self._fit_mixture(
+                mean, (0.5 * log_variance).exp(), generator, entropy, renew
+            )
+
+    def _explained(self, x, generator):
+        """What is kept of at most so many rows, and the mean squares of all."""
         chosen = _chosen_rows(len(x), MIXTURE_ROWS, generator)
         # Filled in place: small tensors kept from every chunk would lie between large
         # freed ones, and the process would grow with the rows.
-        n_latents = next(iter(self.graph.roots.values()))[0]
-        kept = tensor_of(self).new_empty(2, int(chosen.sum()), n_latents)
-        squared, filled = 0.0, 0
+        rows = self.kept.new_empty(int(chosen.sum()), self.kept.shape[1])
+        total, filled = 0.0, 0
         for chunk, keep in zip(x.split(CHUNK), chosen.split(CHUNK), strict=True):
             m, v = self.posterior(chunk)
             z = m + (0.5 * v).exp() * torch.randn(m.shape, generator=generator).to(m)
             residual = chunk - self.graph(z)[self.graph.data_node]
-            squared = squared + self.likelihood.squared(residual).sum(0)
+            squared = self.likelihood.squared(residual)
+            total = total + squared.sum(0)
+            found = torch.hstack([m, v, squared.flatten(1).mean(1, keepdim=True)])
             stop = filled + int(keep.sum())
-            kept[:, filled:stop] = torch.stack([m, v])[:, keep.to(m.device)]
+            rows[filled:stop] = found[keep.to(m.device)]
             filled = stop
-        self.likelihood.fit_variance(squared / len(x))
-        if self.fits_mixture:
-            mean, log_variance = kept
-            self._fit_mixture(mean, (0.5 * log_variance).exp(), generator, entropy)
+        return rows, total / len(x)
 
-    def _fit_mixture(self, mean, spread, generator, entropy):
+    def _fit_mixture(self, mean, spread, generator, entropy, renew):
         """Fit a mixture to draws from all posteriors together."""
         repeats = max(1, min(5, MIXTURE_ROWS // len(mean)))
+        if renew:
+            repeats = DRAWS_WHEN_RENEWED
         draws = torch.randn(repeats, *mean.shape, generator=generator).to(mean)
-        z = (mean + spread * draws).flatten(0, 1).double().cpu().numpy()
-        n_components = max(1, min(MAX_COMPONENTS, len(mean) // ROWS_PER_COMPONENT))
+        z = (mean + spread * draws).flatten(0, 1).double().cpu()
+        if not bool(z.isfinite().all()):
+            return
+        n_components = max(1, min(MAX_COMPONENTS, len(z) // DRAWS_PER_COMPONENT))
         mixture = GaussianMixture(
             n_components,
-            reg_covar=1e-4,
+            reg_covar=LEAST_VARIANCE,
             max_iter=50,
-            tol=1e-2,
+            tol=0.3 if renew else 1e-2,
             random_state=numpy_stream(entropy, "mixture"),
-        ).fit(z)
-        self.noise.set(
-            *(
-                torch.from_numpy(a)
-                for a in (mixture.weights_, mixture.means_, mixture.covariances_)
-            )
         )
+        if renew:
+            mixture.set_params(**self._earlier_components(z, n_components, generator))
+        try:
+            mixture.fit(z.numpy())
+        except ValueError:
+            # Latents of a model that all but diverged span too many magnitudes.
+            variances = z.var(0, correction=0) + LEAST_VARIANCE
+            self.noise.set(torch.ones(1), z.mean(0)[None], variances.diag()[None])
+            return
+        components = (mixture.weights_, mixture.means_, mixture.covariances_)
+        self.noise.set(*map(torch.from_numpy, components))
+
+    def _earlier_components(self, z, n_components, generator):
+        """Where to start: heavy components as they are, the other ones at some rows."""
+        n_reused = min(len(self.noise.weights), n_components - n_components // 10)
+        heaviest = self.noise.weights.argsort(descending=True)[:n_reused]
+        n_new = n_components - n_reused
+        places = z[torch.randperm(len(z), generator=generator)[:n_new]]
+        factors = self.noise.factors[heaviest].double().cpu()
+        covariances = factors @ factors.mT
+        around = covariances.mean(0).expand(n_new, -1, -1)
+        weights = self.noise.weights[heaviest].double().cpu()
+        weights = torch.cat([weights, weights.mean().expand(n_new)])
+        means = self.noise.means[heaviest].double().cpu()
+        return {
+            "weights_init": (weights / weights.sum()).numpy(),
+            "means_init": torch.cat([means, places]).numpy(),
+            "precisions_init": torch.cat([covariances, around]).inverse().numpy(),
+        }
 
     def abduct(self, x):
         """Noise that explains given data: the posterior mean."""

@@ -3,20 +3,26 @@ import pickle
 import signal
 import subprocess
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from helpers import TABLE, small
+from numpy.testing import assert_array_equal
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
-from skorch.callbacks import Callback
+from skorch.callbacks import Callback, GradientNormClipping, LRScheduler, PrintLog
 from torch import nn
 
+from sklearn_icm._training.reservoir import renewed
 from sklearn_icm.exceptions import (
     FitDivergedError,
     FitInterruptedWarning,
 )
+from sklearn_icm.generators import VAEGenerator
+from sklearn_icm.independence import SumPenalty
+from sklearn_icm.mechanisms import MechanismGraph, dense_decoder
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +54,26 @@ def test_divergence_in_the_first_epoch_leaves_nothing():
         model.fit(TABLE)
     with pytest.raises(NotFittedError):
         model.sample(1)
+
+
+def test_divergence_of_the_last_step_is_seen():
+    def root_of_zero(graph, nodes):
+        weight = next(graph.parameters()).sum()
+        return (weight - weight.detach()).abs().sqrt()
+
+    model = small(icm_penalty=root_of_zero, icm_weight=1.0, max_epochs=1)
+    with pytest.raises(FitDivergedError, match="epoch 1"):
+        model.fit(TABLE)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_divergence_with_defaults_leaves_a_finite_model(seed):
+    X = np.random.RandomState(seed).randn(120, 3)
+    model = VAEGenerator(lr=10.0, max_epochs=3, random_state=0)
+    with pytest.raises(FitDivergedError):
+        model.fit(X)
+    assert np.isfinite(model.sample(5)).all()
+    assert np.isfinite(model.score_samples(X)).all()
 
 
 def test_failed_continuation_changes_nothing():
@@ -252,3 +278,157 @@ def test_fits_where_gradients_are_switched_off(context):
         inside = small().fit(TABLE).partial_fit(TABLE)
     outside = small().fit(TABLE).partial_fit(TABLE)
     assert np.array_equal(inside.sample(5, 0), outside.sample(5, 0))
+
+
+PARTIAL = partial(dense_decoder, hidden=[8])
+EQUAL_PARAMETERS = {
+    "list and tuple": ("hidden", [8, 4], (8, 4)),
+    "array": ("hidden", np.array([8, 4]), np.array([8, 4])),
+    "shape": ("data_shape", (2, 2), [2, 2]),
+    "partial function": ("decoder", PARTIAL, PARTIAL),
+    "equal partials": ("decoder", PARTIAL, partial(dense_decoder, hidden=(8,))),
+}
+
+
+@pytest.mark.parametrize("case", EQUAL_PARAMETERS)
+def test_equal_parameters_let_training_continue(case):
+    name, first, second = EQUAL_PARAMETERS[case]
+    model = small(**{name: first}).fit(TABLE)
+    assert model.set_params(**{name: second}).partial_fit(TABLE).n_iter_ == 3
+
+
+def test_other_partial_functions_are_refused():
+    model = small(decoder=PARTIAL).fit(TABLE)
+    model.set_params(decoder=partial(dense_decoder, hidden=[9]))
+    with pytest.raises(ValueError, match="decoder cannot change"):
+        model.partial_fit(TABLE)
+
+
+# ------------------------------------------- foreign callbacks and modules
+def test_gradients_are_clipped():
+    free = small(optimizer="sgd").fit(TABLE).history_["loss"]
+    model = small(optimizer="sgd", callbacks=[GradientNormClipping(1e-12)])
+    losses = model.fit(TABLE).history_["loss"]
+    assert losses[1] == free[1]
+    assert losses[2] != free[2]
+
+
+def test_batches_are_told_to_callbacks_in_order():
+    events = []
+
+    class Told(Callback):
+        def on_batch_begin(self, net, batch, training):
+            events.append(("begin", len(batch[0])))
+
+        def on_grad_computed(self, net, named_parameters, batch, training):
+            has_all = all(p.grad is not None for _, p in named_parameters)
+            events.append(("gradient", has_all))
+
+        def on_batch_end(self, net, batch, training, loss, y_pred):
+            events.append(("end", tuple(y_pred.shape)))
+
+    told = small(max_epochs=1, batch_size=25, callbacks=[Told()]).fit(TABLE)
+    assert events == [
+        *(("begin", 25), ("gradient", True), ("end", (25, 4))),
+        *(("begin", 15), ("gradient", True), ("end", (15, 4))),
+    ]
+    alone = small(max_epochs=1, batch_size=25).fit(TABLE)
+    assert_array_equal(told.sample(5, 0), alone.sample(5, 0))
+
+
+def test_schedules_that_step_with_every_batch():
+    seen = []
+
+    class Rates(Callback):
+        def on_batch_end(self, net, **kwargs):
+            seen.append(net.optimizer_.param_groups[0]["lr"])
+
+    halving = LRScheduler("StepLR", step_size=1, gamma=0.5, step_every="batch")
+    small(
+        lr=1e-3,
+        lr_schedule="constant",
+        max_epochs=1,
+        batch_size=10,
+        callbacks=[halving, Rates()],
+    ).fit(TABLE)
+    assert np.allclose(seen, [5e-4, 2.5e-4, 1.25e-4, 6.25e-5])
+
+
+def test_the_printed_log_is_printed(capsys):
+    small(callbacks=[PrintLog()]).fit(TABLE)
+    assert len(capsys.readouterr().out.splitlines()) == 4
+    small(callbacks=[Callback()]).fit(TABLE)
+    assert capsys.readouterr().out == ""
+
+
+def with_dropout(n, shape):
+    hidden = nn.Sequential(nn.Linear(n, 32), nn.Dropout(0.2))
+    return MechanismGraph(
+        {"noise": (n,)},
+        {"hidden": ("noise", hidden), "data": ("hidden", nn.Linear(32, *shape))},
+    )
+
+
+def noisy_penalty(graph, nodes):
+    return (torch.rand(()) * nodes["data"]).square().mean()
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"decoder": with_dropout},
+        {"icm_penalty": noisy_penalty, "icm_weight": 1.0},
+        {"icm_penalty": SumPenalty([noisy_penalty]), "icm_weight": 1.0},
+    ],
+    ids=["dropout", "penalty", "sum"],
+)
+def test_foreign_draws_follow_the_seed_and_leave_the_global_stream(params):
+    before = torch.get_rng_state()
+    first = small(**params).fit(TABLE)
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.rand(3)
+    second = small(**params).fit(TABLE)
+    assert_array_equal(first.sample(5, 0), second.sample(5, 0))
+
+
+# ---------------------------------------------------------- streams of batches
+def two_places():
+    rng = np.random.RandomState(0)
+    return rng.randn(100, 3), rng.randn(100, 3) + 6
+
+
+def test_partial_fit_keeps_what_earlier_batches_held():
+    model, batches = small(lr=0.03, batch_size=20), two_places()
+    for batch in 6 * batches:
+        model.partial_fit(batch)
+    assert 0.3 < (model.sample(500).mean(1) > 3).mean() < 0.7
+    assert_array_equal(model.bounds_[1], np.vstack(batches).max(0))
+    copied = pickle.loads(pickle.dumps(model))
+    for each in (model, copied):
+        each.partial_fit(batches[0])
+    assert len(copied._module.kept) == len(model._module.kept) == 1024
+
+
+def test_warm_start_widens_bounds_and_starts_the_density_anew():
+    A, B = two_places()
+    model = small(warm_start=True).fit(A).fit(B)
+    assert_array_equal(model.bounds_[0], A.min(0))
+    assert_array_equal(model.bounds_[1], B.max(0))
+    assert len(model._module.kept) == len(B)
+
+
+def test_given_bounds_stay_while_training_continues():
+    A, B = two_places()
+    model = small(bounds=(-1, 1)).partial_fit(A).partial_fit(B)
+    assert model.bounds_.ravel().tolist() == [-1, 1]
+
+
+def test_kept_rows_fade_as_new_ones_come():
+    stream = torch.Generator().manual_seed(0)
+    kept = torch.empty(0, 1)
+    for k in range(6):
+        kept = renewed(kept, torch.full((50, 1), float(k)), 100, stream)
+        assert len(kept) == min(100, 50 * (k + 1))
+    assert (kept == 5).sum() == 50
+    assert 0 < (kept == 4).sum() < 50
+    assert len(renewed(kept[:0], torch.arange(300.0)[:, None], 100, stream)) == 100
