@@ -145,21 +145,22 @@ class CounterfactualMixin(HybridMixin):
 
     def _resolve_abduction(self, abduction, X):
         """Noise of the rows, or None where the family's own answer is wanted."""
+        check_abduction(abduction)
         if isinstance(abduction, str):
             if abduction == "encode":
                 return None
-            if abduction in ABDUCTIONS:
-                return self._abducted(X, abduction).noise
-        noise = getattr(abduction, "noise", None)
-        if noise is None:
-            raise ValueError(
-                f"abduction must be one of {list(ABDUCTIONS)} or what abduct(X) "
-                f"returns, got {abduction!r}."
-            )
+            return self._abducted(X, abduction).noise
+        noise = np.asarray(abduction.noise)
         if len(noise) != len(X):
             raise ValueError(
                 f"abduction holds the noise of {len(noise)} rows, but X has {len(X)}: "
                 "give what abduct(X) returned for these rows."
+            )
+        shape = next(iter(self._module.graph.roots.values()))
+        if noise.shape[1:] != shape:
+            raise ValueError(
+                f"abduction holds noise of shape {noise.shape[1:]} per row, but this "
+                f"model's has shape {shape}: give what its own abduct(X) returned."
             )
         return noise
 
@@ -176,7 +177,7 @@ class CounterfactualMixin(HybridMixin):
 
         Returns
         -------
-        dict of str to ndarray of shape (n_samples, *node shape)
+        dict of str to ndarray of shape (n_samples,) + node shape
             In topological order, in the precision of the model; the data node holds
             means.
         """
@@ -191,6 +192,16 @@ class CounterfactualMixin(HybridMixin):
             return queries.nodes_of_rows(self._check_rows(X))
         check_scalar(n_samples, "n_samples", Integral, min_val=1)
         return queries.nodes_of_prior(n_samples, self._draw_entropy(random_state))
+
+
+def check_abduction(abduction):
+    """Refuse what is neither a way to abduct nor the result of one."""
+    known = isinstance(abduction, str) and abduction in ABDUCTIONS
+    if not known and getattr(abduction, "noise", None) is None:
+        raise ValueError(
+            f"abduction must be one of {list(ABDUCTIONS)} or what abduct(X) "
+            f"returns, got {abduction!r}."
+        )
 
 
 def _explained(queries, x, method, max_steps, tol):

@@ -8,7 +8,7 @@ import torch
 from sklearn.utils import check_random_state, check_scalar, get_tags
 from sklearn.utils.validation import check_is_fitted
 
-from ._counterfactual import CounterfactualMixin, HybridMixin
+from ._counterfactual import CounterfactualMixin, HybridMixin, check_abduction
 from ._training import seeds
 from ._training.fitting import TrainedEstimator
 from ._training.queries import NodeRecord, RowQueries
@@ -93,7 +93,7 @@ class BaseGenerator(GeneratorMixin, CounterfactualMixin, TrainedEstimator):
     its module in `_architecture_names`, and writes ``_make_layout()`` and
     ``_build_module(layout)``: a ``torch.nn.Module`` with a ``graph``, a ``noise`` and a
     ``likelihood``, and the methods ``prepare(x)``, ``loss_terms(x, generator)``,
-    ``finish(x, entropy)`` and ``abduct(x)``.
+    ``finish(x, entropy, *, renew)`` and ``abduct(x)``.
     """
 
     @property
@@ -318,10 +318,21 @@ class BaseGenerator(GeneratorMixin, CounterfactualMixin, TrainedEstimator):
         # Pairs side by side, so that they are regrouped together.
         sides = (pair if return_factual else pair[1:] for pair in chunks)
         rows = (np.hstack(side).astype(self._dtype, copy=False) for side in sides)
-        batches = in_batches(rows, batch_size)
-        if not return_factual:
-            return map(self._wrap, batches)
-        return (tuple(map(self._wrap, np.hsplit(b, 2))) for b in batches)
+        return self._wrapped(in_batches(rows, batch_size), X, return_factual)
+
+    def _wrapped(self, batches, X, paired):
+        """Batches, or the pairs that they hold, in containers that go on counting."""
+        start = 0
+        for batch in batches:
+            stop = start + len(batch)
+            if hasattr(X, "iloc"):
+                original = X.iloc[start:stop]
+            else:
+                original = pd.DataFrame(index=pd.RangeIndex(start, stop))
+            sides = np.hsplit(batch, 2) if paired else [batch]
+            wrapped = [self._wrap(side, original) for side in sides]
+            yield tuple(wrapped) if paired else wrapped[0]
+            start = stop
 
     def _query(
         self,
@@ -346,6 +357,7 @@ class BaseGenerator(GeneratorMixin, CounterfactualMixin, TrainedEstimator):
                 "intervene needs either n_samples (draws from the prior) or X (rows to "
                 f"change), got {'neither' if X is None else 'both'}."
             )
+        check_abduction(abduction)
         queries = RowQueries(self._module, self.bounds_)
         if X is None:
             check_scalar(n_samples, "n_samples", Integral, min_val=1)

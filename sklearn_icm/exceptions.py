@@ -38,7 +38,7 @@ class FitDivergedError(ArithmeticError):
         )
         super().__init__(
             f"The loss term {term!r} became non-finite in epoch {epoch}. {kept} Try a "
-            "smaller lr or icm_weight, a longer icm_warmup, or scaled features."
+            "smaller lr or icm_weight, a longer warm-up of it, or scaled features."
         )
 
     def __reduce__(self):

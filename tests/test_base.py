@@ -1,7 +1,9 @@
 import tracemalloc
 
 import numpy as np
+import pandas as pd
 import pytest
+from helpers import TABLE, small
 from sklearn.cluster import KMeans
 from sklearn.mixture import GaussianMixture
 from sklearn.pipeline import make_pipeline
@@ -152,3 +154,20 @@ def test_iter_intervene_yields_the_pairs_of_intervene(fitted, pairs, given_rows)
         assert np.array_equal(ours, whole)
     with pytest.raises(ValueError, match="Unknown node"):
         fitted.iter_intervene({"conv9": 0.0}, **query)
+
+
+@pytest.mark.parametrize("given", [True, False], ids=["given", "drawn"])
+@pytest.mark.parametrize("paired", [True, False], ids=["pairs", "rows"])
+def test_frames_of_batches_are_those_of_the_whole(given, paired):
+    X = pd.DataFrame(TABLE, columns=list("abcd"), index=np.arange(40) * 3 + 7)
+    model = small().fit(X).set_output(transform="pandas")
+    query = {"X": X} if given else {"n_samples": 40, "random_state": 0}
+    query["return_factual"] = paired
+    whole = model.intervene({"dense1": 0.0}, **query)
+    batches = list(model.iter_intervene({"dense1": 0.0}, **query, batch_size=9))
+    if not paired:
+        whole, batches = [whole], [batches]
+    else:
+        batches = zip(*batches, strict=True)
+    for expected, parts in zip(whole, batches, strict=True):
+        pd.testing.assert_frame_equal(pd.concat(list(parts)), expected)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from helpers import TABLE, small
 from sklearn.preprocessing import StandardScaler
+from sklearn.utils import Bunch
 
 from sklearn_icm.compose import GenerativePipeline
 from sklearn_icm.generators import FixedGenerator
@@ -165,6 +166,14 @@ def test_influence_of_given_rows_follows_the_seed(table):
             lambda m: m.intervene({}, X=TABLE, abduction=m.abduct(TABLE[:3])),
             "noise of 3 rows, but X has 40",
         ),
+        (
+            lambda m: m.intervene({}, n_samples=1, abduction="no"),
+            "abduction must be one of",
+        ),
+        (
+            lambda m: m.intervene({}, X=TABLE, abduction=Bunch(noise=np.ones((40, 3)))),
+            r"shape \(3,\) per row, but this model's has shape \(2,\)",
+        ),
         (lambda m: m.hybridise(TABLE, TABLE[:2], "dense1", 0), "got 2 and 40"),
         (lambda m: m.hybridise(TABLE, TABLE, "dense9", 0), "Did you mean 'dense1'"),
         (lambda m: m.influence_map("dense1", 8), "out of range"),
@@ -217,3 +226,21 @@ def test_models_of_named_columns_ask_themselves_without_a_warning():
     ):
         assert model.influence_map("dense1", 0, n_samples=8).shape == (4,)
         assert len(model.independence(n_samples=8)) == 1
+
+
+@pytest.mark.parametrize(
+    "view", [TABLE[::-1], TABLE[:, ::-1], TABLE.T[::-1].T], ids=["rows", "columns", "T"]
+)
+def test_views_that_run_backwards_are_rows_like_others(table, view):
+    rows = view.copy()
+    for ask in (
+        lambda X: table.node_values(X)["dense1"],
+        lambda X: table.abduct(X).noise,
+        lambda X: table.independence(X)["rho"],
+        lambda X: table.influence_map("dense1", 0, X),
+        lambda X: table.hybridise(X, X[::-1], "dense1", 0),
+        lambda X: table.score_samples(X),
+        lambda X: table.transform(X),
+        lambda X: small().fit(X).sample(2, 0),
+    ):
+        assert np.array_equal(ask(view), ask(rows))

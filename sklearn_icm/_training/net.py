@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from skorch import NeuralNet
-from skorch.callbacks import Callback, EarlyStopping
+from skorch.callbacks import Callback, EarlyStopping, PrintLog
 from torch import Tensor, nn
 
 from ..exceptions import FitDivergedError
@@ -46,6 +46,7 @@ class GeneratorNet(NeuralNet):
         weight: WarmUp,
         generator: torch.Generator,
         one_cycle: bool = False,
+        notifies_batches: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(module, criterion=nn.Identity, train_split=None, **kwargs)
@@ -53,6 +54,7 @@ class GeneratorNet(NeuralNet):
         self.weight = weight
         self.generator = generator
         self.one_cycle = one_cycle
+        self.notifies_batches = notifies_batches
 
     @property
     def _default_callbacks(self) -> list:
@@ -151,12 +153,20 @@ class GeneratorNet(NeuralNet):
             sums = values if sums is None else sums + values
         means = dict(zip(self._names, (sums / len(x)).tolist(), strict=True))
         if weight == 0:
-            with torch.no_grad():
-                parts = self.penalty(self.module_.graph, nodes)
-            means |= {name: float(value) for name, value in parts.items()}
+            means |= self._unweighted_penalty(nodes)
         return means | {"icm_weight": weight}
 
+    @torch.no_grad()
+    def _unweighted_penalty(self, nodes: Any) -> dict[str, float]:
+        """Penalty that is only logged, so that one which does not fit is NaN."""
+        try:
+            parts = self.penalty(self.module_.graph, nodes)
+            return {name: float(value) for name, value in parts.items()}
+        except Exception:
+            return {"penalty": float("nan")}
+
     def _train_batch(self, batch: Tensor, weight: float) -> tuple[Tensor, Any]:
+        self._notify_batch("on_batch_begin", batch=(batch, None))
         self.optimizer_.zero_grad(set_to_none=True)
         terms, nodes = self.module_.loss_terms(batch, self.generator)
         loss = sum(terms.values())
@@ -165,10 +175,27 @@ class GeneratorNet(NeuralNet):
             parts = self.penalty(self.module_.graph, nodes)
             loss = loss + weight * parts["penalty"]
         loss.backward()
+        if self.notifies_batches:
+            weights = list(self.get_all_learnable_params())
+            self._notify_batch(
+                "on_grad_computed", named_parameters=weights, batch=(batch, None)
+            )
         self.optimizer_.step()
+        if self.notifies_batches:
+            self.history.record_batch("train_loss", float(loss.detach()))
+            self.history.record_batch("train_batch_size", len(batch))
+            output = nodes[self.module_.graph.data_node].detach()
+            self._notify_batch(
+                "on_batch_end", batch=(batch, None), loss=loss.detach(), y_pred=output
+            )
         logged = {"loss": loss, **terms, **parts}
         self._names = list(logged)
         return torch.stack(list(logged.values())).detach(), nodes
+
+    def _notify_batch(self, event: str, **kwargs: Any) -> None:
+        """Tell given callbacks, for whose sake alone batches are in the history."""
+        if self.notifies_batches:
+            self.notify(event, training=True, **kwargs)
 
     @torch.no_grad()
     def _evaluate(self, x: Tensor | MappedRows) -> dict[str, float]:
@@ -185,9 +212,17 @@ class GeneratorNet(NeuralNet):
     def _check_finite(
         self, row: Mapping[str, float], epoch: int, good: Mapping[str, Tensor]
     ) -> None:
-        if all(abs(v) < float("inf") for v in row.values()):
+        ignored = "penalty" if row["icm_weight"] == 0 else ()
+        bad = [
+            name
+            for name, value in row.items()
+            if not abs(value) < float("inf") and not name.startswith(ignored)
+        ]
+        # The last step of an epoch shows in no loss of it.
+        finite = torch.stack([p.isfinite().all() for p in self.module_.parameters()])
+        if not bad and bool(finite.all()):
             return
-        bad = [k for k, v in row.items() if not abs(v) < float("inf")]
+        bad = bad or ["loss"]
         self.module_.load_state_dict(good)
         term = next((k for k in bad if k != "loss"), bad[0])
         raise FitDivergedError(epoch + 1, term)
@@ -237,7 +272,9 @@ def make_net(
         max_epochs=n_epochs,
         callbacks=extra,
         device=device,
-        verbose=0,
+        # skorch's own messages, among them the table that is asked for.
+        verbose=int(any(isinstance(c, PrintLog) for c in extra)),
+        notifies_batches=bool(callbacks),
         **options,
         **kwargs,
     )
@@ -260,7 +297,8 @@ def split_rows(
     if n_valid > len(x) - 2:
         raise ValueError(
             f"validation_fraction={fraction} leaves {len(x) - n_valid} of {len(x)} "
-            "rows to fit; at least 2 are needed. Give more rows or a smaller fraction."
+            "rows to fit; at least 2 are needed. Give more rows, or "
+            "validation_fraction=0 to hold out none."
         )
     order = torch.randperm(len(x), generator=torch_stream(entropy, "validation"))
     return x[order[n_valid:]], x[order[:n_valid]]

@@ -260,11 +260,15 @@ class RowQueries:
 
     def to_node(self, rows: np.ndarray) -> Tensor:
         """Rows as values of the data node, in the module's precision, on the CPU."""
-        return self.module.layout.to_node(torch.tensor(rows, dtype=self.dtype))
+        return self.module.layout.to_node(self._tensor(rows))
 
     def to_noise(self, noise: np.ndarray) -> Tensor:
         """Values of the noise node as the module takes them."""
-        return torch.tensor(noise, dtype=self.dtype, device=self.device)
+        return self._tensor(noise).to(self.device)
+
+    def _tensor(self, values: np.ndarray) -> Tensor:
+        # torch takes no views that run backwards.
+        return torch.tensor(np.ascontiguousarray(values), dtype=self.dtype)
 
     def to_rows(self, node: Tensor) -> np.ndarray:
         """Values of the data node as float64 rows."""

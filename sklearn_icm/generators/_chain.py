@@ -92,7 +92,7 @@ class ChainGenerator(DensityMixin, BaseGenerator):
         Nodes that can be intervened on, with their shapes.
     mechanisms_ : dict of str to (tuple of str, str)
     history_ : DataFrame
-        Loss, fit term and penalty before each step.
+        Loss and fit term before each step, and the penalty if it has a weight.
     n_iter_ : int
         Steps made.
     bounds_ : None
@@ -290,7 +290,6 @@ class ChainGenerator(DensityMixin, BaseGenerator):
         objective = self._objective(module, X, Z)
         if fresh:
             self._start_weights(module, objective)
-        check_penalty(penalty, module.graph, self.icm_weight)
         descent = Descent(
             module,
             objective,
@@ -303,7 +302,10 @@ class ChainGenerator(DensityMixin, BaseGenerator):
             before=None if fresh else self._net,
         )
         n_before = 0 if fresh else self.n_iter_
-        rows, diverged = descent.run(n_steps, n_before)
+        stream = f"modules {n_before}"
+        with seeds.foreign_draws(module, penalty, self._entropy, stream):
+            check_penalty(penalty, module.graph, self.icm_weight)
+            rows, diverged = descent.run(n_steps, n_before)
         if diverged is not None and not diverged.keeps_model:
             raise diverged
         with torch.no_grad():
@@ -426,7 +428,7 @@ class ChainGenerator(DensityMixin, BaseGenerator):
 
     @property
     def history_(self):
-        """DataFrame with one row per step: loss, fit term and penalty before it."""
+        """DataFrame with one row per step: loss and fit term (and penalty) before."""
         return super().history_.rename_axis(index="step")
 
     def score_samples(self, X):

@@ -93,6 +93,8 @@ class VAEGenerator(
     n_iter_no_change : int, default=10
     tol : float, default=1e-4
     callbacks : list of skorch callbacks, default=None
+        They see epochs, batches and gradients. An ``LRScheduler`` needs
+        ``lr_schedule="constant"``, or both change the rate.
     device : str, default="auto"
         "auto" is CUDA, else MPS, else CPU; or the name of a torch device.
     warm_start : bool, default=False
@@ -385,9 +387,10 @@ class VAEGenerator(
             on the others.
         """
         check_is_fitted(self)
-        if n_importance is not None and (
-            not isinstance(n_importance, Integral) or n_importance < 1
-        ):
+        whole = isinstance(n_importance, Integral) and not isinstance(
+            n_importance, bool
+        )
+        if n_importance is not None and (not whole or n_importance < 1):
             raise ValueError(
                 f"n_importance must be None or a positive int, got {n_importance!r}."
             )

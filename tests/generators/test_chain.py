@@ -399,3 +399,16 @@ def test_the_report_shows_the_ratio_of_the_weights_as_they_are():
     rho = chain.fit(X, inputs=X).independence()["rho"].item()
     assert rho == pytest.approx(trace_ratio(second, first @ first.T), rel=1e-5)
     assert rho > 1.3
+
+
+def test_foreign_penalties_draw_under_the_seed():
+    X = np.random.RandomState(0).randn(40, 3)
+
+    def draws(graph, nodes):
+        return torch.rand(()) * nodes["data"].square().mean()
+
+    before = torch.get_rng_state()
+    params = {"icm_penalty": draws, "icm_weight": 0.1, "max_iter": 5, "random_state": 0}
+    first, second = (ChainGenerator(**params).fit(X) for _ in range(2))
+    assert np.array_equal(first.weights_, second.weights_)
+    assert torch.equal(torch.get_rng_state(), before)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import TABLE, small
+from numpy.testing import assert_array_equal
 from sklearn.datasets import load_digits
 from sklearn.model_selection import GridSearchCV
 from torch import nn
@@ -348,3 +349,44 @@ def test_a_decoder_without_parameters_trains_its_encoder():
     ).fit(faces.data)
     assert np.isfinite(model.intervene({"layout": Stretch(1.2)}, n_samples=3)).all()
     assert len(model.independence()) == 0
+
+
+def fails(graph, nodes):
+    raise RuntimeError("a penalty that is switched off is not needed")
+
+
+@pytest.mark.parametrize(
+    "penalty",
+    [
+        HessianPenalty(n_rows=0),
+        SpectralPenalty("no such form"),
+        SumPenalty([TracePenalty(), fails]),
+        SumPenalty([TracePenalty()], weights=[1.0, 2.0]),
+        fails,
+        lambda graph, nodes: torch.tensor(np.nan),
+    ],
+    ids=["rows", "form", "sum", "weights", "fails", "nan"],
+)
+def test_weight_0_switches_every_penalty_off(penalty):
+    model = small(icm_penalty=penalty, icm_weight=0.0).fit(TABLE)
+    assert_array_equal(model.sample(5, 0), small().fit(TABLE).sample(5, 0))
+    assert np.isnan(model.history_["penalty"]).all()
+
+
+def test_every_part_of_a_sum_must_apply_unless_its_weight_is_0():
+    parts = [TracePenalty(), SpectralPenalty()]
+    model = small(hidden=(8, 8), icm_weight=1.0)
+    with pytest.raises(ValueError, match=r"no effect by SpectralPenalty\(\)"):
+        model.set_params(icm_penalty=SumPenalty(parts)).fit(TABLE)
+    off = SumPenalty(parts, weights=np.array([1.0, 0.0]))
+    history = model.set_params(icm_penalty=off).fit(TABLE).history_
+    assert_array_equal(history["penalty"], history["penalty 0 TracePenalty"])
+
+
+def test_penalties_of_a_sum_are_replaced():
+    given = [TracePenalty(), GenericPenalty()]
+    model = small(icm_penalty=SumPenalty(given))
+    model.set_params(icm_penalty__0__form="z", icm_penalty__0=TracePenalty())
+    assert model.icm_penalty.penalties == [TracePenalty("z"), GenericPenalty()]
+    assert given == [TracePenalty(), GenericPenalty()]
+    assert model.get_params()["icm_penalty__0"] == TracePenalty("z")

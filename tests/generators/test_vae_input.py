@@ -136,9 +136,13 @@ def one_feature_too_many(n_latents, data_shape):
         ({"hidden": (), "icm_weight": 1}, ValueError, "sees nothing"),
         ({"callbacks": [1]}, TypeError, "skorch callbacks.*got 1"),
         ({"device": "meta"}, ValueError, "device='meta' cannot be used"),
-        ({"icm_penalty": lambda g, n: 1.0}, TypeError, "0-d tensor, got float"),
         (
-            {"icm_penalty": lambda g, n: torch.zeros(2)},
+            {"icm_penalty": lambda g, n: 1.0, "icm_weight": 1},
+            TypeError,
+            "0-d tensor, got float",
+        ),
+        (
+            {"icm_penalty": lambda g, n: torch.zeros(2), "icm_weight": 1},
             TypeError,
             r"0-d tensor, got Tensor of shape \(2,\)",
         ),
@@ -175,6 +179,7 @@ def test_failed_refit_keeps_the_old_model():
         (lambda m: m.intervene({}, X=TABLE * 1e39), "must fit into float32"),
         (lambda m: m.score(TABLE * 1e39), "must fit into float32"),
         (lambda m: m.score_samples(TABLE, n_importance=0), "None or a positive int"),
+        (lambda m: m.score_samples(TABLE, n_importance=True), "int, got True"),
     ],
 )
 def test_bad_queries(table_model, call, match):
@@ -193,3 +198,11 @@ def test_nested_parameters_need_an_object():
         ValueError, match=r"needs a penalty object.*SpectralPenalty\(\)"
     ):
         VAEGenerator().set_params(icm_penalty__form="pooled")
+
+
+@pytest.mark.parametrize("far", [1e2, 1e4, 1e8, 1e30])
+@pytest.mark.parametrize("n_importance", [None, 3])
+def test_rows_far_outside_have_a_score(table_model, far, n_importance):
+    scores = table_model.score_samples(TABLE * far, n_importance=n_importance)
+    assert np.isfinite(scores).all()
+    assert scores.max() < table_model.score(TABLE)
