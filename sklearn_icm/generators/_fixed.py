@@ -129,7 +129,13 @@ class FixedGenerator(BaseGenerator):
                 f"graph must have one root of shape (n_latents,), got {graph.roots}."
             )
         layout = layout.adapted_to(graph.nodes[graph.data_node])
-        return FixedModule(layout, graph, units, self.noise_std)
+        return FixedModule(
+            layout,
+            graph,
+            units,
+            noise_std=self.noise_std,
+            is_table=self.data_shape is None,
+        )
 
     def _train(self, X, epochs, *, fresh, one_pass=False):
         _, module = self._start(X)
@@ -141,21 +147,26 @@ class FixedGenerator(BaseGenerator):
 class FixedModule(nn.Module):
     """A given graph, standard normal noise, and an abduction that needs no encoder."""
 
-    def __init__(self, layout, graph, units, noise_std):
+    def __init__(self, layout, graph, units, *, noise_std, is_table):
         super().__init__()
         self.layout = layout
         self.graph = graph.requires_grad_(False)
         self.units = units
         self.likelihood = GaussianLikelihood(layout.node_shape)
-        self.noise_std = noise_std
+        self.noise_std, self.is_table = noise_std, is_table
         self.noise = MixtureNoise(next(iter(graph.roots.values()))[0])
 
     def prepare(self, x):
         """Take the units of the data, and the observation noise in these units."""
         self.units.set_units(x)
-        scale = float(self.units.link.scale.square().mean().sqrt())
-        self.likelihood.link.scale.fill_(scale)
-        self.likelihood.variance.fill_((self.noise_std / scale) ** 2)
+        offset, scale = self.units.link.offset, self.units.link.scale
+        if not self.is_table:
+            # Entries of images have one unit, also where the data node is flat.
+            scale = scale.double().square().mean().sqrt().expand_as(scale)
+        self.likelihood.link.offset.copy_(offset)
+        self.likelihood.link.scale.copy_(scale)
+        # The noise has one deviation in the units of the data, not in these.
+        self.likelihood.variance = (self.noise_std / self.likelihood.link.scale) ** 2
 
     def abduct(self, x):
         """Most probable noise, from the nearest of many draws."""
@@ -165,7 +176,10 @@ class FixedModule(nn.Module):
         outputs = torch.cat(
             [self.graph(z)[self.graph.data_node] for z in starts.split(128)]
         )
-        nearest = torch.cdist(x.flatten(1), outputs.flatten(1)).argmin(1)
+        standardised = self.likelihood.standardised
+        distances = torch.cdist(
+            standardised(x).flatten(1), standardised(outputs).flatten(1)
+        )
         return most_probable_noise(
-            self, x, starts[nearest], max_steps=MOST_STEPS, tol=TOLERANCE
+            self, x, starts[distances.argmin(1)], max_steps=MOST_STEPS, tol=TOLERANCE
         ).noise

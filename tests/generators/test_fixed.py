@@ -84,3 +84,17 @@ def test_a_graph_needs_one_root():
     two = MechanismGraph({"a": (2,), "b": (2,)}, {"data": ("a", torch.nn.Identity())})
     with pytest.raises(ValueError, match="one root"):
         FixedGenerator(two).fit(np.eye(2))
+
+
+@pytest.mark.parametrize("noise_std", [0.0, 0.5])
+@pytest.mark.parametrize("units", [(1, 1e3, 1e5), (1e25,) * 3, (1e-25,) * 3], ids=str)
+def test_units_of_columns_do_not_matter(units, noise_std):
+    X = np.random.RandomState(0).randn(60, 3) * units
+    model = FixedGenerator(noise_std=noise_std * min(units), random_state=0).fit(X)
+    found = model.abduct(X)
+    assert found.converged.all()
+    standardised = (X - X.mean(0)) / X.std(0)
+    # Of an entry that is signal and noise, the most probable signal is a part.
+    part = 1 / (1 + (noise_std * min(units) / X.std(0)) ** 2)
+    assert np.allclose(found.noise, part * standardised, atol=0.1)
+    assert np.isfinite(model.sample(5)).all()
