@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
@@ -121,3 +123,15 @@ def anisotropy_of(a: Tensor) -> Tensor:
     tiny = torch.finfo(a.dtype).tiny
     value = traceless / whole.clamp(min=tiny)
     return torch.where(whole <= tiny, torch.zeros_like(value), value).clamp(min=0)
+
+
+@contextmanager
+def deterministic(graph: nn.Module) -> Iterator[None]:
+    """Switch off what modules draw in training, such as dropout, and on again."""
+    modes = {module: module.training for module in graph.modules()}
+    graph.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes.items():
+            module.training = training

@@ -13,7 +13,7 @@ from sklearn.utils import check_random_state, check_scalar
 from torch import Tensor, nn
 
 from ..mechanisms import MechanismGraph, tensor_of
-from ._common import like_input
+from ._common import deterministic, like_input
 from ._contrasts import Power
 from ._groups import FrequencyShift, Group, Orthogonal
 from ._penalties import SMALLEST_RATIO, PenaltyValue
@@ -279,9 +279,10 @@ class GenericPenalty(PenaltyValue):
         values = []
         for node, child in _only_children(graph, group):
             module = graph.mechanism(child)
-            observed, draws = contrasts_over_group(
-                module, nodes[node], group, contrast, self.n_draws, generator
-            )
+            with deterministic(module):
+                observed, draws = contrasts_over_group(
+                    module, nodes[node], group, contrast, self.n_draws, generator
+                )
             rho = ratio_to_mean(observed, draws)
             values.append(rho.clamp(min=SMALLEST_RATIO).log().square())
         if not values:

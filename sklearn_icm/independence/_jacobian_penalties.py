@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..mechanisms import MechanismGraph
+from ._common import deterministic
 from ._jacobian import (
     compositional_contrast,
     hessian_penalty,
@@ -42,7 +43,8 @@ class _JacobianPenalty(PenaltyValue):
         """Penalty at the first rows of a batch's node values, a 0-d tensor."""
         self._check(graph)
         rows = self._rows(graph, nodes)
-        derivatives = self._finite_derivatives(_decoder(graph), rows)
+        with deterministic(graph):
+            derivatives = self._finite_derivatives(_decoder(graph), rows)
         if not derivatives:
             return rows.new_zeros(())
         return self._measure(*derivatives).mean()

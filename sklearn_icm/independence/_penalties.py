@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from numbers import Real
 from typing import Any
 
+import numpy as np
 import torch
 from sklearn.base import BaseEstimator
 from torch import Tensor
@@ -211,7 +212,8 @@ class SumPenalty(PenaltyValue):
     penalties : list of penalties
         Callables ``penalty(graph, nodes) -> 0-d tensor``.
     weights : list of float, default=None
-        One per penalty, at least 0; None weighs all by 1.
+        One per penalty, at least 0; None weighs all by 1. Penalties of weight 0 are
+        switched off: neither checked nor logged.
 
     Examples
     --------
@@ -224,7 +226,7 @@ class SumPenalty(PenaltyValue):
         self.weights = weights
 
     def get_params(self, deep=True):
-        """Parameters; deep ones are those of the penalties, such as ``0__form``.
+        """Parameters; deep ones are the penalties, ``0``, and theirs, ``0__form``.
 
         Parameters
         ----------
@@ -233,21 +235,23 @@ class SumPenalty(PenaltyValue):
         params = super().get_params(deep=False)
         if deep and _is_list(self.penalties):
             for k, penalty in enumerate(self.penalties):
+                params[str(k)] = penalty
                 if hasattr(penalty, "get_params") and not isinstance(penalty, type):
                     own = penalty.get_params().items()
                     params |= {f"{k}__{name}": value for name, value in own}
         return params
 
     def set_params(self, **params):
-        """Set parameters; ``0__form`` is the form of the first penalty.
+        """Set parameters; ``0`` is the first penalty, ``0__form`` its form.
 
         Parameters
         ----------
         **params : dict
         """
-        nested = {key for key in params if "__" in key}
-        super().set_params(**{k: v for k, v in params.items() if k not in nested})
-        for key in nested:
+        own = {key: params[key] for key in params if key in ("penalties", "weights")}
+        super().set_params(**own)
+        # Whole penalties before the parameters that they may have.
+        for key in sorted(params.keys() - own.keys(), key=lambda key: "__" in key):
             position, _, name = key.partition("__")
             known = position.isdigit() and int(position) < len(self.penalties)
             if not known:
@@ -255,7 +259,11 @@ class SumPenalty(PenaltyValue):
                     f"SumPenalty has no parameter {key!r}: its penalties are numbered "
                     f"from 0 to {len(self.penalties) - 1}."
                 )
-            self.penalties[int(position)].set_params(**{name: params[key]})
+            if name:
+                self.penalties[int(position)].set_params(**{name: params[key]})
+            else:
+                self.penalties = list(self.penalties)
+                self.penalties[int(position)] = params[key]
         return self
 
     @property
@@ -269,7 +277,9 @@ class SumPenalty(PenaltyValue):
 
     def weighted(self, terms: dict[str, Tensor]) -> Tensor:
         """Weighted sum of the values that `terms` returns."""
-        return sum(w * v for w, v in zip(self._weights(), terms.values(), strict=True))
+        weights = [weight for _, weight, _ in self._active()]
+        parts = (w * v for w, v in zip(weights, terms.values(), strict=True))
+        return sum(parts, start=torch.zeros(()))
 
     def terms(self, graph, nodes=None, generator=None) -> dict[str, Tensor]:
         """Value of each penalty before it is weighted, by position and name."""
@@ -277,15 +287,17 @@ class SumPenalty(PenaltyValue):
             f"{k} {type(penalty).__name__}": call_penalty(
                 penalty, graph, nodes, generator
             )
-            for k, penalty in enumerate(self.penalties)
+            for k, _, penalty in self._active()
         }
 
     def applies_to(self, graph: MechanismGraph) -> bool:
-        """Whether one of the penalties can see anything in the graph."""
-        self._weights()
-        return any(
-            getattr(p, "applies_to", lambda g: True)(graph) for p in self.penalties
-        )
+        """Whether each of the penalties that count can see something in the graph."""
+        return blind_part(self, graph) is None
+
+    def _active(self) -> list[tuple[int, float, Any]]:
+        """Position, weight and penalty of those that count."""
+        numbered = enumerate(zip(self._weights(), self.penalties, strict=True))
+        return [(k, weight, penalty) for k, (weight, penalty) in numbered if weight > 0]
 
     def _weights(self) -> list[float]:
         penalties = self.penalties
@@ -296,7 +308,8 @@ class SumPenalty(PenaltyValue):
                 f"such as [SpectralPenalty(), TracePenalty()], got {penalties!r}."
             )
         weights = [1.0] * len(penalties) if self.weights is None else self.weights
-        ok = isinstance(weights, (list, tuple)) and len(weights) == len(penalties)
+        listed = isinstance(weights, (list, tuple, np.ndarray))
+        ok = listed and len(weights) == len(penalties)
         if not ok or not all(
             isinstance(w, Real) and 0 <= w < math.inf for w in weights
         ):
@@ -305,6 +318,16 @@ class SumPenalty(PenaltyValue):
                 f">= 0 (one per penalty, at least one), got {self.weights!r}."
             )
         return list(weights)
+
+
+def blind_part(penalty: Any, graph: MechanismGraph) -> Any:
+    """The penalty, or the part of a sum, that sees nothing in a graph; else None."""
+    if isinstance(penalty, SumPenalty):
+        blind = (blind_part(part, graph) for _, _, part in penalty._active())
+        found = next((part for part in blind if part is not None), None)
+        return found if penalty._active() else penalty
+    sees = getattr(penalty, "applies_to", lambda graph: True)
+    return None if sees(graph) else penalty
 
 
 def call_penalty(
@@ -345,15 +368,16 @@ def check_penalty(penalty: Any, graph: MechanismGraph, weight: float) -> None:
     """Call a penalty once, so that a wrong one is refused before training starts."""
     if not math.isfinite(weight):
         raise ValueError(f"icm_weight must be finite, got {weight!r}.")
-    if penalty is None:
+    if penalty is None or weight == 0:
         return
-    sees = getattr(penalty, "applies_to", lambda graph: True)
-    if weight > 0 and not sees(graph):
+    blind = blind_part(penalty, graph)
+    if blind is not None:
         raise ValueError(
-            f"icm_weight={weight} has no effect: icm_penalty={penalty!r} sees nothing "
-            f"in a graph with the nodes {graph.nodes}. Spectral penalties need a "
-            "hidden map, trace penalties a hidden vector, 'auto' takes either, and "
-            "Jacobian penalties need two latents; icm_weight=0 switches it off."
+            f"icm_weight={weight} has no effect by {blind!r}: it sees nothing in a "
+            f"graph with the nodes {graph.nodes}. Spectral penalties need a hidden "
+            "map, trace penalties a hidden vector, 'auto' takes either, and Jacobian "
+            "penalties need two latents; icm_weight=0 (in a sum: a weight of 0) "
+            "switches it off."
         )
     device = tensor_of(graph).device
     start = torch.Generator().manual_seed(0)

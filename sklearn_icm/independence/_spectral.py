@@ -245,7 +245,8 @@ def spectral_ratio(
     upsample : int or sequence of int
         Zero insertion between the two (the stride of a transposed convolution).
     downsample : int or sequence of int
-        Stride of the earlier mechanism.
+        Stride of the earlier mechanism; 1 with ``form="activation"``, whose maps are
+        as they are.
 
     Returns
     -------
@@ -308,6 +309,11 @@ def spectral_ratio(
     n_axes = t1.ndim - 2
     up = _per_axis("upsample", upsample, n_axes)
     down = _per_axis("downsample", downsample, n_axes)
+    if form == "activation" and max(down) > 1:
+        raise ValueError(
+            'downsample must be 1 with form="activation": the maps are those behind '
+            f"the stride already, got {downsample!r}."
+        )
     refuse_all_zero(w1=t1, w2=t2)
     if form != "activation":
         _warn_of_silent_channels(t1, t2)

@@ -302,3 +302,9 @@ def test_gradient_of_the_dense_form_is_theory_3():
 def test_bad_input(call, match):
     with pytest.raises(ValueError, match=match):
         call()
+
+
+def test_maps_have_no_stride_of_the_earlier_mechanism():
+    maps, later = np.ones((4, 2, 9)), np.ones((1, 2, 3))
+    with pytest.raises(ValueError, match="downsample must be 1 with form=.activation"):
+        spectral_ratio(maps, later, form="activation", downsample=3)
