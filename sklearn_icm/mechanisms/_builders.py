@@ -6,10 +6,12 @@ from collections.abc import Sequence
 
 from torch import nn
 
+from ._checks import check_choice, check_count, check_counts, check_map_shape
 from ._graph import MechanismGraph
-from ._modules import ConvMechanism, DenseMechanism
+from ._modules import ACTIVATIONS, ConvMechanism, DenseMechanism
 
 SMALLEST_MAP = 3
+RESIZINGS = ("nearest", "linear")
 
 
 def dense_decoder(
@@ -30,6 +32,8 @@ def dense_decoder(
         Widths of the hidden nodes ``dense1``, ``dense2``, ...
     activation : {"silu", "relu", "softplus", "tanh", "identity"}
     """
+    check_count("n_latents", n_latents)
+    _check_dense(data_shape, hidden, activation)
     shapes = [(n_latents,), *((w,) for w in hidden), tuple(data_shape)]
     names = [f"dense{i + 1}" for i in range(len(hidden))] + ["data"]
     return _dense_path("noise", names, shapes, activation)
@@ -43,6 +47,8 @@ def dense_encoder(
     activation: str = "silu",
 ) -> MechanismGraph:
     """Build the path from data to posterior that mirrors `dense_decoder`."""
+    check_count("n_outputs", n_outputs)
+    _check_dense(data_shape, hidden, activation)
     widths = list(reversed(hidden))
     shapes = [tuple(data_shape), *((w,) for w in widths), (n_outputs,)]
     names = [f"dense{len(widths) - i}" for i in range(len(widths))] + ["posterior"]
@@ -73,6 +79,9 @@ def conv_decoder(
     resize : {"nearest", "linear"}
         How a map is brought to the next one's grid before it is convolved.
     """
+    check_count("n_latents", n_latents)
+    _check_conv(data_shape, hidden, kernel_size, activation)
+    check_choice("resize", resize, RESIZINGS)
     sizes = map_sizes(data_shape[1:], len(hidden))
     shapes = [(c, *s) for c, s in zip(hidden, sizes, strict=True)]
     shapes.append(tuple(data_shape))
@@ -104,6 +113,8 @@ def conv_encoder(
     activation: str = "silu",
 ) -> MechanismGraph:
     """Build the path from data to posterior that mirrors `conv_decoder`."""
+    check_count("n_outputs", n_outputs)
+    _check_conv(data_shape, hidden, kernel_size, activation)
     sizes = map_sizes(data_shape[1:], len(hidden))
     shapes = [(c, *s) for c, s in zip(hidden, sizes, strict=True)]
     mechanisms: dict[str, tuple[str, nn.Module]] = {}
@@ -141,6 +152,26 @@ def map_sizes(size: Sequence[int], n_maps: int) -> list[tuple[int, ...]]:
         size = tuple(h if (h := -(-n // 2)) >= SMALLEST_MAP else n for n in size)
         sizes.append(size)
     return sizes[::-1]
+
+
+def _check_dense(
+    data_shape: Sequence[int], hidden: Sequence[int], activation: str
+) -> None:
+    check_counts("data_shape", data_shape, least=1)
+    check_counts("hidden", hidden)
+    check_choice("activation", activation, ACTIVATIONS)
+
+
+def _check_conv(
+    data_shape: Sequence[int],
+    hidden: Sequence[int],
+    kernel_size: int,
+    activation: str,
+) -> None:
+    check_map_shape(data_shape)
+    check_counts("hidden", hidden, least=1)
+    check_count("kernel_size", kernel_size)
+    check_choice("activation", activation, ACTIVATIONS)
 
 
 def _factors(coarse: Sequence[int], fine: Sequence[int]) -> tuple[int, ...]:

@@ -78,6 +78,11 @@ class MechanismGraph(nn.Module):
 
     def mechanism(self, name: str) -> nn.Module:
         """Module that produces the node ``name``."""
+        if name not in self.parents:
+            raise ValueError(
+                f"name must be a node that a mechanism produces, one of "
+                f"{list(self.parents)}, got {name!r}."
+            )
         return self.mechanisms[list(self.parents).index(name)]
 
     def descendants(self, names: Sequence[str]) -> set[str]:
@@ -119,7 +124,7 @@ class MechanismGraph(nn.Module):
 
         Parameters
         ----------
-        noise : Tensor of shape (n, *root shape), or dict with one per root
+        noise : Tensor of shape (n,) + root shape, or dict with one per root
         interventions : dict of node name to callable, optional
             Each is applied to the value of its node, before any child reads it.
         factual : dict of node name to Tensor, optional
@@ -128,6 +133,12 @@ class MechanismGraph(nn.Module):
         """
         if isinstance(noise, Tensor):
             noise = {next(iter(self.roots)): noise}
+        missing = self.roots.keys() - noise.keys()
+        if missing:
+            raise ValueError(
+                f"noise must hold a value of every root, {list(self.roots)}, got "
+                f"{list(noise)}: give a dict with {sorted(missing)} too."
+            )
         if not interventions:
             return self._run(noise)
         interventions = self.check_interventions(interventions)

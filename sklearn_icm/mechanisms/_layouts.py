@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from numbers import Integral, Real
+from collections.abc import Sequence
+from numbers import Real
 
 import torch
 from torch import Tensor, nn
 
+from ._checks import check_choice, check_count, check_map_shape
 from ._graph import MechanismGraph
 from ._modules import ACTIVATIONS, ConvMechanism, DenseMechanism
 
@@ -95,21 +96,14 @@ def layout_decoder(
         "n_maps": n_maps,
         "kernel_size": kernel_size,
     }
-    _check_counts(counts)
+    for name, value in counts.items():
+        check_count(name, value)
     _check_width(width)
     if random_widths is not None:
         _check_range(random_widths)
-    if activation not in ACTIVATIONS:
-        raise ValueError(
-            f"activation must be one of {list(ACTIVATIONS)}, got {activation!r}."
-        )
+    check_choice("activation", activation, ACTIVATIONS)
+    check_map_shape(data_shape)
     channels, *grid = data_shape
-    if len(grid) not in (1, 2):
-        raise ValueError(
-            "layout_decoder places parts along one or two axes: data_shape must be "
-            f"(channels, length) or (channels, height, width), got {data_shape!r}. "
-            "Give the estimator the data_shape of its images or signals."
-        )
     n_bumps, ones = n_parts * n_features, (1,) * len(grid)
     places = _Places(n_latents, n_parts, n_features, grid, hidden, activation)
     options = {"kernel_size": kernel_size, "activation": activation}
@@ -126,12 +120,6 @@ def layout_decoder(
             "data": ("parts", ConvMechanism(n_maps, (channels, *grid), ones, **last)),
         },
     )
-
-
-def _check_counts(counts: Mapping[str, int]) -> None:
-    for name, value in counts.items():
-        if not isinstance(value, Integral) or value < 1:
-            raise ValueError(f"{name} must be an int of at least 1, got {value!r}.")
 
 
 def _check_width(width: float) -> None:

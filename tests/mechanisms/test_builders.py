@@ -155,3 +155,35 @@ def test_colour_channels_come_last_in_rows_and_first_in_nodes():
 def test_layout_refuses_a_wrong_shape():
     with pytest.raises(ValueError, match=r"data_shape=\(2, 3\) has 6 entries.*7 feat"):
         DataLayout(7, (2, 3))
+
+
+DENSE = {"n_latents": 2, "data_shape": (3,)}
+CONV = {"n_latents": 2, "data_shape": (1, 8, 8)}
+
+
+@pytest.mark.parametrize(
+    ("build", "params", "message"),
+    [
+        (conv_decoder, {"resize": "cubic"}, r"resize.*\['nearest', 'linear'\]"),
+        (conv_decoder, {"activation": "foo"}, "activation must be one of.*'foo'"),
+        (conv_decoder, {"data_shape": (8,)}, "one or two axes, got"),
+        (conv_decoder, {"data_shape": (1, 4, 4, 4)}, "one or two axes"),
+        (conv_decoder, {"kernel_size": 0}, "kernel_size must be an int of at least 1"),
+        (conv_decoder, {"hidden": ()}, "hidden must be a sequence of 1 or more"),
+        (conv_decoder, {"n_latents": 0}, "n_latents must be an int.*got 0"),
+        (conv_encoder, {"n_outputs": True}, "n_outputs must be an int.*got True"),
+        (conv_encoder, {"kernel_size": 2.0}, "kernel_size must be an int"),
+        (dense_decoder, {"hidden": (0,)}, r"ints of at least 1, got \[0\]"),
+        (dense_decoder, {"hidden": 8}, "hidden must be a sequence of ints"),
+        (dense_decoder, {"data_shape": 3}, "data_shape must be a sequence"),
+        (dense_decoder, {"n_latents": -1}, "n_latents must be an int"),
+        (dense_encoder, {"activation": "foo"}, "activation must be one of"),
+    ],
+)
+def test_parameters_that_mean_nothing(build, params, message):
+    name = build.__name__
+    given = dict(CONV if name.startswith("conv") else DENSE)
+    if name.endswith("encoder"):
+        given["n_outputs"] = given.pop("n_latents")
+    with pytest.raises(ValueError, match=message):
+        build(**{**given, **params})

@@ -92,3 +92,11 @@ def test_any_name_is_a_node_name():
 def test_malformed_graphs_are_refused(mechanisms, error, match):
     with pytest.raises(error, match=match):
         MechanismGraph({"noise": (2,)}, mechanisms)
+
+
+def test_unknown_names_are_refused():
+    graph = MechanismGraph({"noise": (2,)}, {"data": ("noise", nn.Linear(2, 2))})
+    with pytest.raises(ValueError, match=r"one of \['data'\], got 'dota'"):
+        graph.mechanism("dota")
+    with pytest.raises(ValueError, match=r"every root, \['noise'\], got \['x'\]"):
+        graph({"x": torch.zeros(1, 2)})

@@ -5,6 +5,12 @@ import pytest
 import torch
 
 from sklearn_icm.generators import VAEGenerator
+from sklearn_icm.independence import (
+    CompositionalPenalty,
+    HessianPenalty,
+    IMAPenalty,
+    OrthogonalJacobianPenalty,
+)
 from sklearn_icm.interventions import Translate
 from sklearn_icm.mechanisms import layout_decoder
 
@@ -112,9 +118,28 @@ def test_a_fit_is_reproduced_by_its_seed(pairs):
         ({"n_features": 1.5}, "n_features must be an int of at least 1, got 1.5"),
         ({"kernel_size": 0}, "kernel_size must be an int of at least 1, got 0"),
         ({"activation": "gelu"}, "activation must be one of"),
-        ({"data_shape": (7,)}, "along one or two axes"),
+        ({"data_shape": (7,)}, "one or two axes"),
     ],
 )
 def test_parameters_that_mean_nothing(params, message):
     with pytest.raises(ValueError, match=message):
         layout_decoder(**{"n_latents": 3, "data_shape": (1, 8, 8), **params})
+
+
+JACOBIAN_PENALTIES = [
+    IMAPenalty(),
+    OrthogonalJacobianPenalty(),
+    HessianPenalty(),
+    CompositionalPenalty(),
+]
+
+
+@pytest.mark.parametrize("penalty", JACOBIAN_PENALTIES, ids=repr)
+def test_jacobian_penalties_see_the_map_without_random_widths(penalty):
+    torch.manual_seed(0)
+    graph = layout_decoder(3, (1, 8, 8), n_parts=2, hidden=8, n_maps=4, kernel_size=3)
+    nodes = graph(torch.randn(4, 3))
+    trained = penalty(graph, nodes)
+    assert all(module.training for module in graph.modules())
+    assert penalty(graph, nodes) == trained == penalty(graph.eval(), nodes)
+    assert trained.requires_grad

@@ -1,0 +1,45 @@
+"""What builders ask of their parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from numbers import Integral
+from typing import Any
+
+
+def check_count(name: str, value: Any) -> None:
+    """Refuse what is not an int of at least 1."""
+    if not _is_count(value):
+        raise ValueError(f"{name} must be an int of at least 1, got {value!r}.")
+
+
+def check_counts(name: str, values: Any, *, least: int = 0) -> None:
+    """Refuse what is not a sequence of so many ints of at least 1."""
+    listed = isinstance(values, Iterable) and not isinstance(values, str)
+    values = list(values) if listed else values
+    if not listed or len(values) < least or not all(map(_is_count, values)):
+        some = f"{least} or more " if least else ""
+        raise ValueError(
+            f"{name} must be a sequence of {some}ints of at least 1, got {values!r}."
+        )
+
+
+def check_choice(name: str, value: Any, choices: Iterable[str]) -> None:
+    """Refuse what is not one of some names."""
+    if value not in tuple(choices):
+        raise ValueError(f"{name} must be one of {list(choices)}, got {value!r}.")
+
+
+def check_map_shape(data_shape: Sequence[int]) -> None:
+    """Refuse what is not the shape of maps along one or two axes."""
+    check_counts("data_shape", data_shape)
+    if len(data_shape) not in (2, 3):
+        raise ValueError(
+            "data_shape must be (channels, length) or (channels, height, width): maps "
+            f"lie along one or two axes, got {data_shape!r}. Give the estimator the "
+            "data_shape of its images or signals."
+        )
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool) and value >= 1
