@@ -59,7 +59,7 @@ def load_sachs(data_home=None):
     FileNotFoundError
         If there is no such file.
     ValueError
-        If the file has other columns, or values that are not positive.
+        If the file has other columns, missing values, or values that are not positive.
 
     Notes
     -----
@@ -84,7 +84,7 @@ def load_sachs(data_home=None):
     ...
     FileNotFoundError: There is no sachs.csv.gz or sachs.csv in /no/such/folder...
     """
-    home = Path(get_data_home() if data_home is None else data_home)
+    home = Path(get_data_home() if data_home is None else data_home).expanduser()
     path = next((home / name for name in FILES if (home / name).exists()), None)
     if path is None:
         raise FileNotFoundError(
@@ -98,6 +98,13 @@ def load_sachs(data_home=None):
         raise ValueError(
             f"{path} must have the columns ['condition', {str(COLUMNS)[1:]} and no "
             f"others; too many or missing are {sorted(wrong)}."
+        )
+    missing = table.isna().sum()
+    if missing.any():
+        column = missing.idxmax()
+        raise ValueError(
+            f"{path} must have no missing values, got {missing[column]} in the column "
+            f"{column!r}. Leave out these rows."
         )
     values = table[COLUMNS].astype(np.float64)
     if not (values > 0).to_numpy().all():

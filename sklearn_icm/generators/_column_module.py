@@ -16,10 +16,13 @@ LEAST_SCALE = 1e-3
 UNIT_SCALE = math.log(math.expm1(1 - LEAST_SCALE))
 # Standard normal noise beyond it is rounded to 0 or 1 by its distribution function.
 MOST_NOISE = 5.0
+# Part of a level's interval at either end, where rounding could give its neighbour.
+EDGE = 1e-4
 # Of the variance of an input, for parents that determine each other.
 RIDGE = 1e-6
 # Of the first weights of unobserved parents: zero ones would never be felt.
 DISTURBANCE = 0.3
+LEAST_VARIANCE = 1e-6
 
 
 class ColumnBank(nn.Module):
@@ -215,8 +218,13 @@ class NumericColumn(ColumnMechanism):
         location, scale = self._moments(parents, noise)
         return self.reader.units(location + scale * noise[:, self.index, None])
 
-    def explain(self, value: Tensor, parents: Sequence[Tensor]) -> tuple:
-        """Noise behind a value, and the log of d noise / d value; each (n, 1)."""
+    def explain(
+        self, value: Tensor, parents: Sequence[Tensor], place: Tensor | None = None
+    ) -> tuple:
+        """Noise behind a value, and the log of d noise / d value; each (n, 1).
+
+        The place in an interval of noise matters to columns of levels alone.
+        """
         location, scale = self._moments(parents, value)
         noise = (self.reader(value) - location) / scale
         slope = (scale * self.reader.units.scale).expand_as(noise)
@@ -250,13 +258,40 @@ class CategoricalColumn(ColumnMechanism):
     def _logits(self, parents: Sequence[Tensor], like: Tensor) -> Tensor:
         return self.function(self.inputs(parents, like))
 
-    def explain(self, value: Tensor, parents: Sequence[Tensor]) -> tuple:
-        """Noise in the middle of a level's interval, and its log probability."""
+    def explain(
+        self, value: Tensor, parents: Sequence[Tensor], place: Tensor | None = None
+    ) -> tuple:
+        """Noise in a level's interval, and its log probability; each (n, 1).
+
+        Its place in the interval is between 0 and 1, and without one the middle. Where
+        the places are uniform, the noise of all rows together is standard normal.
+        """
         logits = self._logits(parents, value)
-        level = value.long()
+        level = value.nan_to_num().long()
+        place = 0.5 if place is None else place.clamp(EDGE, 1 - EDGE)
         chance = logits.softmax(1)
         own = chance.gather(1, level)
         below = chance.cumsum(1).gather(1, level) - own
-        noise = torch.special.ndtri((below + 0.5 * own).clamp(0, 1))
+        noise = torch.special.ndtri((below + place * own).clamp(0, 1))
         log_chance = logits.log_softmax(1).gather(1, level)
-        return noise.clamp(-MOST_NOISE, MOST_NOISE), log_chance
+        unknown = value.isnan()
+        return (
+            noise.clamp(-MOST_NOISE, MOST_NOISE).masked_fill(unknown, torch.nan),
+            log_chance.masked_fill(unknown, torch.nan),
+        )
+
+
+def numeric_loss(heads: Tensor, targets: Tensor) -> Tensor:
+    """Half squared errors, or negative log likelihoods if there is a scale."""
+    squared = 0.5 * (targets - heads[..., 0]).square()
+    if heads.shape[2] == 1:
+        return squared
+    scale = scale_of(heads[..., 1])
+    return squared / scale.square() + scale.log()
+
+
+def profiled_loss(loss: Tensor, known: Tensor) -> Tensor:
+    """Negative log likelihood of half squared errors, at their own variance."""
+    half = torch.where(known, loss, 0.0).sum(0) / known.sum(0).clamp(min=1)
+    variance = (2 * half).clamp(min=LEAST_VARIANCE)
+    return loss / variance + 0.5 * variance.log()

@@ -123,7 +123,8 @@ class PreAdditiveBank(nn.Module):
     def solve(self, second: Tensor, cross: Tensor) -> None:
         """Start from least squares, given moments of centred inputs and targets."""
         self.inner.solve(second, cross)
-        explained = (self.inner.linear[:, 0] * cross.T).sum(1)
+        observed = self.inner.linear[:, 0, : len(cross)]
+        explained = (observed * cross.T).sum(1)
         left = (1 - explained).clamp(min=LEAST_SCALE).sqrt()
         self.scale.copy_(left.expm1().log())
 
@@ -156,7 +157,9 @@ class PreAdditiveColumn(NumericColumn):
         bent = self.curve(location + scale * noise[:, self.index, None])
         return self.reader.units(bent)
 
-    def explain(self, value: Tensor, parents: Sequence[Tensor]) -> tuple:
+    def explain(
+        self, value: Tensor, parents: Sequence[Tensor], place: Tensor | None = None
+    ) -> tuple:
         """Noise behind a value, and the log of d noise / d value; each (n, 1)."""
         location, scale = self._moments(parents, value)
         inner = self.curve.inverse(self.reader(value))

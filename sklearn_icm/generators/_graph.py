@@ -4,6 +4,7 @@ from numbers import Integral
 
 import numpy as np
 import torch
+from sklearn.utils.validation import validate_data
 
 from .._training.mapped import open_rows
 from .._training.net import split_rows
@@ -21,6 +22,7 @@ from ._table_module import (
     encode_levels,
     find_levels,
     parse_graph,
+    plain_columns,
     refuse_missing,
     targeted_entries,
 )
@@ -52,7 +54,8 @@ class GraphGenerator(GraphQueriesMixin, DensityMixin, BaseGenerator):
         two standard errors on held-out rows (a line then goes on as a line), and is
         "additive" for effects of hidden nodes. "categorical"
         gives the probability of each level, of numbers too; columns of levels need no
-        such word. A dict gives some columns' own; the others are "auto".
+        such word. A dict gives some columns' own, by name or position; the others are
+        "auto".
     noise : {"kernel", "normal"}, default="kernel"
         Density of each numeric mechanism's noise: a kernel density of its residuals, as
         smooth as held-out rows allow, or a normal one.
@@ -62,7 +65,8 @@ class GraphGenerator(GraphQueriesMixin, DensityMixin, BaseGenerator):
         has two layers of four times as many.
     categorical_features : "from_dtype" or list of str or int, default="from_dtype"
         Columns of levels; "from_dtype" takes those that a DataFrame holds as strings,
-        categories or booleans. Their mechanism gives the probability of each level.
+        categories or booleans (objects that are all numbers are numbers). Their
+        mechanism gives the probability of each level.
     missing : {"raise", "available"}, default="raise"
         What `fit` does with missing values: refuse them, or fit each mechanism to the
         rows in which its column and its parents are known (right if values are missing
@@ -74,8 +78,8 @@ class GraphGenerator(GraphQueriesMixin, DensityMixin, BaseGenerator):
     observational : label or list of labels, default=None
         Environment label(s) of the rows that are fitted; None fits all rows.
     bounds : {"data"}, (low, high) or None, default=None
-        Samples are clipped to the observed range of each column, to a given range, or
-        not at all.
+        Samples of numeric columns are clipped to the observed range of each, to a given
+        range, or not at all.
     max_epochs : int, default=60
     batch_size : int, default=128
     lr : float, default=2e-2
@@ -141,7 +145,13 @@ class GraphGenerator(GraphQueriesMixin, DensityMixin, BaseGenerator):
     noise of the fitted rows; for more draws of that environment resample the rows of
     ``X_env``. For a categorical column they depend on how noise is coupled to levels,
     which no data can tell: here levels are cut, in their order, from normal noise, and
-    the noise behind a level is the middle of its interval.
+    the noise behind a level is drawn from its interval, so that the average over rows
+    is right. The fitted model always draws alike for the same rows (`transform` gives
+    the middle of the interval); a row that is given several times has several draws.
+
+    `partial_fit` trains the mechanisms that the last `fit` chose ("auto" is linear if
+    there was none), and renews their noise: residuals of earlier rows are kept, and
+    fade once there are 4096.
 
     Hidden nodes are inferred by a variational autoencoder: each is a location, a small
     network of its parents, plus scaled normal noise (without parents, the noise alone),
@@ -280,6 +290,7 @@ class GraphGenerator(GraphQueriesMixin, DensityMixin, BaseGenerator):
     def _start(self, X):
         x, module = super()._start(X)
         self._architecture["graph"] = module.parents
+        self._range = self._range_of(X)
         return x, module
 
     def _continue(self, X):
@@ -290,6 +301,8 @@ class GraphGenerator(GraphQueriesMixin, DensityMixin, BaseGenerator):
                 f"{parents} while training continues. Set it back, or fit afresh with "
                 "warm_start=False."
             )
+        (low, high), (new_low, new_high) = self._range, self._range_of(X)
+        self._range = np.stack([np.minimum(low, new_low), np.maximum(high, new_high)])
         return super()._continue(X)
 
     def _column_names(self):
@@ -301,14 +314,18 @@ class GraphGenerator(GraphQueriesMixin, DensityMixin, BaseGenerator):
         return list(names)
 
     def _check_rows(self, X, *, reset=False, **options):
+        X = plain_columns(X)
         if reset:
             self._levels = find_levels(X, self.categorical_features, self.mechanism)
+        elif self._levels and hasattr(X, "columns"):
+            # Names first, as levels are looked up by position.
+            validate_data(self, X, reset=False, skip_check_array=True)
         fitting = "ensure_min_samples" in options
         if fitting and self.missing == "available":
             options["ensure_all_finite"] = "allow-nan"
         elif fitting:
             refuse_missing(X)
-        X = encode_levels(X, getattr(self, "_levels", {}))
+        X = encode_levels(X, self._levels)
         X = super()._check_rows(X, reset=reset, **options)
         if fitting and self.missing == "available":
             check_known(X)
@@ -323,19 +340,28 @@ class GraphGenerator(GraphQueriesMixin, DensityMixin, BaseGenerator):
         )
         if self.observational is not None:
             labels = labels[find_rows(labels, self.observational)]
-        changed = targeted_entries(labels, self.targets, self._column_names())
+        names = self._column_names()
+        hidden = check_hidden(self.hidden, names)
+        changed = targeted_entries(labels, self.targets, names, hidden)
         # Beside the values, so that they are split and shuffled together.
         return np.hstack([rows, changed.astype(rows.dtype)])
 
-    def _find_bounds(self, X):
+    def _range_of(self, X):
+        """Smallest and largest known value of each column."""
         X = X[:, : self.n_features_in_]
-        if self.missing == "available":
-            self._range = np.stack([np.nanmin(X, axis=0), np.nanmax(X, axis=0)])
+        return np.stack([np.fmin.reduce(X), np.fmax.reduce(X)])
+
+    def _find_bounds(self, X):
+        if isinstance(self.bounds, str):
+            bounds = self._range_of(X).astype(np.float64)
         else:
-            self._range = np.stack([X.min(axis=0), X.max(axis=0)])
-        if self.bounds == "data":
-            return self._range.astype(np.float64)
-        return super()._find_bounds(X)
+            bounds = super()._find_bounds(X)
+        if bounds is None or not self._levels:
+            return bounds
+        bounds = np.broadcast_to(bounds, (2, self.n_features_in_)).copy()
+        for column, levels in self._levels.items():
+            bounds[:, column] = 0, len(levels) - 1
+        return bounds
 
     @torch.inference_mode(False)
     def _train(self, X, epochs, *, fresh, one_pass=False):

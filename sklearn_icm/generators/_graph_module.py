@@ -8,15 +8,20 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.utils.rnn import pad_sequence
 
 from .._training.mapped import MappedRows
+from .._training.reservoir import renewed
 from .._training.seeds import torch_stream
 from ..mechanisms import DataLayout, GaussianLikelihood
 from ._column_module import (
+    LEAST_VARIANCE,
     UNIT_SCALE,
     CategoricalReader,
     ColumnBank,
     NumericReader,
+    numeric_loss,
+    profiled_loss,
     scale_of,
 )
 from ._energy_module import PreAdditiveBank
@@ -28,7 +33,6 @@ MOST_POINTS = 4096
 # Held-out rows on which noise is chosen.
 MOST_CHOOSING = 512
 CHUNK = 4096
-LEAST_VARIANCE = 1e-6
 
 
 class ExactLikelihood(GaussianLikelihood):
@@ -86,7 +90,10 @@ class GraphModule(nn.Module):
         self.register_buffer("chosen", torch.zeros(len(kinds), dtype=torch.long))
         allowed = [[kind in own for own in kinds.values()] for kind in KINDS]
         self.register_buffer("allowed", torch.tensor(allowed).float())
-        self.noise = KernelNoise(len(kinds) + sum(hidden.values()))
+        n_noise = len(kinds) + sum(hidden.values())
+        self.noise = KernelNoise(n_noise)
+        self.register_buffer("residuals", torch.full((1, n_noise), torch.nan))
+        self.register_buffer("renewals", torch.zeros((), dtype=torch.long))
         self.likelihood = ExactLikelihood(layout.node_shape)
         self.likelihood.variance.fill_(LEAST_VARIANCE)
 
@@ -225,7 +232,7 @@ class GraphModule(nn.Module):
             elif kind == "categorical":
                 loss = self._cross_entropy(bank(inputs), targets)
             else:
-                loss = _numeric_loss(bank(inputs), targets)
+                loss = numeric_loss(bank(inputs), targets)
                 if kind != "location-scale":
                     loss = self._with_scale(loss, known, profiled=profiled)
             found[kind] = loss if is_complete else torch.where(known, loss, torch.nan)
@@ -234,7 +241,7 @@ class GraphModule(nn.Module):
     def _with_scale(self, loss: Tensor, known: Tensor, *, profiled: bool) -> Tensor:
         """Half squared errors as negative log likelihoods, where these are needed."""
         if profiled:
-            return _profiled(loss, known)
+            return profiled_loss(loss, known)
         if not self.hidden:
             return loss
         scale = scale_of(self.noise_scale)
@@ -333,17 +340,35 @@ class GraphModule(nn.Module):
     ) -> None:
         """Choose each column's noise by its density at held-out rows."""
         self._place_mechanisms()
-        own = self._residuals(x, entropy)
-        for k, other in enumerate(self._residuals(held_out, entropy)):
+        own, others = (
+            self._residuals(rows, torch_stream(entropy, "residuals"))
+            for rows in (x, held_out)
+        )
+        for k, other in enumerate(others):
             if len(own[k]) > 1:
                 self.noise.choose(k, own[k], other[:MOST_CHOOSING])
 
     @torch.no_grad()
-    def finish(self, x: Tensor | MappedRows, entropy: int) -> None:
-        """Give every column its mechanism, and its residuals as noise."""
+    def finish(
+        self, x: Tensor | MappedRows, entropy: int, *, renew: bool = False
+    ) -> None:
+        """Give every column its mechanism, and its residuals as noise.
+
+        To renew it is to keep earlier residuals, and let them fade.
+        """
         self._place_mechanisms()
-        residuals = self._residuals(x, entropy)
-        self.noise.clear(max(map(len, residuals), default=0) or 1)
+        self.renewals = self.renewals + 1 if renew else torch.zeros_like(self.renewals)
+        # Another stream each time, so that none of the old residuals is safe.
+        name = f"residuals {int(self.renewals)}" if renew else "residuals"
+        stream = torch_stream(entropy, name)
+        residuals = self._residuals(x, stream)
+        if renew:
+            residuals = [
+                renewed(kept[~kept.isnan()], new, MOST_POINTS, stream)
+                for kept, new in zip(self.residuals.T, residuals, strict=True)
+            ]
+        self.residuals = pad_sequence(residuals, padding_value=torch.nan)
+        self.noise.clear(len(self.residuals) or 1)
         for k, known in enumerate(residuals):
             if len(known) > 1:
                 self.noise.set(k, known)
@@ -359,9 +384,10 @@ class GraphModule(nn.Module):
             if self.confounded[k] and kind in ("linear", "additive"):
                 mechanism.function.bias[1] = self.noise_scale[k]
 
-    def _residuals(self, x: Tensor | MappedRows, entropy: int) -> list[Tensor]:
+    def _residuals(
+        self, x: Tensor | MappedRows, stream: torch.Generator
+    ) -> list[Tensor]:
         """Known noise of each column in some of the rows; none of categorical ones."""
-        stream = torch_stream(entropy, "residuals")
         order = torch.randperm(len(x), generator=stream)[:MOST_POINTS]
         noise = torch.cat(
             [self._own_noise(chunk, stream) for chunk in x[order].split(CHUNK)]
@@ -384,13 +410,22 @@ class GraphModule(nn.Module):
         shape = (len(x), sum(self.hidden.values()))
         return torch.randn(shape, generator=generator).to(x)
 
-    def abduct(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    def abduct(
+        self,
+        x: Tensor,
+        generator: torch.Generator | None = None,
+        levels: torch.Generator | None = None,
+    ) -> Tensor:
         """Noise behind given rows, (n, n_noise).
 
-        Exact given that of unobserved nodes: its posterior mean, or a draw.
+        Exact given that of unobserved nodes (its posterior mean, or a draw), and up to
+        its place in the intervals of levels: their middle, or a draw.
         """
         draw = None if generator is None else self._draw(x, generator)
-        return self.explain(x, draw)[0]
+        places = None
+        if levels is not None:
+            places = torch.rand(x.shape, generator=levels).to(x)
+        return self.explain(x, draw, places=places)[0]
 
     def log_prob(self, x: Tensor, draw: Tensor | None = None) -> Tensor:
         """Log density of each row and noise variable given the parents, (n, n_noise).
@@ -412,7 +447,11 @@ class GraphModule(nn.Module):
         return joint - log_q
 
     def explain(
-        self, x: Tensor, draw: Tensor | None = None, changed: Tensor | None = None
+        self,
+        x: Tensor,
+        draw: Tensor | None = None,
+        changed: Tensor | None = None,
+        places: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Noise behind rows, and the log of d noise / d value of the columns."""
         noise = x.new_zeros(len(x), len(self.noise.width))
@@ -428,23 +467,9 @@ class GraphModule(nn.Module):
                 continue
             mechanism = self.graph.mechanism(name)
             given = [values[p] for p in parents]
-            found = mechanism.explain(values[name], given)
+            place = None if places is None else places[:, mechanism.index, None]
+            found = mechanism.explain(values[name], given, place)
             noise[:, mechanism.index], slopes[:, mechanism.index] = (
                 part[:, 0] for part in found
             )
         return noise, slopes
-
-
-def _numeric_loss(heads: Tensor, targets: Tensor) -> Tensor:
-    squared = 0.5 * (targets - heads[..., 0]).square()
-    if heads.shape[2] == 1:
-        return squared
-    scale = scale_of(heads[..., 1])
-    return squared / scale.square() + scale.log()
-
-
-def _profiled(loss: Tensor, known: Tensor) -> Tensor:
-    """Negative log likelihood of half squared errors, at their own variance."""
-    half = torch.where(known, loss, 0.0).sum(0) / known.sum(0).clamp(min=1)
-    variance = (2 * half).clamp(min=LEAST_VARIANCE)
-    return loss / variance + 0.5 * variance.log()

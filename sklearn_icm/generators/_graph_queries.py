@@ -53,8 +53,9 @@ class GraphQueriesMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         Returns
         -------
         ndarray of shape (n_samples, n_features + n_hidden_dims)
-            In standardised units of the columns; of levels, normal noise. Behind it
-            the posterior mean of the noise of hidden nodes.
+            In standardised units of the columns; of levels, the middle of the normal
+            noise that gives them. Behind it the posterior mean of the noise of hidden
+            nodes.
         """
         check_is_fitted(self)
         noise = self._noise_of(self._check_rows(X))
@@ -115,8 +116,26 @@ class GraphQueriesMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
 
         return self._in_double(rows, bound)
 
-    def _noise_of(self, rows, generator=None):
-        return self._in_double(rows, lambda module, x: module.abduct(x, generator))
+    def _noise_of(self, rows, generator=None, levels=None):
+        return self._in_double(
+            rows, lambda module, x: module.abduct(x, generator, levels)
+        )
+
+    def _abducted(self, rows, method, *options):
+        found = super()._abducted(rows, method, *options)
+        if method == "encode" and self._levels:
+            found.noise = self._noise_in_levels(rows).astype(found.noise.dtype)
+        return found
+
+    def _resolve_abduction(self, abduction, X):
+        if isinstance(abduction, str) and abduction == "encode" and self._levels:
+            return self._noise_in_levels(X)
+        return super()._resolve_abduction(abduction, X)
+
+    def _noise_in_levels(self, rows):
+        # One stream, so that all questions to the same rows share their noise.
+        stream = torch_stream(self._entropy, "levels")
+        return self._noise_of(rows, levels=stream)
 
     def _in_double(self, X, ask):
         """Answers about rows in float64, so that none depends on its neighbours."""
@@ -169,7 +188,8 @@ class GraphQueriesMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
             rows = self._check_rows(X)
             rows = rows[rng.permutation(len(rows))[:n_samples]]
         # Draws of hidden nodes: their posterior means would depend on all columns.
-        noise = self._noise_of(rows, torch.Generator().manual_seed(rng.randint(2**31)))
+        drawn = torch.Generator().manual_seed(rng.randint(2**31))
+        noise = self._noise_of(rows, drawn, levels=drawn)
         nodes, module = self._nodes_of_noise(noise), self._module
         families = {
             name: (k, _side_by_side(nodes, module.parents[name]))

@@ -11,6 +11,7 @@ from ..mechanisms import MechanismGraph
 from ._column_module import CategoricalColumn, NumericColumn
 from ._energy_module import PreAdditiveColumn
 from ._hidden_module import HiddenMechanism
+from ._table_module import column_name
 
 # From simple to rich: an earlier one is kept unless a later one is clearly better.
 AUTO = ("linear", "additive", "location-scale")
@@ -64,23 +65,17 @@ def _noise_places(
 
 
 def allowed_kinds(
-    mechanism: str | Mapping[str, str],
+    mechanism: str | Mapping[str | int, str],
     parents: Mapping[str, Sequence[str]],
     names: Sequence[str],
     categorical: Collection[str],
     hidden: Set[str] = frozenset(),
 ) -> dict[str, tuple[str, ...]]:
     """Kinds of mechanism that each column may have, or say what is allowed."""
-    given = mechanism
     if isinstance(mechanism, str):
-        given = dict.fromkeys(names, mechanism)
-    for name, kind in given.items():
-        if name not in names or kind not in MECHANISMS:
-            raise ValueError(
-                f"mechanism must map columns to one of {list(MECHANISMS)}, got "
-                f"{name!r}: {kind!r}; the columns are {list(names)}."
-            )
-    kinds = {name: given.get(name, "auto") for name in names}
+        kinds = dict.fromkeys(names, mechanism)
+    else:
+        kinds = _kinds_by_name(mechanism, names, categorical)
     allowed = {k: AUTO if v == "auto" else (v,) for k, v in kinds.items()}
     for name in names:
         if not hidden.isdisjoint(parents[name]):
@@ -91,6 +86,29 @@ def allowed_kinds(
         if not parents[name]:
             allowed[name] = ("linear",) if kinds == ("energy",) else kinds[:1]
     return allowed
+
+
+def _kinds_by_name(
+    mechanism: Mapping[str | int, str],
+    names: Sequence[str],
+    categorical: Collection[str],
+) -> dict[str, str]:
+    kinds = dict.fromkeys(names, "auto")
+    for column, kind in mechanism.items():
+        if kind not in MECHANISMS:
+            raise ValueError(
+                f"mechanism must map columns to one of {list(MECHANISMS)}, got "
+                f"{column!r}: {kind!r}."
+            )
+        name = column_name(column, names, "mechanism")
+        if name in categorical and kind not in ("auto", "categorical"):
+            raise ValueError(
+                f"mechanism of the column {name!r}, which has levels, must be 'auto' "
+                f"or 'categorical', got {kind!r}. Leave it out, or make the column "
+                "numeric."
+            )
+        kinds[name] = kind
+    return kinds
 
 
 def _with_likelihood(name: str, kind: str) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """Columns of a table: the graph over them in every form, and levels as codes."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from graphlib import CycleError, TopologicalSorter
 from numbers import Integral
 
@@ -9,18 +9,20 @@ import numpy as np
 import pandas as pd
 
 from ..exceptions import FarInterventionWarning
-from ..interventions import Compose, Do, as_intervention
+from ..interventions import Compose, Do, Shift, as_intervention
 
 __all__ = [
     "ValidCodes",
     "check_hidden",
     "check_known",
+    "column_name",
     "decode_levels",
     "encode_levels",
     "find_levels",
     "in_codes",
     "levels_of",
     "parse_graph",
+    "plain_columns",
     "refuse_missing",
     "targeted_entries",
     "warn_if_far",
@@ -28,6 +30,8 @@ __all__ = [
 
 # Standard deviations outside the fitted range at which a do-intervention is far.
 FAR = 3.0
+# Levels that a column may have before it is asked whether it really has levels.
+MANY = 20
 
 
 def check_hidden(hidden, columns):
@@ -77,7 +81,7 @@ def parse_graph(graph, columns, hidden=()):
     names = [*columns, *hidden]
     parents = {name: set() for name in names}
     for cause, effect in _edges(graph, names):
-        cause, effect = (_column(c, names) for c in (cause, effect))
+        cause, effect = (column_name(c, names) for c in (cause, effect))
         parents[effect].add(cause)
     order = _sorted_columns(parents)
     causes = set().union(*parents.values())
@@ -119,11 +123,11 @@ def _edges(graph, names):
     if isinstance(graph, np.ndarray):
         return _edges_of_array(graph, names)
     if isinstance(graph, Mapping):
+        for name in graph:
+            column_name(name, names)
         return [(p, child) for child, ps in graph.items() for p in _listed(ps)]
     if hasattr(graph, "edges"):
-        for name in graph.nodes:
-            _column(name, names)
-        return list(graph.edges)
+        return _edges_of_network(graph, names)
     edges = list(graph) if isinstance(graph, (list, tuple, set, frozenset)) else [None]
     if all(isinstance(e, (list, tuple)) and len(e) == 2 for e in edges):
         return edges
@@ -133,6 +137,19 @@ def _edges(graph, names):
     )
 
 
+def _edges_of_network(graph, names):
+    if not graph.is_directed():
+        raise ValueError(
+            "graph must be directed, as edges point from causes to effects, got an "
+            f"undirected {type(graph).__name__}. Give a networkx.DiGraph, or a list of "
+            "(cause, effect)."
+        )
+    for name in graph.nodes:
+        column_name(name, names)
+    # Edges of a MultiDiGraph have a key behind them.
+    return [edge[:2] for edge in graph.edges]
+
+
 def _edges_of_array(graph, names):
     if graph.shape != (len(names), len(names)):
         raise ValueError(
@@ -140,7 +157,7 @@ def _edges_of_array(graph, names):
             f"{(len(names), len(names))}, got {graph.shape}. For edges give a list of "
             "(cause, effect)."
         )
-    return [(names[i], names[j]) for i, j in np.argwhere(graph != 0)]
+    return [(names[i], names[j]) for i, j in _nonzero(graph)]
 
 
 def _edges_of_frame(graph, names):
@@ -150,27 +167,65 @@ def _edges_of_frame(graph, names):
             f"and columns (effects) are the same, got {list(graph.index)[:5]} and "
             f"{list(graph.columns)[:5]}. For edges give a list of (cause, effect)."
         )
-    pairs = np.argwhere(graph.to_numpy() != 0)
+    pairs = _nonzero(graph.to_numpy())
     return [(graph.index[i], graph.columns[j]) for i, j in pairs]
 
 
-def _listed(parents):
-    single = isinstance(parents, (str, Integral))
-    return [parents] if single else list(parents)
+def _nonzero(matrix):
+    if pd.isna(matrix).any():
+        raise ValueError(
+            "An adjacency matrix must have no missing entries, got "
+            f"{int(pd.isna(matrix).sum())}. Put 0 where there is no edge."
+        )
+    return np.argwhere(matrix != 0)
 
 
-def _column(column, names, parameter="graph"):
+def _listed(columns):
+    """Columns of a dict's value: one, several or (None) no columns."""
+    if columns is None:
+        return []
+    single = isinstance(columns, str) or not isinstance(columns, Collection)
+    return [columns] if single else list(columns)
+
+
+def column_name(column, names, parameter="graph"):
     """Name of a column that is given by name or position."""
     if isinstance(column, str) and column in names:
         return column
     whole = isinstance(column, Integral) and not isinstance(column, bool)
     if whole and 0 <= column < len(names):
         return names[column]
+    hint = ""
+    if parameter == "graph":
+        hint = (
+            " A node that is not observed must be declared: hidden={name: number of "
+            "dimensions}."
+        )
     raise ValueError(
         f"{parameter} names the column {column!r}, which X does not have; its columns "
-        f"are {names} (or their positions, 0 to {len(names) - 1}). A node that is not "
-        "observed must be declared: hidden={name: number of dimensions}."
+        f"are {names} (or their positions, 0 to {len(names) - 1}).{hint}"
     )
+
+
+def plain_columns(X):
+    """A DataFrame with names that are no positions, and numbers that are no objects.
+
+    Anything else is returned as it is.
+    """
+    if not isinstance(X, pd.DataFrame):
+        return X
+    names = list(X.columns)
+    if not _are_names(names) and names != list(range(len(names))):
+        raise ValueError(
+            f"The columns of X must be named by strings, got {names[:5]}: numbers "
+            "would be taken for positions. Set X.columns = X.columns.astype(str)."
+        )
+    has_objects = any(map(pd.api.types.is_object_dtype, X.dtypes))
+    return X.infer_objects() if has_objects else X
+
+
+def _are_names(names):
+    return all(isinstance(name, str) for name in names)
 
 
 def find_levels(X, categorical_features, mechanism="auto"):
@@ -190,24 +245,29 @@ def find_levels(X, categorical_features, mechanism="auto"):
         Sorted levels by the position of the column; those of a categorical dtype in
         its own order.
     """
-    is_frame = isinstance(X, pd.DataFrame)
-    given = [] if isinstance(categorical_features, str) else categorical_features
-    said = isinstance(mechanism, Mapping) and "categorical" in mechanism.values()
+    by_dtype = isinstance(categorical_features, str)
+    given = {"categorical_features": [] if by_dtype else categorical_features}
+    kinds = mechanism if isinstance(mechanism, Mapping) else {}
+    given["mechanism"] = [c for c, kind in kinds.items() if kind == "categorical"]
     everywhere = isinstance(mechanism, str) and mechanism == "categorical"
-    positions = []
-    if is_frame and isinstance(categorical_features, str):
-        positions = [k for k, t in enumerate(X.dtypes) if _is_categorical(t)]
-    if not (len(given) or said or everywhere):
-        return {k: _levels_of(X.iloc[:, k]) for k in positions}
-    X = X if is_frame else pd.DataFrame(X).add_prefix("x")
+    positions = set()
+    if isinstance(X, pd.DataFrame) and by_dtype:
+        positions = {k for k, t in enumerate(X.dtypes) if _is_categorical(t)}
+    if not (positions or everywhere or any(map(len, given.values()))):
+        return {}
+    X = pd.DataFrame(X)
     names = list(X.columns)
-    found = {_column(c, names, "categorical_features") for c in given}
-    if said:
-        found |= {name for name, kind in mechanism.items() if kind == "categorical"}
+    if not _are_names(names):
+        names = [f"x{k}" for k in range(len(names))]
+    for parameter, columns in given.items():
+        found = {column_name(c, names, parameter) for c in columns}
+        positions |= {k for k, name in enumerate(names) if name in found}
     if everywhere:
-        found |= set(names)
-    positions += [k for k, name in enumerate(names) if name in found]
-    return {k: _levels_of(X.iloc[:, k]) for k in sorted(set(positions))}
+        positions = set(range(len(names)))
+    columns = {k: X.iloc[:, k].rename(names[k]) for k in sorted(positions)}
+    levels = {k: _levels_of(column) for k, column in columns.items()}
+    _warn_of_many({names[k]: len(own) for k, own in levels.items()}, len(X))
+    return levels
 
 
 def _is_categorical(dtype):
@@ -223,7 +283,27 @@ def _levels_of(column):
     if isinstance(column.dtype, pd.CategoricalDtype):
         used = column.cat.remove_unused_categories().cat.categories
         return used.to_numpy()
-    return np.array(sorted(column.dropna().unique()))
+    try:
+        return np.array(sorted(column.dropna().unique()))
+    except TypeError as error:
+        raise ValueError(
+            f"The levels of column {column.name!r} must have an order, but cannot be "
+            f"sorted: {error}. Make them all strings, "
+            f"X[{column.name!r}].astype(str), or an ordered pandas.Categorical."
+        ) from None
+
+
+def _warn_of_many(n_levels, n_rows):
+    """Warn of columns with so many levels that they may be meant as numbers."""
+    for name, n in n_levels.items():
+        if n > max(MANY, n_rows / 2):
+            warnings.warn(
+                f"Column {name!r} has {n} levels in {n_rows} rows, too many to learn "
+                "of each. If it holds numbers, make it a numeric column; if it "
+                "identifies rows, leave it out.",
+                UserWarning,
+                stacklevel=8,
+            )
 
 
 def encode_levels(X, levels):
@@ -295,15 +375,19 @@ def warn_if_far(interventions, names, limits, scale):
     """Warn of columns that are set far outside the range that was fitted."""
     for name, change in interventions.items():
         change = as_intervention(change, name)
-        if name not in names or not isinstance(change, Do):
+        if name not in names or not isinstance(change, (Do, Shift)):
             continue
         column = list(names).index(name)
         low, high = limits[:, column]
-        outside = max(low - change.value.min(), change.value.max() - high)
+        if isinstance(change, Shift):
+            # Of the rows that were at the end of the range.
+            outside = np.abs(change.value).max()
+        else:
+            outside = max(low - change.value.min(), change.value.max() - high)
         distance = outside / float(scale[column])
         if distance > FAR:
             warnings.warn(
-                FarInterventionWarning(name, distance, low, high), stacklevel=5
+                FarInterventionWarning(name, distance, low, high), stacklevel=4
             )
 
 
@@ -340,13 +424,21 @@ class ValidCodes:
         return value
 
 
-def targeted_entries(labels, targets, names):
+def targeted_entries(labels, targets, names, hidden=()):
     """Which entries of rows come from a changed mechanism, (n_samples, n_features)."""
+    labels = labels.tolist()
+    _check_labels(list(targets), labels)
     changed = np.zeros((len(labels), len(names)), bool)
     for label, columns in targets.items():
+        rows = [own == label for own in labels]
         for column in _listed(columns):
-            place = names.index(_column(column, names, "targets"))
-            changed[labels == label, place] = True
+            if column in hidden:
+                raise ValueError(
+                    f"targets names the hidden node {column!r}, but hidden nodes "
+                    f"cannot be targets: choose among the columns of X, {names}."
+                )
+            place = names.index(column_name(column, names, "targets"))
+            changed[rows, place] = True
     known = (~changed).sum(0)
     if known.min() < 2:
         raise ValueError(
@@ -354,3 +446,18 @@ def targeted_entries(labels, targets, names):
             f"{names[known.argmin()]!r} to; at least 2 are needed."
         )
     return changed
+
+
+def _check_labels(targeted, labels):
+    """Refuse targets of environments that no row is from; warn if some have rows."""
+    present = list(dict.fromkeys(labels))
+    absent = [label for label in targeted if label not in present]
+    if not absent:
+        return
+    message = (
+        f"targets has the environment label {absent[0]!r}, which no fitted row bears; "
+        f"their labels are {present[:20]}. Correct it, or leave it out."
+    )
+    if len(absent) == len(targeted):
+        raise ValueError(message)
+    warnings.warn(message, UserWarning, stacklevel=6)

@@ -7,10 +7,11 @@ import pandas as pd
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 from scipy.stats import false_discovery_control
-from sklearn.utils import check_random_state, check_scalar
+from sklearn.utils import check_random_state, check_scalar, shuffle
 
 from ..utils.checks import check_level
 from ..utils.environments import find_rows, resolve_environments
+from ..utils.pipelines import before_last, check_graph_generator
 
 __all__ = ["families", "mechanism_shift"]
 
@@ -61,20 +62,25 @@ def mechanism_shift(
     Notes
     -----
     Under an unchanged mechanism the noise behind a column does not depend on the
-    environment, whatever happened to its parents. So that a mechanism which is only
-    nearly right is not blamed for a shift of the parents, every row is compared with
-    one of like parents: rows are matched one to one, and labels are permuted within
-    pairs. Where an environment's parents are far from all observational ones, no row
-    is alike, and the test also sees how the mechanism extrapolates.
+    environment, whatever happened to its parents. (That behind a level is drawn from
+    all noise that gives it: its middle would move with the parents.) So that a
+    mechanism which is only nearly right is not blamed for a shift of the parents, every
+    row is compared with one of like parents: rows are matched one to one, and labels
+    are permuted within pairs. Where an environment's parents are far from all
+    observational ones, no row is alike, and the test also sees how the mechanism
+    extrapolates.
 
     References
     ----------
     Budhathoki, Janzing, Bloebaum, Ng (2021), *Why did the distribution change?*,
-    AISTATS. Székely, Rizzo (2013), *Energy statistics*.
+    AISTATS. Székely, Rizzo (2013), *Energy statistics*. Rüschendorf (2009), *On the
+    distributional transform, Sklar's theorem, and the empirical copula process* (noise
+    of levels).
     """
     check_scalar(n_permutations, "n_permutations", Integral, min_val=1)
     check_scalar(max_rows, "max_rows", Integral, min_val=2)
     check_level(level)
+    X, estimator = before_last(estimator, X), check_graph_generator(estimator)
     labels = resolve_environments(X, environments, required_by="mechanism_shift")
     if observational is None:
         observational = getattr(estimator, "observational", None)
@@ -86,7 +92,7 @@ def mechanism_shift(
     rng = check_random_state(0 if random_state is None else random_state)
     basis = find_rows(labels, observational)
     values = estimator.node_values(X)[list(estimator.nodes_)[-1]].astype(float)
-    noise = np.asarray(estimator.transform(X), dtype=float)
+    noise = _noise_behind(estimator, X, rng)
     tables = []
     for label in dict.fromkeys(labels[~basis].tolist()):
         own, other = (
@@ -99,6 +105,17 @@ def mechanism_shift(
     table["changed"] = table["q_value"] <= level
     columns = ["environment", "node", "distance", "p_value", "q_value", "changed"]
     return table[columns]
+
+
+def _noise_behind(estimator, X, rng):
+    if not estimator.categories_:
+        return np.asarray(estimator.transform(X), dtype=float)
+    # The noise behind levels is drawn row by row: in random order, it follows rng.
+    shuffled, rows = shuffle(X, np.arange(len(X)), random_state=rng)
+    drawn = estimator.abduct(shuffled).noise
+    noise = np.empty(drawn.shape)
+    noise[rows] = drawn
+    return noise
 
 
 def families(estimator):

@@ -34,6 +34,12 @@ def test_logarithms_with_their_conditions(tmp_path, name):
     assert list(cells.data) == cells.feature_names
 
 
+def test_a_folder_may_start_with_the_home_of_the_user(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    write_cells(tmp_path)
+    assert len(load_sachs("~").data) == 30
+
+
 def test_each_graph_lacks_one_edge_of_the_only_cycle(tmp_path):
     write_cells(tmp_path)
     cells = load_sachs(tmp_path)
@@ -69,6 +75,8 @@ def test_what_is_expected_is_said(tmp_path):
     [
         ({"extra": 1.0}, r"too many or missing are \['extra'\]"),
         ({"PKA": 0.0}, "must hold raw values, which are positive"),
+        ({"PKA": [np.nan, *[1.0] * 29]}, "no missing values, got 1 in the .* 'PKA'"),
+        ({"condition": [None, *["a"] * 29]}, "got 1 in the column 'condition'"),
     ],
 )
 def test_other_files_are_refused(tmp_path, changes, match):

@@ -69,9 +69,11 @@ for cause, effect in EDGES:
         ADJACENCY.loc[NAMES[::-1], NAMES[::-1]],
         ADJACENCY.to_numpy(),
         networkx.DiGraph(EDGES),
+        networkx.MultiDiGraph([*EDGES, EDGES[0]]),
+        {"cause": None, "middle": "cause", "effect": ["cause", "middle"]},
     ],
     ids=["pairs", "positions", "dict", "dict of positions", "frame", "reversed frame"]
-    + ["array", "networkx"],
+    + ["array", "networkx", "networkx multi", "dict with none"],
 )
 def test_every_form_of_a_graph_gives_the_same_model(graph, model, table):
     other = clone(model).set_params(graph=graph).fit(table)
@@ -115,6 +117,11 @@ def test_any_cycle_is_refused_and_named(size, seed):
         (pd.DataFrame({"from": ["a"], "to": ["b"]}), ValueError, "the same, got"),
         ([("cause", "middle", "effect")], TypeError, "graph must be None, a list"),
         ("cause -> effect", TypeError, "graph must be None, a list"),
+        ({"nowhere": []}, ValueError, "names the column 'nowhere'"),
+        ({"effect": 1.5}, ValueError, "names the column 1.5"),
+        (networkx.Graph(EDGES), ValueError, "must be directed.*undirected Graph"),
+        (np.full((4, 4), np.nan), ValueError, "no missing entries, got 16"),
+        (ADJACENCY.replace(0, np.nan), ValueError, "no missing entries, got 13"),
         ([("cause", "cause")], ValueError, "cause -> cause"),
     ],
 )
@@ -123,16 +130,28 @@ def test_wrong_graphs(graph, error, match, table):
         GraphGenerator(graph).fit(table)
 
 
-@pytest.mark.parametrize("mechanism", [{"nowhere": "linear"}, {"cause": "cubic"}])
-def test_wrong_mechanisms(mechanism, table):
-    with pytest.raises(ValueError, match="mechanism must map columns to one of"):
+@pytest.mark.parametrize(
+    ("mechanism", "match"),
+    [
+        ({"nowhere": "linear"}, "mechanism names the column 'nowhere'"),
+        ({7: "linear"}, "mechanism names the column 7"),
+        ({"cause": "cubic"}, "mechanism must map columns to one of"),
+    ],
+)
+def test_wrong_mechanisms(mechanism, match, table):
+    with pytest.raises(ValueError, match=match) as error:
         GraphGenerator(EDGES, mechanism=mechanism).fit(table)
+    assert "hidden=" not in str(error.value)
 
 
-def test_mechanisms_per_column(table):
-    kinds = {"middle": "location-scale", "effect": "linear"}
+@pytest.mark.parametrize(
+    "named", [("middle", "effect"), (1, 2)], ids=["names", "positions"]
+)
+def test_mechanisms_per_column(named, table):
+    kinds = dict(zip(named, ["location-scale", "linear"], strict=True))
     est = GraphGenerator(EDGES, mechanism=kinds, max_epochs=2).fit(table)
-    assert kinds.items() <= est.mechanism_kinds_.items()
+    assert est.mechanism_kinds_["middle"] == "location-scale"
+    assert est.mechanism_kinds_["effect"] == "linear"
 
 
 # ------------------------------------------------------------------------ verbs
@@ -194,10 +213,14 @@ def test_swapped_mechanism(model, table):
     assert np.corrcoef(after[:, 0], after[:, 1])[0, 1] < -0.5
 
 
-def test_far_interventions_warn(model, table):
-    far = float(table["cause"].max() + 5 * table["cause"].std())
-    with pytest.warns(UserWarning, match="'cause' is 5.0 standard deviations outside"):
-        model.intervene({"cause": Do(far)}, n_samples=3)
+@pytest.mark.parametrize("change", [Do, Shift])
+def test_far_interventions_warn_where_they_are_asked_for(change, model, table):
+    far = 5 * table["cause"].std() + (table["cause"].max() if change is Do else 0)
+    with pytest.warns(
+        UserWarning, match="'cause' is 5.0 standard deviations outside"
+    ) as record:
+        model.intervene({"cause": change(float(far))}, n_samples=3)
+    assert record[0].filename == __file__
 
 
 def test_samples_have_the_moments_of_the_rows(model, table):
@@ -232,6 +255,37 @@ def test_warm_start_and_partial_fit_go_on(table):
     assert est.fit(table).fit(table).n_iter_ == 4
     assert est.partial_fit(table).n_iter_ == 5
     assert np.isfinite(est.sample(5)).all()
+
+
+@pytest.mark.parametrize("mechanism", ["linear", "auto"])
+def test_few_rows_more_do_not_replace_what_is_known_of_the_noise(mechanism, table):
+    est = GraphGenerator(EDGES, mechanism=mechanism, max_epochs=5, random_state=0)
+    before = est.fit(table).score(table)
+    kinds = est.mechanism_kinds_
+    for start in range(0, 8, 2):
+        est.partial_fit(table[start : start + 2])
+    assert abs(est.score(table) - before) < 0.2
+    assert est.mechanism_kinds_ == kinds
+    loaded = pickle.loads(pickle.dumps(est)).partial_fit(table[:2])
+    assert abs(loaded.score(table) - before) < 0.5
+
+
+def test_noise_of_a_stream_forgets_old_rows_slowly():
+    rng = np.random.RandomState(0)
+    est = GraphGenerator(random_state=0).partial_fit(rng.randn(3000, 1))
+    spreads = []
+    for _ in range(8):
+        est.partial_fit(5 * rng.randn(2000, 1))
+        spreads.append(est.sample(4000, random_state=0).std())
+    assert 2 < spreads[0] < 4
+    assert (np.diff(spreads[:4]) > 0).all()
+    assert spreads[-1] == pytest.approx(5, rel=0.05)
+
+
+def test_range_of_far_interventions_grows_with_the_rows(table):
+    est = GraphGenerator(EDGES, random_state=0).partial_fit(table)
+    est.partial_fit(table.assign(cause=table["cause"] + 40)).partial_fit(table)
+    est.intervene({"cause": 40.0}, n_samples=2)
 
 
 def test_frames_come_out(model, table):
@@ -372,57 +426,6 @@ def test_constant_columns_have_no_dependence(table):
     est = GraphGenerator(EDGES, max_epochs=1).fit(table.assign(alone=1.0))
     found = est.independence(n_draws=9, n_samples=50).set_index("mechanism")
     assert np.isnan(found.loc["alone", "dependence"])
-
-
-# ---------------------------------------------------------------- environments
-def two_environments():
-    seen, other = rows(seed=0), rows(seed=1)
-    other["middle"] = 2 - other["middle"]
-    other["effect"] += 10 * (other["middle"] - np.tanh(other["cause"]))
-    return pd.concat([seen, other]), ["seen"] * 400 + ["other"] * 400
-
-
-def test_a_targeted_mechanism_is_fitted_without_the_environment():
-    X, labels = two_environments()
-    est = GraphGenerator(
-        EDGES, targets={"other": ["middle", "effect"]}, max_epochs=20, random_state=0
-    ).fit(X, labels)
-    alone = clone(est).set_params(targets=None, observational="seen").fit(X, labels)
-    both = clone(est).set_params(targets=None).fit(X, labels)
-    shared, own, mixed = (
-        e.intervene({"cause": 0.0}, n_samples=500, random_state=0)[:, 1].mean()
-        for e in (est, alone, both)
-    )
-    assert abs(shared - own) < 0.15
-    assert abs(shared - mixed) > 0.5
-    assert est.was_fitted_on(X.to_numpy())
-
-
-def test_environments_share_what_is_not_targeted():
-    X, labels = two_environments()
-    X.loc[np.array(labels) == "other", "cause"] += 3.0
-    est = GraphGenerator(
-        EDGES,
-        targets={"other": ["cause", "middle", "effect"]},
-        max_epochs=20,
-        random_state=0,
-    ).fit(X, labels)
-    seen = X[np.array(labels) == "seen"]
-    draws = est.sample(2000, random_state=0)
-    error = 5 * seen.std() / np.sqrt(400)
-    assert (abs(draws.mean(0) - seen.mean())[:3] < error[:3]).all()
-    pool = 5 * X["alone"].std() / np.sqrt(800)
-    assert abs(draws[:, 3].mean() - X["alone"].mean()) < pool
-
-
-def test_wrong_targets(table):
-    labels = ["a"] * 400
-    with pytest.raises(ValueError, match="needs the environment label of every row"):
-        GraphGenerator(EDGES, targets={"a": "cause"}).fit(table)
-    with pytest.raises(ValueError, match="targets names the column 'nowhere'"):
-        GraphGenerator(EDGES, targets={"a": "nowhere"}).fit(table, labels)
-    with pytest.raises(ValueError, match="leave 0 rows to fit the mechanism of column"):
-        GraphGenerator(EDGES, targets={"a": "cause"}).fit(table, labels)
 
 
 def test_training_goes_on_with_an_equal_graph_in_another_form_alone(table):

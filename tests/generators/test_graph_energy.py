@@ -83,6 +83,20 @@ def _scores_of_cause(est, values, effect):
         return module.log_prob(rows)[:, 0].numpy()
 
 
+def test_other_columns_may_have_hidden_causes():
+    X, _ = world("energy")
+    X = np.column_stack([X, X[:, 0] + X[:, 1]])
+    est = GraphGenerator(
+        [("H", 0), ("H", 2), (0, 1)],
+        hidden={"H": 2},
+        mechanism={1: "energy"},
+        max_epochs=2,
+        random_state=0,
+    ).fit(X)
+    assert est.mechanism_kinds_["x1"] == "energy"
+    assert np.array_equal(est.intervene({}, X=X), X)
+
+
 def test_columns_without_parents_have_only_noise():
     _, est = world("energy")
     assert est.mechanism_kinds_ == {"x0": "linear", "x1": "energy"}

@@ -194,7 +194,7 @@ def test_worlds_with_hidden_nodes_fit():
         ({"hidden": None}, "A node that is not observed must be declared"),
         ({"hidden": {"H": 1, "U": 2}}, "hidden node 'U' must have an effect"),
         ({"mechanism": "energy"}, "cannot be 'energy', as a cause of it is hidden"),
-        ({"mechanism": {"H": "linear"}}, "mechanism must map columns"),
+        ({"mechanism": {"H": "linear"}}, "mechanism names the column 'H'"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(model, table, params, message):

@@ -1,8 +1,12 @@
 import numpy as np
+import pandas as pd
 import pytest
+from sklearn.base import clone
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from sklearn_icm.datasets import make_scm
-from sklearn_icm.generators import GraphGenerator
+from sklearn_icm.generators import FixedGenerator, GraphGenerator
 from sklearn_icm.interventions import Resample, Scale, Shift
 from sklearn_icm.metrics import mechanism_shift
 
@@ -89,3 +93,53 @@ def test_bad_input(fitted):
     plain = GraphGenerator(max_epochs=1).fit(scm.data)
     with pytest.raises(ValueError, match="needs the label of the rows to compare with"):
         mechanism_shift(plain, scm.data, ["a"] * 400)
+    other = FixedGenerator(observational="a").fit(scm.data, ["a"] * 400)
+    with pytest.raises(TypeError, match="must be a fitted GraphGenerator"):
+        mechanism_shift(other, scm.data, ["a"] * 400)
+
+
+def test_a_pipeline_is_asked_in_the_space_of_its_input(fitted):
+    _, _, node, _ = fitted
+    X, labels = shifted(fitted, a={node: Shift(1.0)})
+    scm, est, _, _ = fitted
+    pipe = make_pipeline(StandardScaler(), clone(est)).fit(scm.data, ["seen"] * 400)
+    table = mechanism_shift(pipe, X, labels, n_permutations=199)
+    assert changed_nodes(table, "a") == {node}
+
+
+def rows_with_levels(n, seed, shift=0.0):
+    rng = np.random.RandomState(seed)
+    dose = rng.randn(n) + shift
+    group = np.where(rng.rand(n) < 1 / (1 + np.exp(1 - dose)), "yes", "no")
+    return pd.DataFrame({"dose": dose, "group": group})
+
+
+def test_levels_are_not_blamed_for_a_shift_of_their_parents():
+    est = GraphGenerator([("dose", "group")], max_epochs=10, random_state=0)
+    est.fit(rows_with_levels(1000, 0))
+    labels = np.repeat(["seen", "shifted"], 150)
+    p_values = []
+    for seed in range(8):
+        X = [rows_with_levels(150, 10 * seed + k, 1.2 * k) for k in range(2)]
+        table = mechanism_shift(
+            est,
+            pd.concat(X),
+            labels,
+            observational="seen",
+            n_permutations=99,
+            random_state=seed,
+        )
+        p_values += table["p_value"][table["node"] == "group"].tolist()
+    assert np.less(p_values, 0.05).sum() <= 3
+    assert np.median(p_values) > 0.1
+
+
+def test_noise_of_levels_follows_the_random_state():
+    X, labels = rows_with_levels(60, 0), np.repeat(["a", "b"], 30)
+    est = GraphGenerator([("dose", "group")], max_epochs=2, random_state=0).fit(X)
+    found = [
+        mechanism_shift(est, X, labels, observational="a", random_state=seed)
+        for seed in (0, 0, 1)
+    ]
+    assert found[0].equals(found[1])
+    assert not found[0].equals(found[2])

@@ -1,0 +1,184 @@
+"""Columns of levels: what they are, and the noise behind them."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.base import clone
+
+from sklearn_icm.generators import GraphGenerator
+from sklearn_icm.metrics import average_effect
+
+EDGES = [("dose", "group"), ("group", "level")]
+
+
+def rows(n=600, seed=0):
+    rng = np.random.RandomState(seed)
+    dose = rng.randn(n)
+    chance = 1 / (1 + np.exp(1 - dose))
+    group = np.where(rng.rand(n) < chance, "treated", "control")
+    level = (group == "treated") + 0.5 * rng.randn(n)
+    return pd.DataFrame({"dose": dose, "group": group, "level": level})
+
+
+@pytest.fixture(scope="module")
+def table():
+    return rows()
+
+
+@pytest.fixture(scope="module")
+def model(table):
+    """Tests must not change it."""
+    return GraphGenerator(EDGES, max_epochs=8, random_state=0).fit(table)
+
+
+# ------------------------------------------------------------- noise of levels
+@pytest.mark.parametrize("dose", [-1.0, 0.0, 1.0])
+def test_counterfactuals_average_to_the_interventional_law(dose, model, table):
+    own = model.intervene({"dose": dose}, X=table)[:, 1] == "treated"
+    drawn = model.intervene({"dose": dose}, n_samples=8000, random_state=0)[:, 1]
+    share = np.mean(drawn == "treated")
+    error = np.sqrt(share * (1 - share) / len(table))
+    assert abs(own.mean() - share) < 4 * error
+
+
+def test_the_effect_on_given_rows_is_that_on_draws(model, table):
+    query = {"node": "dose", "a": 1.0, "b": -1.0, "target": "level", "random_state": 0}
+    own = average_effect(model, X=table, **query)
+    drawn = average_effect(model, n_samples=4000, **query)
+    width = (own.high - own.low) / 4
+    assert abs(own.effect - drawn.effect) < 4 * width
+
+
+def test_noise_of_all_rows_together_is_standard_normal(model, table):
+    noise = model.abduct(table).noise[:, 1]
+    assert abs(noise.mean()) < 4 / np.sqrt(len(table))
+    assert abs(noise.std() - 1) < 4 / np.sqrt(2 * len(table))
+    assert len(np.unique(noise)) > 0.99 * len(table)
+
+
+def test_given_rows_come_back_and_non_descendants_stay(model, table):
+    kept = model.set_output().intervene({}, X=table)
+    assert np.array_equal(kept, table.to_numpy(object))
+    changed = model.intervene({"level": 0.25}, X=table)
+    assert np.array_equal(changed[:, :2], table.to_numpy(object)[:, :2])
+    moved = model.intervene({"group": "treated"}, X=table)
+    same = table["group"].to_numpy() == "treated"
+    assert np.array_equal(moved[:, 0], table["dose"])
+    assert np.array_equal(moved[same], table.to_numpy(object)[same])
+
+
+def test_all_questions_to_the_same_rows_share_their_noise(model, table):
+    asked = model.intervene({"dose": 0.3}, X=table)
+    abducted = model.abduct(table)
+    assert np.array_equal(asked, model.intervene({"dose": 0.3}, X=table))
+    assert np.array_equal(
+        asked, model.intervene({"dose": 0.3}, X=table, abduction=abducted)
+    )
+    batches = model.iter_intervene({"dose": 0.3}, X=table, batch_size=7)
+    assert np.array_equal(asked, np.concatenate(list(batches)))
+
+
+def test_transform_does_not_depend_on_other_rows(model, table):
+    noise = model.transform(table)
+    assert np.allclose(model.transform(table[10:12]), noise[10:12])
+    assert np.array_equal(model.inverse_transform(noise)[:, 1], table["group"])
+
+
+# --------------------------------------------------------------- missing levels
+@pytest.mark.parametrize("kind", ["str", "category", "boolean", "object"])
+def test_unknown_levels_leave_the_rest_of_a_row(kind, table):
+    group = table["group"]
+    if kind == "boolean":
+        group = group == "treated"
+    group = group.astype(kind)
+    group[::5] = pd.NA if kind == "boolean" else None
+    est = GraphGenerator(EDGES, missing="available", max_epochs=3, random_state=0)
+    drawn = est.fit(table.assign(group=group)).sample(50, random_state=0)
+    assert set(drawn[:, 1]) == set(group.dropna())
+    assert np.isfinite(drawn[:, [0, 2]].astype(float)).all()
+
+
+# ------------------------------------------------------------- which have them
+def test_a_table_of_draws_can_be_fitted(model):
+    drawn = pd.DataFrame(model.sample(100, random_state=0), columns=list("abc"))
+    assert drawn["a"].dtype == object
+    refitted = GraphGenerator([("a", "b")], max_epochs=1).fit(drawn)
+    assert list(refitted.categories_) == ["b"]
+    assert np.isfinite(refitted.score_samples(drawn)).all()
+
+
+def test_objects_that_are_truth_values_are_levels(table):
+    X = table.assign(group=(table["group"] == "treated").astype(object))
+    est = GraphGenerator(EDGES, max_epochs=1).fit(X)
+    assert est.categories_["group"].tolist() == [False, True]
+
+
+def test_levels_without_order_are_refused(table):
+    X = table.assign(group=pd.Series([1, "a"] * 300, dtype=object))
+    with pytest.raises(ValueError, match="levels of column 'group' must have an order"):
+        GraphGenerator(EDGES).fit(X)
+
+
+def test_a_column_that_identifies_rows_is_warned_of(table):
+    X = table[:60].assign(group=[f"row {k}" for k in range(60)])
+    with pytest.warns(UserWarning, match="'group' has 60 levels in 60 rows") as record:
+        GraphGenerator(max_epochs=1).fit(X)
+    assert record[0].filename == __file__
+
+
+def test_bounds_are_of_numeric_columns(table):
+    est = GraphGenerator(EDGES, bounds=(-0.5, 0.5), max_epochs=3, random_state=0)
+    drawn = est.fit(table).sample(200)
+    assert est.bounds_.T.tolist() == [[-0.5, 0.5], [0.0, 1.0], [-0.5, 0.5]]
+    assert set(drawn[:, 1]) == {"control", "treated"}
+    by_data = clone(est).set_params(bounds="data").fit(table).bounds_
+    assert by_data[:, 1].tolist() == [0.0, 1.0]
+
+
+def test_a_numeric_mechanism_of_levels_is_refused(table):
+    with pytest.raises(ValueError, match="'group', which has levels, must be 'auto'"):
+        GraphGenerator(EDGES, mechanism={"group": "linear"}).fit(table)
+    est = GraphGenerator(EDGES, mechanism="linear", max_epochs=1).fit(table)
+    assert est.mechanism_kinds_["group"] == "categorical"
+
+
+@pytest.mark.parametrize("column", ["x1", 1], ids=str)
+def test_numbers_of_frames_without_names_can_be_levels(column, table):
+    X = pd.DataFrame(np.column_stack([table["dose"], table["group"] == "treated"]))
+    est = GraphGenerator(mechanism={column: "categorical"}, max_epochs=1).fit(X)
+    assert list(est.categories_) == ["x1"]
+
+
+@pytest.mark.parametrize("columns", [["group", "dose", "level"], ["dose", "level"]])
+def test_other_columns_than_those_of_fit_are_named(columns, model, table):
+    with pytest.raises(ValueError, match="feature names should match those"):
+        model.score_samples(table[columns])
+
+
+# --------------------------------------------------------------- names, targets
+def test_names_that_are_numbers_are_not_taken_for_positions():
+    X = pd.DataFrame(np.random.RandomState(0).randn(20, 3), columns=[1, 2, 3])
+    with pytest.raises(ValueError, match=r"got \[1, 2, 3\].*X.columns.astype\(str\)"):
+        GraphGenerator([(2, 1)]).fit(X)
+    X.columns = X.columns.astype(str)
+    est = GraphGenerator([("2", "1")], max_epochs=1).fit(X)
+    assert est.mechanisms_["1"][0] == ("2", "noise")
+
+
+def test_targets_of_unknown_environments(table):
+    labels = np.repeat(["seen", "trial"], 300)
+    est = GraphGenerator(EDGES, max_epochs=1)
+    with pytest.raises(ValueError, match=r"'trail'.* labels are \['seen', 'trial'\]"):
+        clone(est).set_params(targets={"trail": 1}).fit(table, labels)
+    est.set_params(targets={"trial": "dose", "trail": "level"})
+    with pytest.warns(UserWarning, match="label 'trail', which no fitted") as record:
+        est.fit(table, labels)
+    assert record[0].filename == __file__
+
+
+def test_hidden_nodes_are_no_targets(table):
+    est = GraphGenerator(
+        [("H", "dose"), ("H", "level")], hidden={"H": 1}, targets={"trial": "H"}
+    )
+    with pytest.raises(ValueError, match="hidden nodes cannot be targets"):
+        est.fit(table, np.repeat(["seen", "trial"], 300))
