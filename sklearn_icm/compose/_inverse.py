@@ -5,8 +5,13 @@ from numbers import Integral
 import numpy as np
 import pandas as pd
 from sklearn.compose import ColumnTransformer
+from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder
+from sklearn.preprocessing import (
+    FunctionTransformer,
+    OneHotEncoder,
+    OrdinalEncoder,
+)
 
 from ..utils.rows import find_bounds
 
@@ -27,11 +32,24 @@ def check_inverse(name, step):
     elif isinstance(step, Pipeline):
         for inner, part in step.steps:
             check_inverse(f"{name}__{inner}", part)
-    elif step is not None and not hasattr(step, "inverse_transform"):
+    elif step is not None:
+        _check_transformer(name, step)
+
+
+def _check_transformer(name, step):
+    problem, advice = None, "Use a transformer that has one, or a plain Pipeline"
+    if isinstance(step, SimpleImputer):
+        problem = "cannot undo its imputation"
+        advice = "Impute before the pipeline"
+    elif isinstance(step, FunctionTransformer):
+        if step.func is not None and step.inverse_func is None:
+            problem, advice = "has no inverse_func", "Give it one"
+    elif not hasattr(step, "inverse_transform"):
+        problem = "has no inverse_transform"
+    if problem:
         raise TypeError(
-            f"The step {name!r} ({type(step).__name__}) has no inverse_transform, so "
-            "rows cannot be mapped back to input space. Use a transformer that has "
-            "one, or a plain Pipeline."
+            f"The step {name!r} ({type(step).__name__}) {problem}, so rows cannot be "
+            f"mapped back to input space. {advice}."
         )
 
 
@@ -125,26 +143,39 @@ class InputSpace:
     """
 
     def __init__(self, X, bounded):
-        frame = X if hasattr(X, "dtypes") else pd.DataFrame(np.asarray(X))
+        is_frame = hasattr(X, "dtypes")
+        frame = X if is_frame else pd.DataFrame(np.asarray(X))
         self.dtypes = frame.dtypes
-        self.is_numeric = np.array([_is_number(d) for d in self.dtypes])
+        is_truth = np.array([pd.api.types.is_bool_dtype(d) for d in self.dtypes])
+        # Truth values are the numbers 0 and 1.
+        self.is_numeric = np.array(
+            [pd.api.types.is_numeric_dtype(d) for d in self.dtypes]
+        )
+        self.gives_array = self.is_numeric.all() and not (is_frame and is_truth.any())
         self.bounds = None
         if bounded and self.is_numeric.any():
             numbers = frame.loc[:, self.is_numeric].to_numpy(dtype=np.float64)
             axis = 0 if bounded == "columns" else None
             self.bounds = find_bounds("data", numbers, axis=axis)
 
-    def restored(self, rows, original=None):
-        """Rows within the bounds, whole numbers whole.
+    def lost_part(self, original, returned):
+        """What the steps lose of the numbers of rows, which came back `returned`."""
+        places = np.flatnonzero(self.is_numeric)
+        return _numbers(original, places) - _numbers(returned, places)
+
+    def restored(self, rows, original=None, lost=None):
+        """Rows within the bounds, whole numbers whole, with the `lost_part` if any.
 
         An array; a DataFrame with the types of the input if not all are numbers.
         """
-        if self.is_numeric.all():
-            return self._restored_numbers(np.asarray(rows), slice(None), original)
-        frame = pd.DataFrame(rows).set_axis(self.dtypes.index, axis=1)
         places = np.flatnonzero(self.is_numeric)
-        numbers = frame.iloc[:, places].to_numpy(dtype=np.float64)
+        numbers = _numbers(rows, places)
+        if lost is not None:
+            numbers = numbers + lost
         numbers = self._restored_numbers(numbers, places, original)
+        if self.gives_array:
+            return numbers
+        frame = pd.DataFrame(rows).set_axis(self.dtypes.index, axis=1)
         columns = {
             name: pd.Series(numbers[:, list(places).index(k)])
             if self.is_numeric[k]
@@ -159,19 +190,21 @@ class InputSpace:
         if self.bounds is not None:
             low, high = self.bounds
             if original is not None:
-                given = original.iloc if hasattr(original, "iloc") else original
-                given = np.asarray(given[:, places], dtype=np.float64)
+                given = _numbers(original, places)
                 low, high = np.minimum(low, given), np.maximum(high, given)
             rows = np.clip(rows, low, high)
         dtypes = list(self.dtypes.iloc[places])
         whole = [pd.api.types.is_integer_dtype(dtype) for dtype in dtypes]
         if any(whole):
             rows = np.where(whole, np.round(rows), rows)
+        truth = [pd.api.types.is_bool_dtype(dtype) for dtype in dtypes]
+        if any(truth):
+            rows = np.where(truth, rows > 0.5, rows)
         one_type = len(set(dtypes)) == 1 and isinstance(dtypes[0], np.dtype)
-        return rows.astype(dtypes[0]) if one_type and all(whole) else rows
+        return rows.astype(dtypes[0], copy=False) if one_type else rows
 
 
-def _is_number(dtype):
-    return pd.api.types.is_numeric_dtype(dtype) and not (
-        pd.api.types.is_bool_dtype(dtype)
-    )
+def _numbers(rows, places):
+    """Some columns of an array or DataFrame, as float64."""
+    rows = rows.iloc if hasattr(rows, "iloc") else np.asarray(rows)
+    return np.asarray(rows[:, places], dtype=np.float64)

@@ -1,5 +1,6 @@
 """A generator behind preprocessing that samples and intervenes in input space."""
 
+import numpy as np
 import pandas as pd
 from sklearn.pipeline import Pipeline
 from sklearn.utils.metaestimators import available_if
@@ -32,7 +33,10 @@ class GenerativePipeline(HybridMixin, Pipeline):
     With ``bounds="data"`` rows are clipped to the range of the pipeline's input. Whole
     numbers come out whole. If X is a DataFrame whose columns are not all numbers, so is
     what comes out; otherwise it is an array, or what `set_output` says.
-    Interventions act on the generator's nodes; only rows are mapped.
+    Interventions act on the generator's nodes, in its units; only rows are mapped.
+    Where steps lose a part of the numbers in given rows (as PCA does), ``intervene(X=X,
+    residual="keep")`` adds it to the counterfactuals, so that ``intervene({}, X=X)``
+    returns X; levels that steps lose stay lost.
 
     Examples
     --------
@@ -151,14 +155,12 @@ class GenerativePipeline(HybridMixin, Pipeline):
         array-like of shape (n_samples, n_features), or tuple
             As the generator's `intervene` returns them; values of nodes are its own.
         """
-        original = X
-        if X is not None:
-            X = self._to_generator(X)
-        found = self._generator.intervene(interventions, X=X, **params)
+        inner, given = self._given(X, params)
+        found = self._generator.intervene(interventions, X=inner, **params)
         if not isinstance(found, tuple):
-            return self._to_input(found, original)
+            return self._to_input(found, *given)
         return tuple(
-            part if isinstance(part, dict) else self._to_input(part, original)
+            part if isinstance(part, dict) else self._to_input(part, *given)
             for part in found
         )
 
@@ -176,18 +178,17 @@ class GenerativePipeline(HybridMixin, Pipeline):
         -------
         iterator of array-like of shape (<= batch_size, n_features), or of pairs
         """
-        inner = None if X is None else self._to_generator(X)
+        inner, given = self._given(X, params)
         batches = self._generator.iter_intervene(interventions, X=inner, **params)
-        return self._batches_to_input(batches, X)
+        return self._batches_to_input(batches, given)
 
-    def _batches_to_input(self, batches, X):
+    def _batches_to_input(self, batches, given):
         start = 0
         for batch in batches:
             parts = batch if isinstance(batch, tuple) else (batch,)
-            stop, original = start + len(parts[0]), None
-            if X is not None:
-                original = X[start:stop]
-            parts = tuple(self._to_input(part, original) for part in parts)
+            stop = start + len(parts[0])
+            own = [None if rows is None else rows[start:stop] for rows in given]
+            parts = tuple(self._to_input(part, *own) for part in parts)
             yield parts if isinstance(batch, tuple) else parts[0]
             start = stop
 
@@ -218,7 +219,7 @@ class GenerativePipeline(HybridMixin, Pipeline):
 
         Returns
         -------
-        dict of str to ndarray of shape (n_samples, *node shape)
+        dict of str to ndarray of shape (n_samples,) + node shape
         """
         inner = None if X is None else self._to_generator(X)
         return self._generator.node_values(inner, **params)
@@ -241,11 +242,13 @@ class GenerativePipeline(HybridMixin, Pipeline):
             self._to_generator(X), y, environments=environments
         )
 
-    def independence(self, **params):
+    def independence(self, X=None, **params):
         """Independence table of the generator.
 
         Parameters
         ----------
+        X : array-like of shape (n_samples, n_features), optional
+            In input space.
         **params
             As the generator's `independence` takes them.
 
@@ -253,6 +256,8 @@ class GenerativePipeline(HybridMixin, Pipeline):
         -------
         DataFrame
         """
+        if X is not None:
+            params["X"] = self._to_generator(X)
         return self._generator.independence(**params)
 
     @property
@@ -309,11 +314,25 @@ class GenerativePipeline(HybridMixin, Pipeline):
             X = step.transform(X)
         return X
 
-    def _to_input(self, rows, original=None):
-        """Map the generator's rows back, with the range and types of the input."""
+    def _given(self, X, params):
+        """Rows as the generator gets them; as given, and what the steps lose."""
+        if X is None:
+            return None, (None, None)
+        X = X if hasattr(X, "iloc") else np.asarray(X)
+        inner, lost = self._to_generator(X), None
+        if params.get("residual", "keep") == "keep":
+            lost = self._input_space.lost_part(X, self._before_steps(inner))
+        return inner, (X, lost)
+
+    def _before_steps(self, rows):
         for name, step in reversed(self.steps[:-1]):
             rows = inverse_rows(name, step, rows)
-        rows = self._input_space.restored(rows, original)
+        return rows
+
+    def _to_input(self, rows, original=None, lost=None):
+        """Map the generator's rows back, with the range and types of the input."""
+        rows = self._before_steps(rows)
+        rows = self._input_space.restored(rows, original, lost)
         if hasattr(rows, "dtypes"):
             return rows
         names = getattr(self, "feature_names_in_", None)

@@ -1,8 +1,9 @@
 """Displays of numbers: independence per pair, training curves."""
 
 import numpy as np
+from sklearn.utils.validation import check_is_fitted
 
-from ..utils.pipelines import last_step
+from ..utils.pipelines import before_last, last_step
 from ._plotting import axes_or_new
 
 __all__ = ["IndependenceDisplay", "TrainingDisplay"]
@@ -32,12 +33,14 @@ class IndependenceDisplay:
         self.tables = tables
 
     @classmethod
-    def from_estimator(cls, estimator, *, n_draws=200, ax=None, **params):
+    def from_estimator(cls, estimator, X=None, *, n_draws=200, ax=None, **params):
         """Measure a fitted generator, and its encoder if it has one, and plot.
 
         Parameters
         ----------
-        estimator : fitted generator
+        estimator : fitted generator, or pipeline that ends in one
+        X : array-like of shape (n_samples, n_features), optional
+            Rows for `independence`, as the estimator takes them.
         n_draws : int
             Random group elements per pair for the null band.
         ax : matplotlib axes, optional
@@ -48,11 +51,14 @@ class IndependenceDisplay:
         -------
         IndependenceDisplay
         """
-        estimator = last_step(estimator)
+        generator = last_step(estimator)
+        check_is_fitted(generator)
         params["n_draws"] = n_draws
-        tables = {"decoder": estimator.independence(**params)}
-        if hasattr(estimator, "encoder_"):
-            tables["encoder"] = estimator.independence(graph="encoder", **params)
+        if X is not None:
+            params["X"] = before_last(estimator, X)
+        tables = {"decoder": generator.independence(**params)}
+        if hasattr(generator, "encoder_"):
+            tables["encoder"] = generator.independence(graph="encoder", **params)
         return cls(tables).plot(ax=ax)
 
     def plot(self, ax=None):
@@ -141,17 +147,19 @@ class TrainingDisplay:
 
         Parameters
         ----------
-        estimator : fitted generator
+        estimator : fitted generator, or pipeline that ends in one
         ax : matplotlib axes, optional
 
         Returns
         -------
         TrainingDisplay
         """
-        return cls(last_step(estimator).history_).plot(ax=ax)
+        generator = last_step(estimator)
+        check_is_fitted(generator)
+        return cls(generator.history_).plot(ax=ax)
 
     def plot(self, ax=None):
-        """Plot loss terms on the left axis, the penalty on the right one.
+        """Plot loss terms on the left axis, the penalty (if any) on the right one.
 
         Parameters
         ----------
@@ -172,10 +180,10 @@ class TrainingDisplay:
         self.lines_ = [
             self.ax_.plot(epochs, self.history[name], label=name)[0] for name in names
         ]
-        right = self.ax_.twinx()
-        self.lines_ += right.plot(
-            epochs, self.history["penalty"], ":", color="0.4", label="penalty (right)"
-        )
+        if "penalty" in self.history:
+            style = {"linestyle": ":", "color": "0.4", "label": "penalty (right)"}
+            right = self.ax_.twinx()
+            self.lines_ += right.plot(epochs, self.history["penalty"], **style)
         self.ax_.set(xlabel="epoch", ylabel="nats per feature")
         self.ax_.legend(handles=self.lines_, fontsize="small")
         return self

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 
 from ..metrics import extrapolation_skill, skill_interval
+from ..metrics._skill import comparable_distance
 from ._plotting import axes_or_new
 
 __all__ = ["ExtrapolationDisplay", "ExtrapolationReport"]
@@ -121,7 +122,9 @@ def _judged(prediction, params):
 
 
 def _mean_shift_skill(prediction, distance):
-    X_env, _, usual = prediction[1:4]
+    X_env, changed, usual = prediction[1:4]
+    # The kernel that the skill has, so that the two can be compared.
+    distance = comparable_distance(distance, X_env, np.concatenate([changed, usual]))
     known = X_env if prediction.X_known is None else prediction.X_known
     shifted = usual + np.mean(known, axis=0) - np.mean(usual, axis=0)
     try:
@@ -196,6 +199,8 @@ class ExtrapolationDisplay:
     def plot(self, ax=None):
         """Plot one row per environment; 0 is no change, crosses a shift of the mean.
 
+        The row of an environment without a shift stays empty.
+
         Parameters
         ----------
         ax : matplotlib axes, optional
@@ -204,12 +209,13 @@ class ExtrapolationDisplay:
         -------
         self : object
         """
-        first = next(iter(self.tables.values()))
+        first = _where_shifted(next(iter(self.tables.values())))
         places = np.arange(len(first))
         self.ax_ = axes_or_new(ax, (6, 1.5 + 0.5 * len(places) * len(self.tables)))
         self.figure_ = self.ax_.figure
         self.points_ = []
         for k, (name, table) in enumerate(self.tables.items()):
+            table = _where_shifted(table)
             y = places + 0.6 * ((k + 1) / (len(self.tables) + 1) - 0.5)
             beside = np.abs(
                 table[["low", "high"]].to_numpy().T - table["skill"].to_numpy()
@@ -243,3 +249,9 @@ class ExtrapolationDisplay:
         self.ax_.invert_yaxis()
         self.ax_.legend(loc="best", fontsize="small")
         return self
+
+
+def _where_shifted(table):
+    """What is plotted, without environments that cannot be told from usual rows."""
+    shown = table[["skill", "low", "high", "mean_shift_skill", "ceiling"]]
+    return shown.mask(table["low"].isna())

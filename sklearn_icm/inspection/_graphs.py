@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from ._plotting import axes_or_new, last_step
+from ..utils.pipelines import before_last, check_graph_generator
+from ._plotting import axes_or_new
 
 __all__ = ["GraphInterventionDisplay"]
 
@@ -40,9 +41,9 @@ class GraphInterventionDisplay:
         ----------
         estimator : fitted GraphGenerator, or pipeline that ends in one
         interventions : dict of str to intervention
-            As `intervene` takes them.
+            As `intervene` takes them; of a pipeline in the units of its last step.
         X : array-like of shape (n_samples, n_features), optional
-            Rows to change; None draws from the model.
+            Rows to change, as the estimator takes them; None draws from the model.
         n_samples : int
             Number of draws.
         ax : matplotlib axes, optional
@@ -55,18 +56,20 @@ class GraphInterventionDisplay:
             Effects are in standard deviations of the factual values; of categorical
             columns, the part of the rows that change level.
         """
-        estimator = last_step(estimator)
-        rows = {"n_samples": n_samples} if X is None else {"X": X}
-        *_, values = estimator.intervene(
+        generator = check_graph_generator(estimator)
+        rows = {"n_samples": n_samples}
+        if X is not None:
+            rows = {"X": before_last(estimator, X)}
+        *_, values = generator.intervene(
             interventions, **rows, return_nodes=True, **{"random_state": 0, **params}
         )
-        mechanisms = dict(estimator.mechanisms_)
-        del mechanisms[estimator.graph_.data_node]
+        mechanisms = dict(generator.mechanisms_)
+        del mechanisms[generator.graph_.data_node]
         parents = {
             name: [p for p in read if p in mechanisms]
             for name, (read, _) in mechanisms.items()
         }
-        categorical = estimator.categories_
+        categorical = generator.categories_
         effects = {k: _effect(*values[k], k in categorical) for k in parents}
         return cls(parents, effects, list(interventions)).plot(ax=ax)
 

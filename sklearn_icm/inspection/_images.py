@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from ..utils.pipelines import rows_under
 from ._plotting import axes_or_new, data_shape_of, draw_grid
 
 __all__ = ["SamplesDisplay"]
@@ -40,9 +41,10 @@ class SamplesDisplay:
 
         Parameters
         ----------
-        estimator : fitted generator with a data_shape
+        estimator : fitted generator with a data_shape, or pipeline that ends in one
         X : array-like of shape (n_samples, n_features), optional
-            Real rows; the first ones are shown above the samples.
+            Real rows; the first ones, at most as many as samples, are shown above
+            these.
         n_rows, n_columns : int
             Size of the grid of samples.
         ax : matplotlib axes, optional
@@ -53,12 +55,14 @@ class SamplesDisplay:
         -------
         SamplesDisplay
         """
-        samples = estimator.sample(n_rows * n_columns, **params)
-        rows = np.asarray(samples).reshape(n_rows, n_columns, -1)
+        rows = rows_under(estimator, {}, n_samples=n_rows * n_columns, **params)
+        rows = rows.reshape(n_rows, n_columns, -1)
         labels = ["sample"] * n_rows
         if X is not None:
-            real = np.asarray(X)[: n_rows * n_columns]
-            real = real[: len(real) // n_columns * n_columns]
+            real = np.asarray(X, dtype=np.float64)[: n_rows * n_columns]
+            # Cells without a row stay empty.
+            n_empty = -len(real) % n_columns
+            real = np.pad(real, [(0, n_empty), (0, 0)], constant_values=np.nan)
             rows = np.concatenate([real.reshape(-1, n_columns, rows.shape[2]), rows])
             labels = ["real"] * (len(rows) - n_rows) + labels
         display = cls(rows, data_shape=data_shape_of(estimator), labels=labels)

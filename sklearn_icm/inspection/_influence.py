@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from ..utils.pipelines import before_last, chosen_estimator, last_step
 from ._plotting import axes_or_new, data_shape_of, draw_grid
 
 __all__ = ["InfluenceMapDisplay"]
@@ -41,7 +42,8 @@ class InfluenceMapDisplay:
 
         Parameters
         ----------
-        estimator : fitted generator with a data_shape
+        estimator : fitted generator with a data_shape, or pipeline that ends in one
+            The maps of a plain Pipeline are in the units of its last step.
         node : str
         X : array-like of shape (n_samples, n_features), optional
             Rows to hybridise; None draws from the model.
@@ -55,6 +57,10 @@ class InfluenceMapDisplay:
         -------
         InfluenceMapDisplay
         """
+        estimator = chosen_estimator(estimator)
+        if not hasattr(estimator, "influence_map"):
+            X = None if X is None else before_last(estimator, X)
+            estimator = last_step(estimator)
         if units is None:
             nodes = estimator.nodes_
             if node not in nodes:

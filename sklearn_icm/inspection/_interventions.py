@@ -4,8 +4,10 @@ from numbers import Integral
 
 import numpy as np
 from sklearn.utils import check_scalar
+from sklearn.utils.validation import check_is_fitted
 
 from ..interventions import Intervention, Shift, Units
+from ..utils.pipelines import last_step, rows_under
 from ._images import SamplesDisplay
 from ._plotting import data_shape_of
 
@@ -23,8 +25,9 @@ def _draws(X, n, params):
 
 def _maps(estimator):
     """Nodes that have as many axes as the data."""
-    rank = len(list(estimator.nodes_.values())[-1])
-    return [name for name, shape in estimator.nodes_.items() if len(shape) == rank]
+    nodes = last_step(estimator).nodes_
+    rank = len(list(nodes.values())[-1])
+    return [name for name, shape in nodes.items() if len(shape) == rank]
 
 
 class InterventionDisplay(SamplesDisplay):
@@ -50,7 +53,7 @@ class InterventionDisplay(SamplesDisplay):
 
         Parameters
         ----------
-        estimator : fitted generator with a data_shape
+        estimator : fitted generator with a data_shape, or pipeline that ends in one
         intervention : intervention with a strength, such as ``Stretch(1.5)``
         X : array-like of shape (n_samples, n_features), optional
             Rows to change; None draws from the prior.
@@ -74,10 +77,10 @@ class InterventionDisplay(SamplesDisplay):
             )
         draws = _draws(X, n_rows, params)
         columns = [
-            estimator.intervene({node: intervention.scaled(t)}, **draws)
+            rows_under(estimator, {node: intervention.scaled(t)}, **draws)
             for t in strengths
         ]
-        rows = np.stack([np.asarray(column) for column in columns], axis=1)
+        rows = np.stack(columns, axis=1)
         display = cls(
             rows,
             data_shape=data_shape_of(estimator),
@@ -103,7 +106,7 @@ class InterventionDisplay(SamplesDisplay):
 
         Parameters
         ----------
-        estimator : fitted generator with a data_shape
+        estimator : fitted generator with a data_shape, or pipeline that ends in one
         intervention : intervention, callable, number or array
         X : array-like of shape (n_samples, n_features), optional
             Rows to change; None draws from the prior.
@@ -121,10 +124,9 @@ class InterventionDisplay(SamplesDisplay):
         InterventionDisplay
         """
         draws = _draws(X, n_columns, params)
-        rows, labels = [np.asarray(estimator.intervene({}, **draws))], ["factual"]
+        rows, labels = [rows_under(estimator, {}, **draws)], ["factual"]
         for node in _maps(estimator) if nodes is None else nodes:
-            changed = estimator.intervene({node: intervention}, **draws)
-            rows.append(np.asarray(changed))
+            rows.append(rows_under(estimator, {node: intervention}, **draws))
             labels.append(f"at {node}")
         if truth is not None:
             rows.append(np.asarray(truth)[:n_columns])
@@ -158,7 +160,7 @@ class NodeTraversalDisplay(SamplesDisplay):
 
         Parameters
         ----------
-        estimator : fitted generator with a data_shape
+        estimator : fitted generator with a data_shape, or pipeline that ends in one
         node : str
         X : array-like of shape (n_samples, n_features), optional
             The first row is changed; None draws one from the prior.
@@ -177,14 +179,14 @@ class NodeTraversalDisplay(SamplesDisplay):
         NodeTraversalDisplay
         """
         check_scalar(n_values, "n_values", Integral, min_val=2)
-        spread = _unit_spread(estimator, node)
+        spread = _unit_spread(last_step(estimator), node)
         units = range(min(10, len(spread))) if units is None else list(units)
         draws = _draws(X, 1, {"observation_noise": False, **params})
         shifts = np.linspace(-width, width, n_values)
         rows = [
             [
-                estimator.intervene(
-                    {node: Units(unit, Shift(t * spread[unit]))}, **draws
+                rows_under(
+                    estimator, {node: Units(unit, Shift(t * spread[unit]))}, **draws
                 )
                 for t in shifts
             ]
@@ -201,6 +203,7 @@ class NodeTraversalDisplay(SamplesDisplay):
 
 def _unit_spread(estimator, node):
     """Standard deviation of every unit of a node, over draws and positions."""
+    check_is_fitted(estimator)
     nodes = estimator.nodes_
     if node not in nodes:
         raise ValueError(f"node must be one of {list(nodes)}, got {node!r}.")

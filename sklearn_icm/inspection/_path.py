@@ -86,8 +86,12 @@ class ICMPathDisplay:
             self.ax_.set_xscale("symlog", linthresh=positive.min())
         self.ax_.set(xlabel="icm_weight", ylabel="score")
         self.right_ax_.axhline(0, color="0.7", linewidth=1)
+        self.right_ax_.set_ylabel("measures without unit")
+        # Above the axes, since curves may be anywhere within them.
         self.right_ax_.legend(
-            handles=list(self.lines_.values()), loc="best", fontsize="small"
+            handles=list(self.lines_.values()),
+            **{"loc": "lower center", "bbox_to_anchor": (0.5, 1.0)},
+            **{"ncols": 3, "fontsize": "small"},
         )
         return self
 

@@ -49,7 +49,7 @@ def draw_grid(ax, rows, data_shape, labels, column_labels=None):
         for j in range(n_columns):
             top, left = i * (height + gap), j * (width + gap)
             canvas[top : top + height, left : left + width] = cells[i, j]
-    low, high = float(rows.min()), float(rows.max())
+    low, high = float(np.nanmin(rows)), float(np.nanmax(rows))
     if canvas.shape[2:] == (3,):
         canvas = np.nan_to_num((canvas - low) / max(high - low, 1e-12), nan=1.0)
     else:
@@ -75,13 +75,13 @@ def _label_columns(ax, places, labels):
 
 def _draw_signals(ax, cells, labels, column_labels):
     n_rows, n_columns, length = cells.shape
-    step = 1.2 * max(float(np.ptp(cells)), 1e-12)
+    step = 1.2 * max(float(np.nanmax(cells) - np.nanmin(cells)), 1e-12)
     lines = []
     for i in range(n_rows):
         for j in range(n_columns):
             x = np.arange(length) + j * 1.1 * length
             lines += ax.plot(x, cells[i, j] - i * step, color=f"C{i}", linewidth=1)
-    middles = [float(cells[i].mean()) - i * step for i in range(n_rows)]
+    middles = [float(np.nanmean(cells[i])) - i * step for i in range(n_rows)]
     ax.set(yticks=middles, yticklabels=labels)
     _label_columns(
         ax, [(0.5 + 1.1 * j) * length for j in range(n_columns)], column_labels

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from sklearn.utils import Bunch, check_scalar
 
-from ..utils.pipelines import rows_under
+from ..utils.pipelines import numeric_rows, rows_under
 from ._inputs import name_changes
 from ._refits import RefitScorer, derive_seed, draw_entropy, resolve_refits
 from ._skill import check_distance, comparable_distance
@@ -169,11 +169,15 @@ def _check_n_samples(n_samples, X):
 def _compare_refits(refits, change, distance, n_samples, entropy):
     """One row of the table: distances between refits, and within each of them."""
     draws = [
-        rows_under(
+        numeric_rows(
             refit,
-            change,
-            n_samples=n_samples,
-            random_state=derive_seed(entropy, "draws", k),
+            rows_under(
+                refit,
+                change,
+                n_samples=n_samples,
+                random_state=derive_seed(entropy, "draws", k),
+            ),
+            "The model",
         )
         for k, refit in enumerate(refits)
     ]

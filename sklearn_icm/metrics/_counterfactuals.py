@@ -6,7 +6,7 @@ from functools import cached_property
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from ..utils.pipelines import before_last, last_step, rows_under
+from ..utils.pipelines import before_last, last_step, numeric_rows, rows_under
 from ._inputs import direction_stream
 
 __all__ = [
@@ -46,8 +46,11 @@ class ExplainedRows:
 
     @property
     def values(self):
-        """Rows as float64, where float32 squares would lose digits."""
-        return np.asarray(self.X, dtype=np.float64)
+        """Rows as float64, where float32 squares would lose digits.
+
+        Levels are indicators.
+        """
+        return numeric_rows(self.estimator, self.X).astype(np.float64, copy=False)
 
     @property
     def hidden_nodes(self):
@@ -179,5 +182,5 @@ def _matrix(value):
 def _like(rows, X):
     """Rows with the feature names that the given ones have."""
     if hasattr(X, "iloc"):
-        return type(X)(rows, columns=X.columns, index=X.index)
+        return type(X)(rows, columns=X.columns, index=X.index).infer_objects()
     return rows

@@ -152,14 +152,25 @@ def _resolve_target(estimator, target):
     columns = {} if names is None else {name: k for k, name in enumerate(names)}
     number = isinstance(target, Integral) and not isinstance(target, bool)
     if number and 0 <= target < n:
-        return lambda rows: rows[:, target].astype(np.float64)
+        return lambda rows: _column(rows, target)
     if isinstance(target, str) and target in columns:
-        return lambda rows: rows[:, columns[target]].astype(np.float64)
+        return lambda rows: _column(rows, columns[target])
     known = f" or one of the names {list(columns)}" if columns else ""
     raise ValueError(
         f"target must be a callable on rows, a column index from 0 to {n - 1}{known}, "
         f"got {target!r}."
     )
+
+
+def _column(rows, k):
+    try:
+        return rows[:, k].astype(np.float64)
+    except (TypeError, ValueError):
+        level = rows[0, k]
+        raise ValueError(
+            f"target is the column {k}, whose values, such as {level!r}, have no mean. "
+            f"Give a callable, such as lambda rows: rows[:, {k}] == {level!r}."
+        ) from None
 
 
 def _measured(target, rows):

@@ -11,6 +11,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_random_state, check_scalar
 
+from ..utils.pipelines import before_last, check_graph_generator
 from ._mechanism_shift import families
 
 __all__ = ["evaluate"]
@@ -24,9 +25,10 @@ def evaluate(estimator, X, *, n_draws=50, random_state=None):
 
     Parameters
     ----------
-    estimator : fitted GraphGenerator
+    estimator : fitted GraphGenerator, or pipeline that ends in one
     X : array-like of shape (n_samples, n_features)
-        Rows that it was not fitted to, at least 10.
+        Rows that it was not fitted to, at least 10. Behind a pipeline's steps they are
+        scored in the units of the last one.
     n_draws : int
         Draws of each column for each row, at least 2.
     random_state : int, RandomState or None
@@ -57,39 +59,46 @@ def evaluate(estimator, X, *, n_draws=50, random_state=None):
     estimation*, JASA.
     """
     check_scalar(n_draws, "n_draws", Integral, min_val=2)
+    generator = check_graph_generator(estimator)
     if len(X) < 2 * N_FOLDS:
         raise ValueError(f"evaluate needs at least {2 * N_FOLDS} rows, got {len(X)}.")
+    X = before_last(estimator, X)
     rng = check_random_state(0 if random_state is None else random_state)
-    values = estimator.node_values(X)[list(estimator.nodes_)[-1]].astype(float)
-    tests = estimator.independence(X, random_state=rng)
+    values = generator.node_values(X)[list(generator.nodes_)[-1]].astype(float)
+    tests = generator.independence(X, random_state=rng)
     tests = tests[tests["against"] == "parents"].set_index("mechanism")["p_value"]
-    rows = []
-    for name, (k, parents) in families(estimator).items():
-        has_levels = name in estimator.categories_
+    own = _draws_of_mechanisms(generator, values, n_draws, rng)
+    rows, levels = [], generator.categories_
+    for name, (k, parents) in families(generator).items():
+        has_levels = name in levels
         score = _level_score if has_levels else _crps
         peer = _logistic_draws if has_levels else _linear_draws
-        draws = [_draws_of_mechanism(estimator, values, name, n_draws, rng)]
-        draws += [peer(values, k, read, n_draws, rng) for read in ([], parents)]
-        scores = [score(values[:, k], drawn) for drawn in draws]
-        has_parents = len(estimator.mechanisms_[name][0]) > 1
+        peers = [peer(values, k, read, n_draws, rng) for read in ([], parents)]
+        scores = [score(values[:, k], drawn) for drawn in (own[name], *peers)]
+        has_parents = len(generator.mechanisms_[name][0]) > 1
         rows.append(_row(name, has_parents, *scores, tests.get(name, np.nan)))
     return pd.DataFrame(rows)
 
 
 @torch.no_grad()
-def _draws_of_mechanism(estimator, values, name, n_draws, rng):
-    """Draws of a column given the values of its parents, (n_rows, n_draws)."""
-    columns = {column: k for column, (k, _) in families(estimator).items()}
-    parents, _ = estimator.mechanisms_[name]
-    mechanism = estimator.graph_.mechanism(name)
-    like = next(estimator.graph_.parameters())
-    draws = []
-    for _ in range(n_draws):
-        nodes = estimator.node_values(n_samples=len(values), random_state=rng)
-        nodes |= {p: values[:, [columns[p]]] for p in parents if p in columns}
-        given = [torch.from_numpy(nodes[p]).to(like) for p in parents]
-        draws.append(mechanism(*given)[:, 0].cpu().numpy())
-    return np.stack(draws, 1).astype(float)
+def _draws_of_mechanisms(generator, values, n_draws, rng):
+    """Draws of each column given the values of its parents, ``{name: (n, n_draws)}``.
+
+    All columns share the noise of a draw, and what it makes of hidden parents.
+    """
+    columns = {name: k for name, (k, _) in families(generator).items()}
+    graph, reads = generator.graph_, generator.mechanisms_
+    like = next(graph.parameters())
+    known = {name: values[:, [k]] for name, k in columns.items()}
+    draws = {name: np.empty((len(values), n_draws)) for name in columns}
+    for draw in range(n_draws):
+        nodes = generator.node_values(n_samples=len(values), random_state=rng) | known
+        given = {name: torch.from_numpy(v).to(like) for name, v in nodes.items()}
+        for name, drawn in draws.items():
+            parents, _ = reads[name]
+            found = graph.mechanism(name)(*(given[p] for p in parents))
+            drawn[:, draw] = found[:, 0].cpu().numpy()
+    return draws
 
 
 def _linear_draws(values, k, parents, n_draws, rng):

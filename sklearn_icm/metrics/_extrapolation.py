@@ -1,15 +1,16 @@
 """Does the model, changed by an intervention, predict data of another environment?"""
 
+from functools import partial
 from numbers import Integral
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from sklearn.utils import check_array
 
 from ..base import is_generator
 from ..utils.environments import as_label_list, find_rows, resolve_environments
-from ..utils.pipelines import before_last, last_step, rows_under
+from ..utils.pipelines import before_last, last_step, numeric_rows, rows_under
+from ..utils.rows import select_rows
 from ._scorer import RoutedScorer
 from ._skill import (
     check_baseline,
@@ -74,7 +75,8 @@ class ExtrapolationScorer(RoutedScorer):
         return (
             f"make_extrapolation_scorer({self.interventions!r}, "
             f"observational={self.observational!r}, distance={self.distance!r}, "
-            f"baseline={self.baseline!r})"
+            f"baseline={self.baseline!r}, n_samples={self.n_samples!r}, "
+            f"random_state={self.random_state!r})"
         )
 
     def __call__(self, estimator, X, y=None, *, environments=None):
@@ -139,20 +141,22 @@ class ExtrapolationScorer(RoutedScorer):
         return list(self._predictions(estimator, X, labels))
 
     def _predictions(self, estimator, X, labels):
-        X = check_array(X)
         self._check_fold(labels)
-        usual = X[find_rows(labels, self.observational)]
+        numeric = partial(numeric_rows, estimator)
+        usual = numeric(select_rows(X, find_rows(labels, self.observational)))
         for label in self._judged_labels():
             change = self.interventions[label]
-            rows, known = X[find_rows(labels, label)], None
+            rows, known = select_rows(X, find_rows(labels, label)), None
             if hasattr(change, "fit_to"):
                 change, known, rows = change.fit_to(estimator, rows, self.random_state)
+                known = numeric(known)
             changed = rows_under(
                 estimator,
                 change,
                 n_samples=self.n_samples or len(rows),
                 random_state=self.random_state,
             )
+            rows, changed = numeric(rows), numeric(changed)
             yield Prediction(label, rows, changed, usual, known, change)
 
     def _judged(self, prediction):
@@ -244,6 +248,8 @@ def make_extrapolation_scorer(
         The mean over environments of ``1 - D(model under the intervention,
         environment) / D(observational rows, environment)``. It raises ValueError for a
         fold without rows of an environment it needs, and gives 0 for a training fold.
+        Of a GraphGenerator's columns of levels, distances see indicators: two levels
+        are 1 apart.
 
     Examples
     --------
@@ -252,7 +258,8 @@ def make_extrapolation_scorer(
     ...     {"wide": {"conv2": Stretch(1.3)}}, observational="narrow"
     ... )
     make_extrapolation_scorer({'wide': {'conv2': Stretch(factor=1.3, axis='width')}},
-    observational='narrow', distance='energy', baseline='identity')
+    observational='narrow', distance='energy', baseline='identity', n_samples=None,
+    random_state=0)
     """
     if not isinstance(interventions, dict) or not interventions:
         raise ValueError(

@@ -27,7 +27,8 @@ BASELINES = ("identity", "mean_shift", "best")
 
 def check_distance(distance):
     """Raise ValueError unless it is a callable or the name of a distance."""
-    if not callable(distance) and distance not in DISTANCES:
+    named = isinstance(distance, str) and distance in DISTANCES
+    if not callable(distance) and not named:
         raise ValueError(
             f"distance must be a callable or one of {sorted(DISTANCES)}, got "
             f"{distance!r}."

@@ -5,7 +5,7 @@ from sklearn.utils import Bunch
 
 from ..utils.checks import check_level
 from ._inputs import check_integer, check_max_memory, check_samples, direction_stream
-from ._two_sample import resolve_statistic, two_sample_test
+from ._two_sample import Draws, judge, statistics_of
 
 __all__ = ["skill_interval"]
 
@@ -45,8 +45,9 @@ def skill_interval(
     Returns
     -------
     sklearn.utils.Bunch
-        ``skill`` and its ``interval``, (nan, nan) unless the environment differs from
-        the baseline by more than the floor; ``distance`` of the prediction,
+        ``skill``, NaN unless the environment is further from the baseline than two
+        samples of one distribution are on average, and its ``interval``, (nan, nan)
+        unless it is by more than the floor; ``distance`` of the prediction,
         ``noise_floor`` below which distances are chance, and ``p_value`` of the
         hypothesis that the prediction is perfect; ``baseline_distance`` and whether it
         ``is_above_floor``; ``ceiling``: skill of a prediction at the noise floor.
@@ -68,38 +69,36 @@ def skill_interval(
     """
     n_bytes = check_max_memory(max_memory)
     n_bootstrap = check_integer("n_bootstrap", n_bootstrap)
+    n_permutations = check_integer("n_permutations", n_permutations)
     check_level(level)
     needs = {"smallest": 2, "needed_by": "A skill"}
     X_env, X_intervened = check_samples(X_env, X_intervened, **needs)
     X_env, X_baseline = check_samples(X_env, X_baseline, **needs)
     stream = direction_stream(random_state)
-    tests = [
-        two_sample_test(
-            X_env,
-            other,
-            distance=distance,
-            n_permutations=n_permutations,
-            n_bootstrap=0,
-            level=level,
-            max_memory=max_memory,
-            random_state=stream.randint(2**31),
-        )
-        for other in (X_intervened, X_baseline)
-    ]
+    seeds = stream.randint(2**31, size=2)
     others = np.concatenate([X_intervened, X_baseline])
-    statistic = resolve_statistic(distance, X_env, others, n_bytes, stream)
-    sizes = [len(X_env), len(X_intervened), len(X_baseline)]
-    value = _skills(statistic, _weights(sizes, 1, None))[0]
+    statistic_of = statistics_of(distance, X_env, others, n_bytes, stream)
+
+    def tested(other, seed):
+        draws = Draws(len(X_env), len(other), np.random.RandomState(seed))
+        statistic = statistic_of(X_env, other)
+        return judge(statistic, draws, n_permutations, 0, level, n_bytes)
+
+    samples = (X_intervened, X_baseline)
+    tests = [tested(*each) for each in zip(samples, seeds, strict=True)]
     interval = (np.nan, np.nan)
     if tests[1].is_above_floor:
-        drawn = _skills(statistic, _weights(sizes, n_bootstrap, stream))
+        sizes = [len(X_env), len(X_intervened), len(X_baseline)]
+        weights = _weights(sizes, n_bootstrap, stream)
+        drawn = _skills(statistic_of(X_env, others), weights)
         tails = [(1 - level) / 2, (1 + level) / 2]
         interval = tuple(map(float, np.quantile(drawn, tails)))
-    ceiling = (
-        1 - tests[0].noise_floor / tests[1].value if tests[1].value > 0 else np.nan
+    skill, ceiling = (
+        1 - part / tests[1].value if tests[1].value > 0 else np.nan
+        for part in (tests[0].value, tests[0].noise_floor)
     )
     return Bunch(
-        skill=float(value),
+        skill=float(skill),
         interval=interval,
         distance=tests[0].value,
         noise_floor=tests[0].noise_floor,
@@ -111,14 +110,12 @@ def skill_interval(
 
 
 def _weights(sizes, count, stream):
-    """How often each pooled row is in each sample; once each without a stream."""
+    """How often each pooled row is in each resample of each sample."""
     weights, start = np.zeros((len(sizes), sum(sizes), count)), 0
     for weight, size in zip(weights, sizes, strict=True):
         for column in weight[start : start + size].T:
-            column[:] = 1
-            if stream is not None:
-                drawn = stream.randint(size, size=size)
-                column[:] = np.bincount(drawn, minlength=size)
+            drawn = stream.randint(size, size=size)
+            column[:] = np.bincount(drawn, minlength=size)
         start += size
     return weights
 

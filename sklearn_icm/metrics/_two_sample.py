@@ -13,8 +13,10 @@ from ._sliced import sliced_wasserstein
 from ._tiles import Tiler, prepare, row_blocks
 
 __all__ = [
+    "Draws",
     "compare_with_null",
-    "resolve_statistic",
+    "judge",
+    "statistics_of",
     "two_sample_test",
 ]
 
@@ -113,10 +115,15 @@ def two_sample_test(
     check_level(level)
     X_real, X_gen = check_samples(X_real, X_gen, smallest=2, needed_by="The test")
     stream = direction_stream(random_state)
-    draws = _Draws(len(X_real), len(X_gen), stream)
-    statistic = resolve_statistic(distance, X_real, X_gen, n_bytes, stream)
+    statistic = statistics_of(distance, X_real, X_gen, n_bytes, stream)(X_real, X_gen)
+    draws = Draws(len(X_real), len(X_gen), stream)
+    return judge(statistic, draws, n_permutations, n_bootstrap, level, n_bytes)
+
+
+def judge(statistic, draws, n_permutations, n_bootstrap, level, n_bytes):
+    """Value, null and interval of a statistic, as `two_sample_test` returns them."""
     # Indicators of both samples and their products with a tile, in float64.
-    at_once = max(1, int(n_bytes / (64 * (len(X_real) + len(X_gen)))))
+    at_once = max(1, int(n_bytes / (64 * (draws.n + draws.m))))
 
     def values(draw, count):
         parts = row_blocks(0, count, at_once)
@@ -155,7 +162,7 @@ def _check_count(name, value):
         raise ValueError(f"{name} must be an int >= 0, got {value!r}.")
 
 
-class _Draws:
+class Draws:
     """How often each pooled row is in each sample: arrays (n + m, number of draws)."""
 
     def __init__(self, n, m, stream):
@@ -180,10 +187,13 @@ class _Draws:
         return real, gen
 
 
-def resolve_statistic(distance, X_real, X_gen, n_bytes, stream):
-    """Callable of draws that returns the distance of each."""
+def statistics_of(distance, X_real, X_gen, n_bytes, stream):
+    """Maker of statistics ``(X_real, X_gen) -> (draws -> the distance of each)``.
+
+    Kernel and directions are chosen once, for the samples given here.
+    """
     if callable(distance):
-        return _AnyStatistic(X_real, X_gen, distance)
+        return partial(_AnyStatistic, distance)
     if not isinstance(distance, str) or distance not in DISTANCES:
         raise ValueError(
             f"distance must be a callable or one of {DISTANCES}, got {distance!r}."
@@ -192,12 +202,19 @@ def resolve_statistic(distance, X_real, X_gen, n_bytes, stream):
     if distance == "sliced_wasserstein":
         seed = stream.randint(2**31)
         fixed = partial(sliced_wasserstein, max_memory=mib, random_state=seed)
-        return _AnyStatistic(X_real, X_gen, fixed)
+        return partial(_AnyStatistic, fixed)
+    width = None
+    if distance == "mmd":
+        width = median_bandwidth(X_real, X_gen, max_memory=mib)
+    return partial(_pair_statistic, n_bytes, width)
+
+
+def _pair_statistic(n_bytes, width, X_real, X_gen):
+    """Energy distance, or with a width of its kernel the squared MMD."""
     rows = np.concatenate([X_real, X_gen])
     pooled = prepare(rows, rows[:1])
-    if distance == "energy":
+    if width is None:
         return _PairStatistic(pooled, n_bytes, 1.0, np.sqrt, unit=pooled.unit)
-    width = median_bandwidth(X_real, X_gen, max_memory=mib)
     rate = np.clip((pooled.unit / width) ** 2 / 2, 1e-150, 1e150)
     if not 1e-18 < rate < 1e18:
         pooled = prepare(rows, rows[:1], in_float64=True)
@@ -261,7 +278,7 @@ class _AnyStatistic:
 
     ignores_copies = False
 
-    def __init__(self, X_real, X_gen, distance):
+    def __init__(self, distance, X_real, X_gen):
         self.X, self.distance = np.concatenate([X_real, X_gen]), distance
 
     def __call__(self, real, gen):

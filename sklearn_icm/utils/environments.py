@@ -55,14 +55,16 @@ def as_label_list(labels):
 def find_rows(labels, wanted, name="observational"):
     """Return a mask of the rows that bear one of the wanted labels.
 
-    Raises ValueError if one of them is on no row.
+    Raises ValueError if none of them is on any row. Some may be on none, as in a fold
+    of a cross-validation.
     """
-    present = list(dict.fromkeys(labels.tolist()))
+    labels = labels.tolist()
+    present = list(dict.fromkeys(labels))
     wanted = as_label_list(wanted)
-    missing = [w for w in wanted if w not in present]
-    if missing:
+    if not any(w in present for w in wanted):
+        got = wanted[0] if len(wanted) == 1 else wanted
         raise ValueError(
-            f"{name}={missing[0]!r} is not the label of any row; the labels are "
+            f"{name}={got!r} is not the label of any row; the labels are "
             f"{present[:20]}."
         )
-    return np.array([label in wanted for label in labels.tolist()], dtype=bool)
+    return np.array([label in wanted for label in labels], dtype=bool)

@@ -1,30 +1,140 @@
-"""Generators at the end of a plain Pipeline, asked in its input space."""
+"""Generators at the end of a plain Pipeline or in a search, asked in input space."""
 
 import numpy as np
+import pandas as pd
+from sklearn.exceptions import NotFittedError
+from sklearn.utils import check_array
+from sklearn.utils.validation import check_is_fitted
 
-__all__ = ["before_last", "last_step", "rows_under"]
+__all__ = [
+    "before_last",
+    "check_graph_generator",
+    "chosen_estimator",
+    "known_levels",
+    "last_step",
+    "numeric_rows",
+    "rows_under",
+]
+
+
+def chosen_estimator(estimator):
+    """Return the estimator, or the best one of a fitted search."""
+    while hasattr(estimator, "best_estimator_"):
+        estimator = estimator.best_estimator_
+    return estimator
 
 
 def last_step(estimator):
-    """Return the estimator, or the last step of a pipeline."""
-    while hasattr(estimator, "steps"):
-        estimator = estimator.steps[-1][1]
+    """Return the estimator, the last step of a pipeline, or the best of a search."""
+    estimator = chosen_estimator(estimator)
+    if hasattr(estimator, "steps"):
+        return last_step(estimator.steps[-1][1])
     return estimator
 
 
 def before_last(estimator, X):
     """Rows as the last step of a pipeline gets them."""
-    if hasattr(estimator, "steps") and len(estimator.steps) > 1:
-        return estimator[:-1].transform(X)
-    return X
+    estimator = chosen_estimator(estimator)
+    if not hasattr(estimator, "steps"):
+        return X
+    if len(estimator.steps) > 1:
+        X = estimator[:-1].transform(X)
+    return before_last(estimator.steps[-1][1], X)
 
 
 def rows_under(estimator, interventions, X=None, **query):
     """Array of rows that `intervene` gives, in input space after a Pipeline too."""
+    estimator = chosen_estimator(estimator)
     if hasattr(estimator, "intervene"):
         return np.asarray(estimator.intervene(interventions, X=X, **query))
-    inner = None if X is None else before_last(estimator, X)
-    rows = last_step(estimator).intervene(interventions, X=inner, **query)
-    if len(estimator.steps) > 1:
-        rows = estimator[:-1].inverse_transform(rows)
-    return np.asarray(rows)
+    if not hasattr(estimator, "steps"):
+        raise NotFittedError(
+            f"This {type(estimator).__name__} has no generator to ask: fit it (a "
+            "search with refit=True) before using it."
+        )
+    has_transformers = len(estimator.steps) > 1
+    if X is not None and has_transformers:
+        X = estimator[:-1].transform(X)
+    rows = rows_under(estimator.steps[-1][1], interventions, X, **query)
+    return estimator[:-1].inverse_transform(rows) if has_transformers else rows
+
+
+def known_levels(estimator):
+    """``{column index: its levels}`` of a GraphGenerator without steps before it."""
+    estimator = chosen_estimator(estimator)
+    if hasattr(estimator, "steps"):
+        one = len(estimator.steps) == 1
+        return known_levels(estimator.steps[-1][1]) if one else {}
+    levels = getattr(estimator, "categories_", {})
+    if not levels:
+        return {}
+    names, _ = list(estimator.mechanisms_.values())[-1]
+    return {k: levels[name] for k, name in enumerate(names) if name in levels}
+
+
+def numeric_rows(estimator, X, name="X", **checks):
+    """Rows as an array of numbers, in which distances can be taken.
+
+    Levels become indicator columns behind the numbers, so that different levels are at
+    distance 1. ``checks`` are keywords of `check_array`.
+    """
+    levels = known_levels(estimator)
+    frame = X if hasattr(X, "iloc") else pd.DataFrame(np.asarray(X))
+    n_columns = getattr(estimator, "n_features_in_", frame.shape[1])
+    if frame.shape[1] != n_columns:
+        raise ValueError(
+            f"{name} must have the {n_columns} columns that the estimator was fitted "
+            f"with, got {frame.shape[1]}."
+        )
+    numbers = [k for k in range(frame.shape[1]) if k not in levels]
+    strange = [k for k in numbers if not _holds_numbers(frame.iloc[:, k])]
+    if strange:
+        raise ValueError(
+            f"{name} must hold numbers, but the columns "
+            f"{frame.columns[strange].tolist()} do not. Encode them before the "
+            "estimator; only a GraphGenerator without steps before it says what its "
+            "levels are."
+        )
+    dtypes = [np.float64, np.float32]
+    if not levels:
+        return check_array(X, dtype=dtypes, input_name=name, **checks)
+    parts = [frame.iloc[:, numbers].to_numpy(dtype=np.float64)]
+    parts += [_indicators(name, frame.iloc[:, k], known) for k, known in levels.items()]
+    return check_array(np.hstack(parts), dtype=dtypes, input_name=name, **checks)
+
+
+def _holds_numbers(column):
+    if pd.api.types.is_numeric_dtype(column.dtype):
+        return True
+    try:
+        column.astype(np.float64)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def _indicators(name, column, levels):
+    codes = pd.Index(levels).get_indexer(column)
+    unknown = np.flatnonzero(codes < 0)
+    if len(unknown):
+        raise ValueError(
+            f"{name} has {column.iloc[unknown[0]]!r} in the column {column.name!r}, "
+            f"whose levels are {list(levels)}."
+        )
+    return np.sqrt(0.5) * np.eye(len(levels))[codes]
+
+
+def check_graph_generator(estimator):
+    """Return the fitted GraphGenerator that an estimator is, or ends in.
+
+    Raises NotFittedError, or TypeError for any other estimator.
+    """
+    generator = last_step(estimator)
+    check_is_fitted(generator)
+    if not hasattr(generator, "categories_"):
+        raise TypeError(
+            "The estimator must be a fitted GraphGenerator, or a pipeline that ends in "
+            f"one, got {type(generator).__name__}. Only graphs over the columns of a "
+            "table have one mechanism per column."
+        )
+    return generator

@@ -5,10 +5,12 @@ from sklearn.base import clone
 from sklearn.compose import ColumnTransformer
 from sklearn.decomposition import PCA
 from sklearn.feature_selection import SelectKBest
+from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import (
     FunctionTransformer,
+    MinMaxScaler,
     Normalizer,
     OneHotEncoder,
     OrdinalEncoder,
@@ -17,6 +19,7 @@ from sklearn.preprocessing import (
 
 from sklearn_icm.compose import GenerativePipeline
 from sklearn_icm.generators import VAEGenerator
+from sklearn_icm.utils.estimator_checks import generator_checks
 
 X = np.random.RandomState(0).uniform(size=(40, 3)) * [1, 10, 100]
 
@@ -245,3 +248,61 @@ def test_nullable_integers_come_back():
     rows = pipe.sample(5, random_state=0)
     assert (rows.dtypes == frame.dtypes).all()
     assert rows["count"].between(1, 9).all()
+
+
+def test_independence_reads_rows_in_input_space():
+    pipe = pipeline(SCALE).fit(X)
+    inner = pipe["vae"].independence(pipe["scale"].transform(X))
+    pd.testing.assert_frame_equal(pipe.independence(X), inner)
+    pd.testing.assert_frame_equal(pipe.independence(X=X), inner)
+
+
+@pytest.mark.parametrize("as_frame", [False, True])
+def test_rare_truth_stays_rare(as_frame):
+    truth = np.random.RandomState(0).rand(200, 3) < 0.1
+    given = pd.DataFrame(truth, columns=list("abc")) if as_frame else truth
+    pipe = pipeline(("scale", MinMaxScaler())).fit(given)
+    rows = pipe.sample(200, random_state=0)
+    assert type(rows) is type(given)
+    assert (np.asarray(rows).dtype, np.asarray(rows).mean() < 0.4) == (bool, True)
+    assert np.array_equal(pipe.intervene({}, X=given), given)
+
+
+@pytest.mark.parametrize(
+    ("step", "match"),
+    [
+        (FunctionTransformer(np.log1p), "'lossy'.*no inverse_func.*Give it one"),
+        (SimpleImputer(), "'lossy'.*undo its imputation.*Impute before"),
+        (SimpleImputer(add_indicator=True), "'lossy'.*Impute before the pipeline"),
+    ],
+    ids=["function", "imputer", "indicator"],
+)
+def test_steps_whose_inverse_inverts_nothing_are_refused(step, match):
+    with pytest.raises(TypeError, match=match):
+        pipeline(("lossy", step)).fit(X)
+
+
+@pytest.mark.parametrize("bounds", ["data", None])
+def test_what_a_step_loses_is_kept(bounds):
+    pipe = pipeline(("pca", PCA(1)), bounds=bounds).fit(X)
+    assert np.allclose(pipe.intervene({}, X=X), X, rtol=0, atol=1e-10)
+    batches = list(pipe.iter_intervene({}, X=X, batch_size=7))
+    assert np.allclose(np.concatenate(batches), X, rtol=0, atol=1e-10)
+    shorter = pipe["pca"].inverse_transform(pipe["pca"].transform(X))
+    dropped = pipe.intervene({"data": 1.0}, X=X, residual="drop")
+    assert np.ptp(pipe["pca"].transform(dropped)) < np.ptp(shorter)
+
+
+def test_lists_are_rows_too():
+    pipe = pipeline(SCALE).fit(X.tolist())
+    changed = pipe.intervene({"noise": 0.0}, X=X[:3].tolist())
+    assert np.array_equal(changed, pipe.intervene({"noise": 0.0}, X=X[:3]))
+
+
+@pytest.mark.parametrize("check", generator_checks(), ids=lambda c: c.__name__)
+@pytest.mark.parametrize(
+    "step", [StandardScaler(), PCA(2), "passthrough"], ids=["scale", "pca", "none"]
+)
+def test_generator_contract(step, check):
+    # Without bounds, as those of the input may clip what a rotation makes of a value.
+    check(pipeline(("step", step), bounds=None).set_params(vae__random_state=None))

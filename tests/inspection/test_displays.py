@@ -1,8 +1,12 @@
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from helpers import TABLE
+from sklearn.exceptions import NotFittedError
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
 
-from sklearn_icm.generators import VAEGenerator
+from sklearn_icm.generators import ChainGenerator, VAEGenerator
 from sklearn_icm.inspection import (
     IndependenceDisplay,
     InfluenceMapDisplay,
@@ -24,11 +28,62 @@ def test_samples_beside_real_rows(fitted, pairs):
     display = SamplesDisplay.from_estimator(
         fitted, pairs.data[:5], n_rows=2, n_columns=4, random_state=0
     )
-    assert display.labels == ["real", "sample", "sample"]
-    assert display.rows.shape == (3, 4, pairs.data.shape[1])
+    assert display.labels == ["real", "real", "sample", "sample"]
+    assert display.rows.shape == (4, 4, pairs.data.shape[1])
+    assert np.array_equal(np.concatenate(display.rows)[:5], pairs.data[:5])
     shown = display.artists_.get_array()
     first = pairs.data[0].reshape(pairs.data_shape)
     assert np.allclose(shown[:12, :24], first)
+
+
+def test_cells_without_a_row_stay_empty(fitted, pairs):
+    display = SamplesDisplay.from_estimator(fitted, pairs.data[:5], n_rows=1)
+    display.figure_.canvas.draw()
+    assert np.isfinite(display.rows[0, :5]).all()
+    assert np.isnan(display.rows[0, 5:]).all()
+    signals = VAEGenerator((4,), hidden=(3,), max_epochs=1).fit(TABLE)
+    display = SamplesDisplay.from_estimator(signals, TABLE[:1], n_rows=1)
+    display.figure_.canvas.draw()
+    assert np.allclose(display.artists_[0].get_ydata(), TABLE[0])
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        SamplesDisplay.from_estimator,
+        IndependenceDisplay.from_estimator,
+        TrainingDisplay.from_estimator,
+        lambda est: InterventionDisplay.from_nodes(est, Stretch(1.3)),
+        NodeTraversalDisplay.from_estimator,
+    ],
+    ids=["samples", "independence", "training", "intervention", "traversal"],
+)
+def test_displays_need_a_fit(ask):
+    with pytest.raises(NotFittedError):
+        ask(VAEGenerator((2, 2)))
+
+
+def test_displays_of_a_pipeline_are_in_its_input_space(fitted, pairs):
+    double = FunctionTransformer(lambda X: X / 2, lambda X: 2 * X)
+    pipe = make_pipeline(double.fit(pairs.data), fitted)
+    rows = 2 * fitted.sample(8, random_state=0)
+    shown = SamplesDisplay.from_estimator(pipe, n_rows=1, random_state=0).rows
+    assert np.allclose(shown[0], rows)
+    shown = InterventionDisplay.from_nodes(pipe, Stretch(1.3), nodes=["conv2"]).rows
+    assert np.allclose(shown[0], rows)
+    X = 2 * pairs.data[:50]
+    given = IndependenceDisplay.from_estimator(pipe, X, n_draws=9).tables["decoder"]
+    expected = fitted.independence(pairs.data[:50], n_draws=9)
+    assert given.equals(expected)
+    NodeTraversalDisplay.from_estimator(pipe, "conv2", units=[0], n_values=3)
+    InfluenceMapDisplay.from_estimator(pipe, "conv2", X, units=[0])
+
+
+def test_a_history_without_a_penalty_has_one_axis():
+    model = ChainGenerator(max_iter=5).fit(TABLE)
+    display = TrainingDisplay.from_estimator(model)
+    assert [line.get_label() for line in display.lines_] == ["loss", "fit"]
+    assert len(display.figure_.axes) == 1
 
 
 def test_interventions_per_node_with_truth(fitted, pairs):

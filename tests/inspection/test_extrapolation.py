@@ -60,6 +60,9 @@ def test_display_of_several_models(world):
     display.figure_.canvas.draw()
     assert len(display.points_) == 2
     shown = display.points_[0].lines[0].get_xdata()
-    assert np.allclose(shown, display.tables["one"]["skill"])
+    assert shown[0] == display.tables["one"]["skill"].iloc[0]
+    # There is no shift in the second environment.
+    assert np.isnan([shown[1], display.ceilings_.get_xdata()[1]]).all()
+    assert np.isnan(display.baselines_.get_xdata()[1])
     names = [text.get_text() for text in display.ax_.get_yticklabels()]
     assert names == ["moved", "same"]

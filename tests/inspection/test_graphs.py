@@ -2,10 +2,15 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from helpers import TABLE, small
+from sklearn.exceptions import NotFittedError
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
+from sklearn_icm.compose import GenerativePipeline
 from sklearn_icm.generators import GraphGenerator
 from sklearn_icm.inspection import GraphInterventionDisplay, IndependenceDisplay
-from sklearn_icm.interventions import Shift
+from sklearn_icm.interventions import Scale, Shift
 
 
 @pytest.fixture(scope="module")
@@ -84,3 +89,28 @@ def test_the_independence_of_noise_is_drawn(fitted):
     labels = [text.get_text() for text in display.ax_.get_yticklabels()]
     assert "effect against parents" in labels
     display.figure_.canvas.draw()
+
+
+@pytest.mark.parametrize("generative", [False, True])
+def test_rows_before_a_pipeline_are_transformed(generative):
+    X = pd.DataFrame(
+        np.random.RandomState(0).randn(100, 2) * 10 + 50, columns=["a", "b"]
+    )
+    scale = StandardScaler().set_output(transform="pandas")
+    steps = [scale, GraphGenerator([("a", "b")], mechanism="linear", max_epochs=2)]
+    pipe = make_pipeline(*steps)
+    if generative:
+        pipe = GenerativePipeline(pipe.steps)
+    inner = pipe.fit(X)[:-1].transform(X)
+    ask = GraphInterventionDisplay.from_estimator
+    change = {"a": Scale(2.0)}
+    assert ask(pipe, change, X).effects == ask(pipe[-1], change, inner).effects
+    shown = IndependenceDisplay.from_estimator(pipe, X, n_draws=9).tables["decoder"]
+    pd.testing.assert_frame_equal(shown, pipe[-1].independence(inner, n_draws=9))
+
+
+def test_only_fitted_graphs_are_drawn():
+    with pytest.raises(TypeError, match="must be a fitted GraphGenerator"):
+        GraphInterventionDisplay.from_estimator(small().fit(TABLE), {})
+    with pytest.raises(NotFittedError):
+        GraphInterventionDisplay.from_estimator(GraphGenerator(), {})

@@ -33,6 +33,14 @@ def test_lines_show_the_columns_of_the_table(path):
     display.figure_.canvas.draw()
 
 
+def test_the_legend_covers_no_point_and_both_axes_say_what_they_are(path):
+    display = ICMPathDisplay.from_path(path)
+    display.figure_.canvas.draw()
+    legend = display.right_ax_.get_legend().get_window_extent()
+    assert not legend.overlaps(display.ax_.get_window_extent())
+    assert display.right_ax_.get_ylabel()
+
+
 def test_from_estimator_plots_the_path_into_given_axes():
     _, ax = plt.subplots()
     display = ICMPathDisplay.from_estimator(

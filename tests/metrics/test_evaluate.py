@@ -1,7 +1,12 @@
 import numpy as np
 import pandas as pd
 import pytest
+from helpers import TABLE, small
+from sklearn.exceptions import NotFittedError
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
+from sklearn_icm.compose import GenerativePipeline
 from sklearn_icm.generators import GraphGenerator
 from sklearn_icm.metrics import evaluate
 from sklearn_icm.metrics._evaluate import _crps, _level_score
@@ -99,3 +104,36 @@ def test_too_few_rows():
     est = GraphGenerator(max_epochs=1).fit(rows(0))
     with pytest.raises(ValueError, match="needs at least 10 rows, got 9"):
         evaluate(est, rows(0)[:9])
+
+
+@pytest.mark.parametrize("generative", [False, True])
+def test_rows_before_a_pipeline_are_transformed(generative):
+    scale = StandardScaler().set_output(transform="pandas")
+    graph = GraphGenerator([("cause", "effect")], mechanism="linear", max_epochs=2)
+    pipe = make_pipeline(scale, graph)
+    if generative:
+        pipe = GenerativePipeline(pipe.steps)
+    inner = pipe.fit(rows(0))[:-1].transform(rows(1))
+    pd.testing.assert_frame_equal(
+        evaluate(pipe, rows(1), n_draws=5), evaluate(pipe[-1], inner, n_draws=5)
+    )
+
+
+def test_only_fitted_graphs_are_evaluated():
+    with pytest.raises(TypeError, match="must be a fitted GraphGenerator.*got VAE"):
+        evaluate(small().fit(TABLE), TABLE)
+    with pytest.raises(NotFittedError):
+        evaluate(GraphGenerator(), TABLE)
+
+
+def test_a_draw_of_the_noise_serves_all_columns(monkeypatch):
+    est = GraphGenerator([(0, 1), (1, 2)], mechanism="linear", max_epochs=1).fit(TABLE)
+    drawn, ask = [], est.node_values
+
+    def counted(X=None, **params):
+        drawn.append(params)
+        return ask(X, **params)
+
+    monkeypatch.setattr(est, "node_values", counted)
+    evaluate(est, TABLE, n_draws=7)
+    assert sum("n_samples" in params for params in drawn) == 7

@@ -275,6 +275,21 @@ def test_bad_parameters(params, error, match):
         make_extrapolation_scorer(**{**defaults, **params})
 
 
+@pytest.mark.parametrize("params", [{"n_samples": 9}, {"random_state": 1}], ids=repr)
+def test_scorers_that_differ_are_not_equal(params):
+    make = make_extrapolation_scorer
+    same, other = (
+        make({"w": None, "v": {}}, observational="n", **p) for p in ({}, params)
+    )
+    assert same == make({"w": None, "v": {}}, observational="n")
+    assert same != other
+
+
+def test_a_list_is_no_distance():
+    with pytest.raises(ValueError, match=r"distance must be .*got \['energy'\]"):
+        make_extrapolation_scorer({"w": {}}, observational="n", distance=["energy"])
+
+
 def test_custom_distance():
     X, labels = shifted()
     model = table_model().fit(X, labels)

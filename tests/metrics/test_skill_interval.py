@@ -79,3 +79,23 @@ def test_other_distances(distance):
 def test_wrong_parameters(params, match):
     with pytest.raises(ValueError, match=match):
         skill_interval(rows(0), rows(1), rows(2), **params)
+
+
+@pytest.mark.parametrize("distance", ["energy", "mmd", "sliced_wasserstein"])
+def test_one_kernel_and_one_set_of_directions(distance):
+    found = skill_interval(
+        rows(0, shift=6.0),
+        1.25 * rows(1, shift=4.8),
+        rows(2),
+        distance=distance,
+        n_bootstrap=1,
+        n_permutations=2,
+    )
+    assert found.skill == 1 - found.distance / found.baseline_distance
+    assert found.ceiling == 1 - found.noise_floor / found.baseline_distance
+
+
+def test_no_shift_has_no_skill():
+    found = skill_interval(rows(0), rows(1, shift=2.0), 0.99 * rows(0))
+    assert found.baseline_distance < 0
+    assert np.isnan([found.skill, found.ceiling]).all()

@@ -17,6 +17,8 @@ def test_find_rows_takes_one_label_or_several():
     labels = np.array(LABELS)
     assert find_rows(labels, "a").tolist() == [True, False, True, False]
     assert find_rows(labels, ["a", "c"]).tolist() == [True, False, True, True]
+    # A fold may lack some of the labels.
+    assert find_rows(labels, ["a", "d"]).tolist() == [True, False, True, False]
     assert find_rows(np.array([0, 1]), 1).tolist() == [False, True]
 
 
@@ -26,6 +28,7 @@ def test_find_rows_takes_one_label_or_several():
         (lambda: resolve_environments(X, LABELS, LABELS), "given twice"),
         (lambda: resolve_environments(X, required_by="Me"), "Me needs the environment"),
         (lambda: resolve_environments(X, LABELS[:2]), "inconsistent numbers"),
+        (lambda: find_rows(np.array(LABELS), ["d", "e"]), r"\['d', 'e'\] is not"),
         (lambda: find_rows(np.array(LABELS), "d"), r"'d' is not.*\['a', 'b', 'c'\]"),
     ],
 )
