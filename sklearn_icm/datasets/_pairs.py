@@ -1,8 +1,12 @@
 """Two real glyphs side by side: images in which parts can move while strokes stay."""
 
+from numbers import Integral
+
 import numpy as np
 from sklearn.datasets import load_digits
-from sklearn.utils import Bunch, check_array, check_random_state
+from sklearn.utils import Bunch, check_array, check_random_state, check_scalar
+
+from ._worlds import check_number
 
 __all__ = ["make_glyph_pairs"]
 
@@ -43,8 +47,13 @@ def make_glyph_pairs(
         ``data`` (2 * n_samples, n_features), "narrow" first; ``environments`` its
         labels; ``data_shape`` of one row; ``factors`` dict of ``distance`` and the
         indices ``left`` and ``right`` of the glyphs; ``pairs`` (2, n_samples) indices
-        of factual and counterfactual rows; ``render(stretch)`` draws the same pairs
-        at another ratio.
+        of factual and counterfactual rows; ``render(stretch=1.0)`` draws the
+        same pairs at another ratio, as far as they fit on the canvas.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For parameters outside their range.
 
     Notes
     -----
@@ -63,12 +72,10 @@ def make_glyph_pairs(
         raise ValueError(
             f"glyphs must be (n_glyphs, height, width), got shape {glyphs.shape}."
         )
-    low, high = distance
-    if not 0 < low <= high or not stretch > 0:
-        raise ValueError(
-            "distance must be (low, high) with 0 < low <= high and stretch positive, "
-            f"got {distance!r} and {stretch!r}."
-        )
+    check_scalar(n_samples, "n_samples", Integral, min_val=1)
+    check_scalar(margin, "margin", Integral, min_val=0)
+    stretch = check_number("stretch", stretch, 0)
+    low, high = _check_range(distance)
     rng = check_random_state(random_state)
     height, width = glyphs.shape[1:]
     left, right = rng.randint(len(glyphs), size=(2, n_samples))
@@ -79,17 +86,26 @@ def make_glyph_pairs(
         -(-int(np.ceil(s)) // 4) * 4 for s in (height + 2 * margin, widest + width)
     )
 
-    def render(ratio):
+    # A glyph may leave the canvas by less than half a pixel.
+    largest = (shape[1] + 1 - width) / gaps.max()
+
+    def render(stretch=1.0):
+        stretch = check_number("stretch", stretch, 0, closed="left")
+        if stretch >= largest:
+            raise ValueError(
+                f"stretch must be less than {largest:.3g}, beyond which glyphs leave "
+                f"the canvas, got {stretch!r}. Make the pairs with a larger stretch."
+            )
         canvas = np.zeros((n_samples, *shape))
         top = (shape[0] - height) // 2
         for which, side in ((left, -1), (right, 1)):
-            start = (shape[1] - 1) / 2 + side * ratio * gaps / 2 - (width - 1) / 2
+            start = (shape[1] - 1) / 2 + side * stretch * gaps / 2 - (width - 1) / 2
             canvas[:, top : top + height] += _placed(glyphs[which], start, shape[1])
         return np.clip(canvas, 0, glyphs.max()).reshape(n_samples, -1)
 
     rows = np.arange(n_samples)
     return Bunch(
-        data=np.concatenate([render(1.0), render(stretch)]),
+        data=np.concatenate([render(), render(stretch)]),
         environments=np.repeat(["narrow", "wide"], n_samples),
         data_shape=shape,
         factors={"distance": gaps, "left": left, "right": right},
@@ -97,6 +113,19 @@ def make_glyph_pairs(
         render=render,
         DESCR=make_glyph_pairs.__doc__,
     )
+
+
+def _check_range(distance):
+    try:
+        low, high = (float(end) for end in distance)
+    except (TypeError, ValueError):
+        low, high = np.nan, np.nan
+    if not 0 < low <= high < np.inf:
+        raise ValueError(
+            "distance must be (low, high) with 0 < low <= high, finite, got "
+            f"{distance!r}."
+        )
+    return low, high
 
 
 def _placed(images, start, width):

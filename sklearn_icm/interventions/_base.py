@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import MISSING, fields, is_dataclass
 from difflib import get_close_matches
+from inspect import isabstract
 from typing import Any
 
 import numpy as np
@@ -114,16 +115,17 @@ class Intervention(ABC):
         values = dict(description)
         kinds = {kind.__name__: kind for kind in _leaves(Intervention)}
         kind = values.pop("type", None)
-        if kind not in kinds:
+        if not isinstance(kind, str) or kind not in kinds:
             raise ValueError(
                 f"Intervention.from_dict: type must be one of {sorted(kinds)}, got "
                 f"{kind!r}."
             )
-        named = {f.name for f in fields(kinds[kind])}
-        if not named.issuperset(values):
+        named = {f.name: f.default is MISSING for f in fields(kinds[kind])}
+        needed = {name for name, is_needed in named.items() if is_needed}
+        if not needed <= values.keys() <= named.keys():
             raise ValueError(
-                f"Intervention.from_dict: the fields of {kind} are {sorted(named)}, "
-                f"got {sorted(values)}."
+                f"Intervention.from_dict: the fields of {kind} are {sorted(named)}, of "
+                f"which {sorted(needed)} are needed, got {sorted(values)}."
             )
         return kinds[kind](**{name: _restored(v) for name, v in values.items()})
 
@@ -138,9 +140,15 @@ class Intervention(ABC):
 
 
 def _leaves(kind: type) -> list[type]:
-    """Public classes below one, at any depth."""
+    """Public classes below one of which there are instances, at any depth."""
     below = [leaf for sub in kind.__subclasses__() for leaf in (sub, *_leaves(sub))]
-    return [leaf for leaf in below if not leaf.__name__.startswith("_")]
+    return [
+        leaf
+        for leaf in below
+        if not leaf.__name__.startswith("_")
+        and is_dataclass(leaf)
+        and not isabstract(leaf)
+    ]
 
 
 def _described(value: Any) -> Any:
@@ -282,6 +290,8 @@ def as_array(owner: object, name: str, value: Any) -> np.ndarray:
         raise ValueError(
             f"{type(owner).__name__}: {name} must be finite, got {value!r}."
         )
+    # There is one zero: -0.0 differs from 0.0 in its bytes alone.
+    array += 0.0
     array.setflags(write=False)
     return array
 
@@ -309,4 +319,4 @@ def check_finite_number(owner: Any, name: str, *, positive: bool = False) -> flo
         raise ValueError(
             f"{type(owner).__name__}: {name} must be {allowed}, got {value!r}."
         )
-    return float(value)
+    return float(value) + 0.0

@@ -83,7 +83,17 @@ class Stretch(_AlongAxis):
         ----------
         t : float
         """
-        return Stretch(self.factor ** check_strength(self, t), self.axis)
+        t = check_strength(self, t)
+        try:
+            factor = self.factor**t
+        except OverflowError:
+            factor = math.inf
+        if not 0 < factor < math.inf:
+            raise ValueError(
+                f"Stretch.scaled: {self.factor!r} ** t must be a positive, finite "
+                f"number, got {factor!r} for t={t!r}. Choose t closer to 0."
+            )
+        return Stretch(factor, self.axis)
 
     def inverse(self) -> Stretch:
         """Return the stretch by ``1 / factor``, exact where nothing left the map."""

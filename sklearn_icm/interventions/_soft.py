@@ -194,7 +194,7 @@ class Clip(Intervention):
     Parameters
     ----------
     low, high : float
-        ``low <= high``; infinite for no limit on that side.
+        ``low <= high``; None or infinite for no limit on that side.
 
     Examples
     --------
@@ -203,21 +203,34 @@ class Clip(Intervention):
     tensor([[0.0000, 0.5000, 1.0000]])
     """
 
-    low: float
-    high: float
+    low: float | None
+    high: float | None
 
     def __post_init__(self) -> None:
         try:
-            low, high = float(self.low), float(self.high)
+            low = -np.inf if self.low is None else float(self.low)
+            high = np.inf if self.high is None else float(self.high)
         except (TypeError, ValueError):
             low, high = np.nan, np.nan
-        if not low <= high:
+        if not low <= high or low == np.inf or high == -np.inf:
             raise ValueError(
-                "Clip: low and high must be numbers with low <= high, got "
+                "Clip: low and high must be numbers (or None) with low <= high, got "
                 f"{self.low!r} and {self.high!r}."
             )
-        object.__setattr__(self, "low", low)
-        object.__setattr__(self, "high", high)
+        object.__setattr__(self, "low", low + 0.0)
+        object.__setattr__(self, "high", high + 0.0)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Description as of any intervention, with None for no limit.
+
+        Returns
+        -------
+        dict
+        """
+        limits = {"low": self.low, "high": self.high}
+        # JSON has no infinity.
+        finite = {k: v if np.isfinite(v) else None for k, v in limits.items()}
+        return {**super().to_dict(), **finite}
 
     def __call__(self, value: Tensor) -> Tensor:
         return value.clamp(self.low, self.high)

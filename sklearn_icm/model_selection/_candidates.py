@@ -7,13 +7,13 @@ from numbers import Integral
 import numpy as np
 from scipy.optimize import minimize, minimize_scalar
 from sklearn.metrics.pairwise import euclidean_distances
-from sklearn.utils import check_array, check_random_state, check_scalar
+from sklearn.utils import check_random_state, check_scalar
 from sklearn.utils.validation import check_is_fitted
 
 from ..base import is_generator
 from ..interventions import as_family, check_interventions
 from ..metrics import energy_distance
-from ..utils.pipelines import last_step, rows_under
+from ..utils.pipelines import known_levels, last_step, numeric_rows, rows_under
 
 __all__ = ["Comparison", "candidates_for", "latin_design"]
 
@@ -27,20 +27,13 @@ GRID, PRECISION = 11, 1e-3
 
 
 def check_rows(est, X_env, least):
-    """Rows of an environment as a float array, with the columns that est has."""
+    """Rows of an environment as a float array, with indicators of levels."""
     if not is_generator(est):
         raise TypeError(
             f"est must be a generator with `intervene`, got {type(est).__name__}."
         )
     check_is_fitted(est)
-    X_env = check_array(
-        X_env, dtype=[np.float64, np.float32], input_name="X_env", ensure_min_samples=0
-    )
-    if X_env.shape[1] != est.n_features_in_:
-        raise ValueError(
-            f"X_env must have the {est.n_features_in_} columns that est was fitted "
-            f"with, got {X_env.shape[1]}."
-        )
+    X_env = numeric_rows(est, X_env, "X_env", ensure_min_samples=0)
     if len(X_env) < least:
         raise ValueError(
             f"X_env must have at least {least} rows, got {len(X_env)}. Fewer cannot "
@@ -84,17 +77,22 @@ class Comparison:
         return cls(est, X_env, distance, int(n_samples), seed)
 
     def rows(self, interventions):
-        """Draws of the model, shape (n_samples, n_features)."""
+        """Draws of the model, one per row, with indicators of levels."""
         with warnings.catch_warnings():
-            # A search goes where values are clipped; whoever applies what it found
-            # is told then.
-            warnings.filterwarnings("ignore", message="Intervened values left the")
-            return rows_under(
+            # A search goes where values are clipped or far from what was fitted;
+            # whoever applies what it found is told then.
+            for text in (
+                "Intervened values left the",
+                "The intervention on node .*outside",
+            ):
+                warnings.filterwarnings("ignore", message=text)
+            drawn = rows_under(
                 self.est,
                 interventions,
                 n_samples=self.n_samples,
                 random_state=self.seed,
             )
+        return numeric_rows(self.est, drawn, "The model")
 
     def distance_to(self, interventions):
         """Distance of the environment and the model under an intervention."""
@@ -211,6 +209,17 @@ class Candidate:
         """Distance at the best point so far."""
         return self.distance_at(self.best)
 
+    @property
+    def at_end(self):
+        """Ranges of the parameters whose best value lies at an end of theirs."""
+        ends = {}
+        for (name, bounds), place in zip(
+            self.family.bounds.items(), self.best, strict=True
+        ):
+            if min(place, 1 - place) <= PRECISION:
+                ends[name] = bounds
+        return ends
+
     def search(self):
         """Minimise the distance: on a coarse design first, then locally."""
         p = len(self.low)
@@ -264,6 +273,10 @@ def candidates_for(comparison, families, nodes):
     """Candidates of every family at every one of the nodes that it fits."""
     shapes = comparison.nodes
     names = _node_names(nodes, shapes)
+    if nodes is None and known_levels(comparison.est):
+        # What is shifted or scaled are numbers, and all columns are in the last node.
+        levels = last_step(comparison.est).categories_
+        names = [name for name in names[:-1] if name not in levels]
     found, refusals = [], []
     for name in names:
         for family in (as_family(f, shapes[name]) for f in families):

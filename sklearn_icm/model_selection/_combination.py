@@ -44,7 +44,12 @@ class LeaveCombinationOut(PartSplitter):
     -----
     The factors are ``environments``, or ``y`` without it: a 2-D array, a DataFrame or
     a list of tuples with one row per sample. So ``y`` may hold environment labels for
-    estimator and scorer while the splitter gets its factors by metadata routing.
+    estimator and scorer while the splitter gets its factors by metadata routing, under
+    a name of their own (estimator and scorer take ``environments`` for themselves)::
+
+        sklearn.set_config(enable_metadata_routing=True)
+        cv = LeaveCombinationOut().set_split_request(environments="factors")
+        GridSearchCV(..., cv=cv).fit(X, labels, factors=factors)
 
     Which combinations are drawn depends on those that occur, not on the order of rows.
     A test fold that would take the last trained rows of a level leaves one in training.

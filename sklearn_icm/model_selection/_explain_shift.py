@@ -6,7 +6,7 @@ from numbers import Integral
 import numpy as np
 import pandas as pd
 from scipy.stats import norm
-from sklearn.utils import check_random_state, check_scalar
+from sklearn.utils import _safe_indexing, check_random_state, check_scalar
 
 from ..interventions import families_for
 from ..utils.checks import check_level
@@ -60,8 +60,8 @@ def explain_shift(
         :func:`~sklearn_icm.model_selection.fit_intervention` takes one; None takes all
         ready ones.
     nodes : str or list of str, optional
-        Where to intervene; None takes all nodes. Each family is tried at each node that
-        it fits.
+        Where to intervene; None takes all nodes, but those of a GraphGenerator that
+        hold levels. Each family is tried at each node that it fits.
     distance : {"energy"} or callable, default="energy"
         ``distance(X_real, X_gen) -> float``.
     n_samples : int, optional
@@ -130,7 +130,7 @@ def explain_shift(
     conclusion = judge.conclusion(table)
     explained = judge.is_shift and table["explains"][0]
     return ShiftExplanation(
-        table_=table.drop(columns="explains"),
+        table_=table.drop(columns=["explains", "at_end"]),
         conclusion_=conclusion,
         intervention_=changes[0] if explained else {},
     )
@@ -142,9 +142,14 @@ def _halves(est, X_env, *, distance, n_samples, random_state):
     whole = Comparison.of(est, X_env, distance, n_samples, random_state, least=least)
     rng = check_random_state(whole.seed)
     halves = np.array_split(rng.permutation(len(whole.X_env)), 2)
+    X_env = X_env if hasattr(X_env, "iloc") else np.asarray(X_env)
     fitting, judging = (
         Comparison.of(
-            est, whole.X_env[half], distance, n_samples, rng.randint(SEED_BOUND)
+            est,
+            _safe_indexing(X_env, half),
+            distance,
+            n_samples,
+            rng.randint(SEED_BOUND),
         )
         for half in halves
     )
@@ -212,6 +217,7 @@ class _Judge:
             "gain": gain,
             "gain_se": gain_se,
             "explains": gain > self.margin * gain_se,
+            "at_end": list(candidate.at_end),
         }
 
     def _verdict(self, row):
@@ -224,7 +230,7 @@ class _Judge:
         rest = "within" if row["distance"] <= row["noise_floor"] else "beyond"
         return (
             f"{what} explains {row['skill']:.0%} of the shift; what is left is {rest} "
-            "the noise floor."
+            f"the noise floor.{_ends(row['at_end'])}"
         )
 
     def conclusion(self, table):
@@ -248,3 +254,12 @@ class _Judge:
         if others:
             return f"{found} {others} of {self.n_candidates} candidates may be as good."
         return f"{found} It is the best of {self.n_candidates} candidates."
+
+
+def _ends(names):
+    if not names:
+        return ""
+    return (
+        f" The best {' and '.join(names)} lies at the end of the range that was "
+        "searched: an InterventionFamily with wider bounds may explain more."
+    )

@@ -2,7 +2,13 @@
 
 from numbers import Real
 
-from sklearn.utils import check_random_state, check_scalar
+import numpy as np
+from sklearn.utils import (
+    _safe_indexing,
+    check_array,
+    check_random_state,
+    check_scalar,
+)
 
 from ._candidates import LEAST_ROWS
 from ._fit_intervention import fit_intervention
@@ -36,7 +42,7 @@ class FamilyFit:
     ...     {"wide": FamilyFit("stretch_width", "conv2")}, observational="narrow"
     ... )
     >>> scorer.interventions["wide"]
-    FamilyFit('stretch_width', 'conv2', fraction=0.3)
+    FamilyFit('stretch_width', 'conv2', fraction=0.3, distance='energy')
     """
 
     def __init__(self, family, node=None, *, fraction=0.3, distance="energy"):
@@ -54,7 +60,10 @@ class FamilyFit:
         self.distance = distance
 
     def __repr__(self):
-        return f"FamilyFit({self.family!r}, {self.node!r}, fraction={self.fraction})"
+        return (
+            f"FamilyFit({self.family!r}, {self.node!r}, fraction={self.fraction}, "
+            f"distance={self.distance!r})"
+        )
 
     def fit_to(self, estimator, X_env, random_state=None):
         """Fit the family to a part of the rows.
@@ -70,9 +79,11 @@ class FamilyFit:
         -------
         interventions : dict of str to intervention
             Empty if no intervention of the family is closer to the rows than none.
-        X_known, X_rest : ndarray of shape (n_rows, n_features)
+        X_known, X_rest : ndarray or DataFrame of shape (n_rows, n_features)
             Rows that the family was fitted to, and the others.
         """
+        if not hasattr(X_env, "iloc"):
+            X_env = check_array(X_env, dtype=None, input_name="X_env")
         random = check_random_state(0 if random_state is None else random_state)
         order = random.permutation(len(X_env))
         n_known = max(LEAST_ROWS, round(self.fraction * len(X_env)))
@@ -81,7 +92,9 @@ class FamilyFit:
                 f"{self!r} needs at least {LEAST_ROWS + 2} rows of each environment, "
                 f"{LEAST_ROWS} to be fitted to and 2 to be judged, got {len(X_env)}."
             )
-        known, rest = X_env[order[:n_known]], X_env[order[n_known:]]
+        known, rest = (
+            _safe_indexing(X_env, part) for part in np.split(order, [n_known])
+        )
         found = fit_intervention(
             estimator,
             self.family,

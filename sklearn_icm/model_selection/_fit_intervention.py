@@ -1,5 +1,6 @@
 """Which intervention, at which node, makes a model look like another environment?"""
 
+import warnings
 from dataclasses import dataclass
 from numbers import Integral
 
@@ -29,11 +30,12 @@ class FittedIntervention:
     identity_distance: float
     noise_floor: float
     table: pd.DataFrame
+    at_end: dict
 
     def __repr__(self):
         found = ", ".join(
             f"{name}={value:.4g} [{self.interval[name][0]:.4g}, "
-            f"{self.interval[name][1]:.4g}]"
+            f"{self.interval[name][1]:.4g}]{' at the end' * (name in self.at_end)}"
             for name, value in self.params.items()
         )
         where = f"{found} at {self.node!r}" if self.node else "nothing changed"
@@ -69,7 +71,7 @@ def fit_intervention(
         Rows of the environment, at least 8.
     node : str or list of str, optional
         Where to intervene; of several nodes the best one is chosen. None tries all
-        that the family fits.
+        that the family fits, but those of a GraphGenerator that hold levels.
     distance : {"energy"} or callable, default="energy"
         ``distance(X_real, X_gen) -> float``. Of a callable the bootstrap takes some
         thousand evaluations.
@@ -100,7 +102,9 @@ def fit_intervention(
           come from one distribution (random permutations of the two samples);
         - ``table``, DataFrame with a row per node, best first: ``node``, ``family``,
           the parameters, ``distance``, and ``support``, the part of the resamples in
-          which this node was the best one.
+          which this node was the best one;
+        - ``at_end``, dict of parameter to its (low, high), of those whose best value
+          lies at the end of that range.
 
     Raises
     ------
@@ -110,13 +114,20 @@ def fit_intervention(
     TypeError
         If `est` is no generator or `family` none of the above.
 
+    Warns
+    -----
+    UserWarning
+        If the best value of a parameter lies at the end of its range: a better one may
+        lie beyond, and the interval, which does not leave the range, does not hold it.
+
     Notes
     -----
     All candidates share their noise (common random numbers), so that the objective is
     a deterministic function of the parameters. One parameter is searched on a grid and
     then by Brent's method, several by Latin hypercube and then Nelder and Mead's; the
     neutral point of the family is always tried. The nodes have equally many parameters,
-    so they are compared on the rows that the parameters were fitted to.
+    so they are compared on the rows that the parameters were fitted to. Distances see
+    indicators of levels: two levels are 1 apart, numbers in their own units.
 
     Intervals are percentiles of the bootstrap: rows of X_env *and* draws of the model
     are resampled, and the objective of a resample is minimised on the quadratic surface
@@ -151,7 +162,10 @@ def fit_intervention(
     table = _table(candidates, [resampled(c.rows(c.best)) for c in candidates])
     if best.distance >= identity:
         floor = comparison.noise_floor(comparison.rows({}), n_bootstrap, level, rng)
-        return FittedIntervention({}, {}, {}, None, identity, identity, floor, table)
+        return FittedIntervention(
+            {}, {}, {}, None, identity, identity, floor, table, {}
+        )
+    _warn_of_ends(best)
     return FittedIntervention(
         intervention=best.intervention(best.best),
         params=best.params(best.best),
@@ -163,7 +177,20 @@ def fit_intervention(
             best.rows(best.best), n_bootstrap, level, rng
         ),
         table=table,
+        at_end=best.at_end,
     )
+
+
+def _warn_of_ends(candidate):
+    for name, (low, high) in candidate.at_end.items():
+        value = candidate.params(candidate.best)[name]
+        warnings.warn(
+            f"The best {name} of {candidate.family.name!r} at {candidate.node!r}, "
+            f"{value:.4g}, lies at the end of the range that was searched, {low:.4g} "
+            f"to {high:.4g}: a better one may lie beyond. Give as family an "
+            "InterventionFamily with wider bounds.",
+            stacklevel=3,
+        )
 
 
 def _table(candidates, resampled):

@@ -113,4 +113,9 @@ def _scored_environments(search):
             f"those of make_extrapolation_scorer, got scoring={silent[0]!r}. Call "
             "search_results without target."
         )
-    return [label for scorer in scorers for label in scorer.interventions]
+    return [
+        label
+        for scorer in scorers
+        for label, change in scorer.interventions.items()
+        if change is not None
+    ]

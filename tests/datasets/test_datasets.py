@@ -29,6 +29,16 @@ def test_render_reproduces_both_environments_and_the_factor():
     assert data.environments.tolist() == ["narrow"] * 20 + ["wide"] * 20
 
 
+def test_render_draws_what_fits():
+    data = make_glyph_pairs(20, random_state=0)
+    assert np.array_equal(data.render(), data.data[data.pairs[0]])
+    whole = data.render(stretch=0.5).sum()
+    assert np.isclose(data.render(stretch=0.6).sum(), whole, rtol=0.1)
+    for wrong in (3.0, -1.0, np.nan):
+        with pytest.raises(ValueError, match="stretch"):
+            data.render(wrong)
+
+
 def test_centres_of_single_pixels_are_exact():
     """A glyph of one pixel: its place is the centre, to linear interpolation."""
     glyphs = np.zeros((1, 3, 3))
@@ -53,12 +63,22 @@ def test_same_seed_same_pairs_and_any_glyphs():
     [
         ({"glyphs": np.ones((3, 3))}, "must be .n_glyphs, height, width"),
         ({"distance": (2, 1)}, "0 < low <= high"),
-        ({"stretch": 0}, "stretch positive"),
+        ({"distance": 1.0}, "0 < low <= high"),
+        ({"stretch": 0}, "stretch == 0, must be > 0"),
+        ({"stretch": np.inf}, "stretch == inf, must be"),
+        ({"n_samples": 0}, "n_samples == 0, must be >= 1"),
+        ({"margin": -1}, "margin == -1, must be >= 0"),
     ],
 )
 def test_bad_input(params, match):
     with pytest.raises(ValueError, match=match):
-        make_glyph_pairs(5, **params)
+        make_glyph_pairs(**{"n_samples": 5, **params})
+
+
+@pytest.mark.parametrize("name", ["n_samples", "margin", "stretch"])
+def test_numbers_are_numbers(name):
+    with pytest.raises(TypeError, match=f"{name} must be an instance of"):
+        make_glyph_pairs(**{name: "a"})
 
 
 def test_digits():

@@ -152,6 +152,19 @@ def test_where_leaves_the_other_places_alone():
         (lambda: Permute("ab"), "once"),
         (lambda: Clip(1, 0), "low <= high"),
         (lambda: Clip("a", 0), "low <= high"),
+        (lambda: Clip(np.inf, np.inf), "low <= high"),
+        (lambda: Stretch(1.5).scaled(1e5), r"1.5 \*\* t must be.*got inf for t=1"),
+        (lambda: Stretch(1.5).scaled(-1e5), r"1.5 \*\* t must be.*got 0.0 for t=-1"),
+        (lambda: Intervention.from_dict({"type": "Stretch"}), r"\['factor'\] are need"),
+        (lambda: Intervention.from_dict({"type": ["Shift"]}), "type must be one of"),
+        (
+            lambda: Intervention.from_dict({"type": "MechanismIntervention"}),
+            "got 'MechanismIntervention'",
+        ),
+        (
+            lambda: Intervention.from_dict({"type": "StochasticIntervention"}),
+            r"type must be one of \['Ablate'.*\], got 'StochasticIntervention'",
+        ),
         (lambda: SignFlip(-1), "non-negative"),
     ],
 )
@@ -239,3 +252,22 @@ def test_inverses_undo_on_maps_that_are_smooth_and_empty_at_the_border(change):
     value[..., 4, 3:6] = torch.tensor([0.5, 1.0, 0.5])
     undo = inverse_of(change)
     assert torch.allclose(undo(change(value)), value, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "clip", [Clip(0, np.inf), Clip(None, 1), Clip(-np.inf, None)], ids=repr
+)
+def test_no_limit_is_null_in_json(clip):
+    described = json.dumps(clip.to_dict(), allow_nan=False)
+    assert "null" in described
+    assert Intervention.from_dict(json.loads(described)) == clip
+
+
+@pytest.mark.parametrize(
+    "neutral", [Shift(0.0), Shift([0.0, 1.0]), Translate(0.0), Rotate(0.0)], ids=repr
+)
+def test_there_is_one_zero(neutral):
+    assert neutral.inverse().inverse() == neutral
+    if not np.any(getattr(neutral, "value", 0)):
+        assert neutral.inverse() == neutral
+    assert Do(-0.0) == Do(0.0)

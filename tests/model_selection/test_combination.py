@@ -143,7 +143,8 @@ def test_searches_with_factors_as_y():
     assert np.isfinite(search.cv_results_["mean_test_score"]).all()
 
 
-def test_factors_are_routed_beside_the_labels_of_scorer_and_estimator():
+@pytest.mark.parametrize("name", ["y", "environments"])
+def test_factors_are_routed_beside_the_labels_of_scorer_and_estimator(name):
     held = [("ball", "red")]
     labels = np.array(["new" if f in held else "seen" for f in FACTORS])
     X = np.random.RandomState(0).randn(len(FACTORS), 3) + 3 * (labels == "new")[:, None]
@@ -158,7 +159,7 @@ def test_factors_are_routed_beside_the_labels_of_scorer_and_estimator():
             scoring=scorer,
             cv=cv,
             error_score="raise",
-        ).fit(X, environments=labels, factors=FACTORS)
+        ).fit(X, **{name: labels}, factors=FACTORS)
     assert search.best_score_ > 0.5
 
 

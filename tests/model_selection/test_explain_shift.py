@@ -133,3 +133,13 @@ def test_one_seed_gives_one_answer():
 def test_bad_input(rows, params, message):
     with pytest.raises(ValueError, match=message):
         explain(rows, **params)
+
+
+def test_a_value_at_the_end_of_its_range_is_named():
+    X = np.random.RandomState(0).randn(100, 2)
+    est = FixedGenerator(random_state=0).fit(X)
+    found = explain_shift(
+        est, X + 20, families=["shift"], nodes="data", n_bootstrap=20, random_state=0
+    )
+    assert "value lies at the end of the range" in found.conclusion_
+    assert "at_end" not in found.table_

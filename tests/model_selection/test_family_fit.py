@@ -1,6 +1,7 @@
 import pickle
 
 import numpy as np
+import pandas as pd
 import pytest
 from helpers import small
 from sklearn.model_selection import GridSearchCV
@@ -38,6 +39,8 @@ def test_scores_with_a_family():
     assert copy(model, X, LABELS) == SCORER(model, X, LABELS)
 
 
+# A model that is hardly trained varies so little that no shift is far enough.
+@pytest.mark.filterwarnings("ignore:The best value of 'shift'")
 def test_search_with_a_family():
     search = GridSearchCV(
         small(observational="seen", bounds=None),
@@ -59,3 +62,23 @@ def test_search_with_a_family():
 def test_wrong_families(make, match):
     with pytest.raises(ValueError, match=match):
         make()
+
+
+def test_families_that_differ_in_their_distance_are_not_equal():
+    first, second = (
+        make_extrapolation_scorer(
+            {"moved": FamilyFit("shift", distance=distance)}, observational="seen"
+        )
+        for distance in ("energy", max)
+    )
+    assert first != second
+
+
+@pytest.mark.parametrize("make", [list, pd.DataFrame], ids=["list", "frame"])
+def test_rows_of_any_kind(make):
+    model = FixedGenerator(observational="seen", random_state=0).fit(X, LABELS)
+    change, known, rest = FamilyFit("shift", "data").fit_to(model, make(X[80:]), 0)
+    expected = FamilyFit("shift", "data").fit_to(model, X[80:], 0)
+    assert change == expected[0]
+    assert np.array_equal(known, expected[1])
+    assert np.array_equal(rest, expected[2])

@@ -114,7 +114,10 @@ def test_the_interval_of_an_unidentified_parameter_is_wide():
     useless = InterventionFamily(
         lambda a: lambda value: value + 0.5 + 1e-6 * a, {"a": (2, 5)}
     )
-    found = fit_intervention(TABLE, useless, X + 0.5, "data", random_state=0, **QUICK)
+    with pytest.warns(UserWarning, match="at the end of the range"):
+        found = fit_intervention(
+            TABLE, useless, X + 0.5, "data", random_state=0, **QUICK
+        )
     assert np.ptp(found.interval["a"]) > 1
 
 
@@ -144,6 +147,18 @@ def test_identity_is_a_candidate_of_every_family():
     assert found.distance == found.identity_distance < found.noise_floor
     assert "nothing changed" in repr(found)
     assert len(found.table) == 1
+
+
+@pytest.mark.parametrize("family", ["shift", Shift(2.0)], ids=["family", "strength"])
+def test_a_value_at_the_end_of_its_range_is_not_certain(family):
+    with pytest.warns(UserWarning, match="at the end of the range.*wider bounds"):
+        found = fit_intervention(TABLE, family, X + 50, "data", random_state=0, **QUICK)
+    ((name, (low, high)),) = found.at_end.items()
+    assert low < found.params[name] == pytest.approx(high, rel=1e-2)
+    assert "at the end" in repr(found)
+    inside = fit_intervention(TABLE, "shift", X + 1, "data", random_state=0, **QUICK)
+    assert inside.at_end == {}
+    assert "at the end" not in repr(inside)
 
 
 def test_faces_tell_where_they_were_stretched():

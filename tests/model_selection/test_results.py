@@ -25,10 +25,11 @@ def dummy_search(cv, **params):
     return GridSearchCV(DummyRegressor(), MEAN, cv=cv, **params)
 
 
-def extrapolation_search(**params):
+def extrapolation_search(*left_out, **params):
     moved = TABLE + (LABELS == "moved")[:, None]
     scorer = make_extrapolation_scorer(
-        {"moved": {"data": Shift(1.0)}}, observational="seen"
+        {"moved": {"data": Shift(1.0)}, **dict.fromkeys(left_out)},
+        observational="seen",
     )
     return GridSearchCV(
         small(observational="seen", bounds=None),
@@ -86,6 +87,11 @@ def test_a_choice_on_the_target_is_an_oracles():
     assert named == {None: split, "moved": {"oracle"}, "elsewhere": split}
     table = search_results(search, target=["elsewhere", "moved"])
     assert set(table["protocol"]) == {"oracle"}
+
+
+def test_what_the_scorer_leaves_out_is_no_oracles():
+    table = search_results(extrapolation_search("elsewhere"), target="elsewhere")
+    assert set(table["protocol"]) == {"leave-one-environment-out"}
 
 
 def test_target_needs_scorers_that_name_environments():
