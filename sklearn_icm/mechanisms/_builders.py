@@ -46,7 +46,23 @@ def dense_encoder(
     *,
     activation: str = "silu",
 ) -> MechanismGraph:
-    """Build the path from data to posterior that mirrors `dense_decoder`."""
+    """Build the path from data to posterior that mirrors `dense_decoder`.
+
+    Parameters
+    ----------
+    data_shape : tuple of int
+        Of a row.
+    n_outputs : int
+        Of the node "posterior": twice the latents of a `VAEGenerator`.
+    hidden : tuple of int, default=(256, 256)
+        Widths, those of the decoder: they are passed in reverse order.
+    activation : str, default="silu"
+        A key of `ACTIVATIONS`.
+
+    Returns
+    -------
+    MechanismGraph
+    """
     check_count("n_outputs", n_outputs)
     _check_dense(data_shape, hidden, activation)
     widths = list(reversed(hidden))
@@ -112,7 +128,24 @@ def conv_encoder(
     kernel_size: int = 5,
     activation: str = "silu",
 ) -> MechanismGraph:
-    """Build the path from data to posterior that mirrors `conv_decoder`."""
+    """Build the path from data to posterior that mirrors `conv_decoder`.
+
+    Parameters
+    ----------
+    data_shape : tuple of int
+        (channels, length) or (channels, height, width) of a row.
+    n_outputs : int
+        Of the node "posterior": twice the latents of a `VAEGenerator`.
+    hidden : tuple of int, default=(32, 16)
+        Channels, those of the decoder: they are passed in reverse order.
+    kernel_size : int, default=5
+    activation : str, default="silu"
+        A key of `ACTIVATIONS`.
+
+    Returns
+    -------
+    MechanismGraph
+    """
     check_count("n_outputs", n_outputs)
     _check_conv(data_shape, hidden, kernel_size, activation)
     sizes = map_sizes(data_shape[1:], len(hidden))

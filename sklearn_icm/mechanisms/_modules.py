@@ -32,7 +32,15 @@ def tensor_of(module: nn.Module) -> Tensor:
 
 
 class DenseMechanism(nn.Module):
-    """Affine map of the flattened parent, an activation, and the shape of the child."""
+    """Affine map of the flattened parent, an activation, and the shape of the child.
+
+    Parameters
+    ----------
+    in_shape, out_shape : tuple of int
+        Of a row of the parent and of the child.
+    activation : {"identity", "relu", "silu", "tanh", ...}
+        A key of `ACTIVATIONS`.
+    """
 
     def __init__(
         self, in_shape: Sequence[int], out_shape: Sequence[int], activation: str
@@ -58,6 +66,21 @@ class ConvMechanism(nn.Module):
     the parent is resized by it (and cropped to ``out_shape``), or, if ``down`` is
     set, the convolution samples its result by it. Where it saves work, nearest resizing
     and convolution are computed together on the parent's small grid: the same numbers.
+
+    Parameters
+    ----------
+    in_channels : int
+    out_shape : tuple of int
+        (channels, length) or (channels, height, width) of the child.
+    factors : tuple of int
+        One per spatial axis.
+    kernel_size : int
+        The same along each axis; borders are padded so that the grid stays.
+    activation : {"identity", "relu", "silu", "tanh", ...}
+        A key of `ACTIVATIONS`.
+    resize : {"nearest", "linear"}, default="nearest"
+    down : bool, default=False
+        Whether the child's grid is the coarser one.
     """
 
     def __init__(

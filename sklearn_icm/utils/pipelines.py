@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+from pandas.api.types import is_numeric_dtype
 from sklearn.exceptions import NotFittedError
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
@@ -78,7 +79,7 @@ def numeric_rows(estimator, X, name="X", **checks):
     Levels become indicator columns behind the numbers, so that different levels are at
     distance 1. ``checks`` are keywords of `check_array`.
     """
-    levels = known_levels(estimator)
+    levels, dtypes = known_levels(estimator), [np.float64, np.float32]
     frame = X if hasattr(X, "iloc") else pd.DataFrame(np.asarray(X))
     n_columns = getattr(estimator, "n_features_in_", frame.shape[1])
     if frame.shape[1] != n_columns:
@@ -86,8 +87,11 @@ def numeric_rows(estimator, X, name="X", **checks):
             f"{name} must have the {n_columns} columns that the estimator was fitted "
             f"with, got {frame.shape[1]}."
         )
+    if not levels and hasattr(X, "dtype") and is_numeric_dtype(X.dtype):
+        return check_array(X, dtype=dtypes, input_name=name, **checks)
     numbers = [k for k in range(frame.shape[1]) if k not in levels]
-    strange = [k for k in numbers if not _holds_numbers(frame.iloc[:, k])]
+    objects = np.flatnonzero([not is_numeric_dtype(dtype) for dtype in frame.dtypes])
+    strange = [k for k in objects if k not in levels and not _holds_numbers(frame, k)]
     if strange:
         raise ValueError(
             f"{name} must hold numbers, but the columns "
@@ -95,7 +99,6 @@ def numeric_rows(estimator, X, name="X", **checks):
             "estimator; only a GraphGenerator without steps before it says what its "
             "levels are."
         )
-    dtypes = [np.float64, np.float32]
     if not levels:
         return check_array(X, dtype=dtypes, input_name=name, **checks)
     parts = [frame.iloc[:, numbers].to_numpy(dtype=np.float64)]
@@ -103,11 +106,9 @@ def numeric_rows(estimator, X, name="X", **checks):
     return check_array(np.hstack(parts), dtype=dtypes, input_name=name, **checks)
 
 
-def _holds_numbers(column):
-    if pd.api.types.is_numeric_dtype(column.dtype):
-        return True
+def _holds_numbers(frame, k):
     try:
-        column.astype(np.float64)
+        frame.iloc[:, k].astype(np.float64)
     except (TypeError, ValueError):
         return False
     return True
