@@ -29,6 +29,15 @@ from ._table_module import (
 
 __all__ = ["GraphGenerator"]
 
+ADVICE = (
+    "Set missing='available' to fit each mechanism to the rows in which its column and "
+    "its parents are known, or fill them in before."
+)
+ADVICE_OF_QUERIES = (
+    "Leave out these rows, or fill them in: with missing='available', fit and "
+    "score_samples take them, but no other method does."
+)
+
 
 class GraphGenerator(GraphQueriesMixin, DensityMixin, BaseGenerator):
     """Structural causal model of a table: one mechanism per column of a known graph.
@@ -70,7 +79,8 @@ class GraphGenerator(GraphQueriesMixin, DensityMixin, BaseGenerator):
     missing : {"raise", "available"}, default="raise"
         What `fit` does with missing values: refuse them, or fit each mechanism to the
         rows in which its column and its parents are known (right if values are missing
-        at random given the parents).
+        at random given the parents). `score_samples` then goes by the same mechanisms;
+        the other methods need complete rows.
     targets : dict of label to str or list of str, default=None
         Columns whose mechanisms an environment changes. All fitted rows share the other
         mechanisms, and these are fitted without its rows; `fit` then needs the
@@ -323,8 +333,8 @@ class GraphGenerator(GraphQueriesMixin, DensityMixin, BaseGenerator):
         fitting = "ensure_min_samples" in options
         if fitting and self.missing == "available":
             options["ensure_all_finite"] = "allow-nan"
-        elif fitting:
-            refuse_missing(X)
+        elif "ensure_all_finite" not in options:
+            refuse_missing(X, ADVICE if fitting else ADVICE_OF_QUERIES)
         X = encode_levels(X, self._levels)
         X = super()._check_rows(X, reset=reset, **options)
         if fitting and self.missing == "available":

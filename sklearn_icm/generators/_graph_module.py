@@ -430,14 +430,16 @@ class GraphModule(nn.Module):
     def log_prob(self, x: Tensor, draw: Tensor | None = None) -> Tensor:
         """Log density of each row and noise variable given the parents, (n, n_noise).
 
-        A standard normal draw for unobserved nodes gives that of the row with them.
+        A standard normal draw for unobserved nodes gives that of the row with them. It
+        is 0 where a column or one of its parents is missing.
         """
         noise, slopes = self.explain(x, draw)
+        counts = ~noise.isnan() & (self.noise.width > 0)
         densities = self.noise.log_probs(noise)
         for k, reader in enumerate(self.readers):
             if isinstance(reader, CategoricalReader):
                 densities[:, k] = 0
-        return torch.where(self.noise.width > 0, densities + slopes, 0.0)
+        return torch.where(counts, densities + slopes, 0.0)
 
     def log_weight(self, x: Tensor, draw: Tensor) -> Tensor:
         """log p(x, e) - log q(e | x) of each row, for noise e of unobserved nodes."""

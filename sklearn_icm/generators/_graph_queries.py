@@ -94,10 +94,14 @@ class GraphQueriesMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         -------
         ndarray of shape (n_samples,)
             Under the density that `sample` uses (before its values are clipped). A
-            column that did not vary in `fit` counts for nothing.
+            column that did not vary in `fit` counts for nothing. With
+            ``missing="available"`` the sum over the mechanisms whose column and parents
+            are known in the row.
         """
         check_is_fitted(self)
-        rows = self._check_rows(X)
+        takes_missing = self.missing == "available"
+        options = {"ensure_all_finite": "allow-nan"} if takes_missing else {}
+        rows = self._check_rows(X, **options)
         if not self._module.hidden:
             return self._in_double(rows, lambda module, x: module.log_prob(x).sum(1))
         n_dims = self._n_features_out - self.n_features_in_

@@ -357,7 +357,7 @@ def check_known(X):
         )
 
 
-def refuse_missing(X):
+def refuse_missing(X, advice):
     """Say what can be done about missing values, where some are found."""
     if not isinstance(X, (np.ndarray, pd.DataFrame)) or X.ndim != 2:
         return
@@ -365,9 +365,8 @@ def refuse_missing(X):
     if missing.any():
         column = int(np.flatnonzero(missing)[0])
         raise ValueError(
-            f"X contains NaN: {missing[column]} missing values in column {column}. Set "
-            "missing='available' to fit each mechanism to the rows in which its column "
-            "and its parents are known, or fill them in before."
+            f"X contains NaN: {missing[column]} missing values in column {column}. "
+            f"{advice}"
         )
 
 

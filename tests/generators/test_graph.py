@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.base import clone
+from sklearn.model_selection import cross_val_score
 
 from sklearn_icm.generators import GraphGenerator
 from sklearn_icm.interventions import Do, Resample, Shift, SwapMechanism
@@ -336,6 +337,27 @@ def test_available_rows_are_enough(table):
     assert (abs(a.mean(0) - b.mean(0)) < 0.25 * table.std()).all()
     with pytest.raises(ValueError, match="contains NaN"):
         est.intervene({}, X=table.mask(holes))
+
+
+def test_known_mechanisms_score_rows_with_missing_values(table):
+    est = GraphGenerator(EDGES, missing="available", max_epochs=3, random_state=0)
+    rng = np.random.RandomState(0)
+    holes = table.mask(rng.rand(*table.shape) < 0.2)
+    est.fit(holes)
+    whole = est.score_samples(table)
+    # "effect" reads "cause" and "middle", "middle" reads "cause", "alone" nothing.
+    only = {
+        name: est.score_samples(table.assign(**dict.fromkeys(missing, np.nan)))
+        for name, missing in {
+            "alone": ["cause"],
+            "cause": ["middle", "alone"],
+            "cause, middle": ["effect", "alone"],
+            "cause, middle, effect": ["alone"],
+        }.items()
+    }
+    assert np.allclose(only["alone"] + only["cause, middle, effect"], whole)
+    assert not np.allclose(only["cause"], only["cause, middle"])
+    assert np.isfinite(cross_val_score(est, holes)).all()
 
 
 def test_a_column_needs_two_known_values(table):
