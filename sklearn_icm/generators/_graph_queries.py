@@ -15,13 +15,28 @@ from .._training.queries import RowQueries
 from .._training.seeds import torch_stream
 from ._residual_module import generic_row, residual_table
 from ._structure_module import KINDS
-from ._table_module import decode_levels, in_codes, levels_of, warn_if_far
+from ._table_module import (
+    decode_levels,
+    in_codes,
+    levels_of,
+    set_numbers,
+    warn_if_far,
+)
 
 __all__ = ["GraphQueriesMixin"]
 
 SCORE_CHUNK = 512
 # Draws of hidden nodes for the bound of a density.
 N_IMPORTANCE = 64
+
+
+def _with_numbers(chunks, numbers):
+    """Chunks in which a column that is set has the number itself, not in float32."""
+    for before, after in chunks:
+        for column, number in numbers.items():
+            is_set = after[:, column].astype(np.float32) == np.float32(number)
+            after[is_set, column] = number
+        yield before, after
 
 
 class GraphQueriesMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
@@ -226,7 +241,9 @@ class GraphQueriesMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
             }
             scale = self._module.likelihood.link.scale.cpu().numpy()
             warn_if_far(interventions, self._module.names, self._range, scale)
-        return super()._query(interventions, *args, **options)
+        queries, X, chunks, n_rows = super()._query(interventions, *args, **options)
+        numbers = set_numbers(interventions, self._module.names)
+        return queries, X, _with_numbers(chunks, numbers), n_rows
 
     def _wrap(self, rows, original=None):
         if not self._levels:

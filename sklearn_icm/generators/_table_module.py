@@ -24,6 +24,7 @@ __all__ = [
     "parse_graph",
     "plain_columns",
     "refuse_missing",
+    "set_numbers",
     "targeted_entries",
     "warn_if_far",
 ]
@@ -368,6 +369,16 @@ def refuse_missing(X, advice):
             f"X contains NaN: {missing[column]} missing values in column {column}. "
             f"{advice}"
         )
+
+
+def set_numbers(interventions, names):
+    """``{column: number}`` of the columns that are set to one number."""
+    found = {}
+    for name, change in interventions.items():
+        change = as_intervention(change, name)
+        if name in names and isinstance(change, Do) and change.value.size == 1:
+            found[list(names).index(name)] = change.value.item()
+    return found
 
 
 def warn_if_far(interventions, names, limits, scale):

@@ -166,7 +166,7 @@ def test_do_acts_on_its_column_and_descendants_alone(node, value):
     below = est.graph_.descendants([node])
     for k, name in enumerate(NAMES):
         if name == node:
-            assert np.allclose(after[:, k], value, rtol=1e-5)
+            assert (after[:, k] == value).all()
         else:
             unchanged = np.array_equal(before[:, k], after[:, k])
             assert unchanged == (name not in below)
@@ -491,6 +491,6 @@ def test_numbers_can_be_levels(mechanism):
 
 
 def test_a_do_is_exact_and_leaves_other_columns_as_they_are(model, table):
-    changed = model.intervene({"middle": 1.25}, X=table)
-    assert (changed[:, 1] == 1.25).all()
+    changed = model.intervene({"middle": 0.1}, X=table)
+    assert (changed[:, 1] == 0.1).all()
     assert np.array_equal(changed[:, [0, 3]], table[["cause", "alone"]])
