@@ -1,34 +1,24 @@
 import pickle
+import warnings
 
 import networkx
 import numpy as np
 import pandas as pd
 import pytest
+from helpers import EDGES, NAMES, graph_table
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.base import clone
 from sklearn.model_selection import cross_val_score
 
+from sklearn_icm.exceptions import FarInterventionWarning
 from sklearn_icm.generators import GraphGenerator
 from sklearn_icm.interventions import Do, Resample, Shift, SwapMechanism
-
-NAMES = ["cause", "middle", "effect", "alone"]
-EDGES = [("cause", "middle"), ("cause", "effect"), ("middle", "effect")]
-
-
-def rows(n=400, seed=0):
-    rng = np.random.RandomState(seed)
-    cause = rng.gumbel(size=n)
-    middle = np.tanh(cause) + 0.3 * rng.randn(n)
-    effect = 50 + 10 * (middle - cause) + rng.randn(n)
-    return pd.DataFrame(
-        np.column_stack([cause, middle, effect, rng.rand(n)]), columns=NAMES
-    )
 
 
 @pytest.fixture(scope="module")
 def table():
-    return rows()
+    return graph_table()
 
 
 @pytest.fixture(scope="module")
@@ -285,8 +275,12 @@ def test_noise_of_a_stream_forgets_old_rows_slowly():
 
 def test_range_of_far_interventions_grows_with_the_rows(table):
     est = GraphGenerator(EDGES, random_state=0).partial_fit(table)
+    with pytest.warns(FarInterventionWarning):
+        est.intervene({"cause": 40.0}, n_samples=2)
     est.partial_fit(table.assign(cause=table["cause"] + 40)).partial_fit(table)
-    est.intervene({"cause": 40.0}, n_samples=2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        est.intervene({"cause": 40.0}, n_samples=2)
 
 
 def test_frames_come_out(model, table):

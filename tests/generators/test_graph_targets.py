@@ -3,26 +3,14 @@
 import numpy as np
 import pandas as pd
 import pytest
+from helpers import EDGES, graph_table
 from sklearn.base import clone
 
 from sklearn_icm.generators import GraphGenerator
 
-NAMES = ["cause", "middle", "effect", "alone"]
-EDGES = [("cause", "middle"), ("cause", "effect"), ("middle", "effect")]
-
-
-def rows(n=400, seed=0):
-    rng = np.random.RandomState(seed)
-    cause = rng.gumbel(size=n)
-    middle = np.tanh(cause) + 0.3 * rng.randn(n)
-    effect = 50 + 10 * (middle - cause) + rng.randn(n)
-    return pd.DataFrame(
-        np.column_stack([cause, middle, effect, rng.rand(n)]), columns=NAMES
-    )
-
 
 def two_environments():
-    seen, other = rows(seed=0), rows(seed=1)
+    seen, other = graph_table(seed=0), graph_table(seed=1)
     other["middle"] = 2 - other["middle"]
     other["effect"] += 10 * (other["middle"] - np.tanh(other["cause"]))
     return pd.concat([seen, other]), ["seen"] * 400 + ["other"] * 400
@@ -62,7 +50,7 @@ def test_environments_share_what_is_not_targeted():
 
 
 def test_wrong_targets():
-    table = rows()
+    table = graph_table()
     labels = ["a"] * 400
     with pytest.raises(ValueError, match="needs the environment label of every row"):
         GraphGenerator(EDGES, targets={"a": "cause"}).fit(table)
