@@ -12,6 +12,7 @@ import torch
 from sklearn.utils import check_random_state, check_scalar
 from torch import Tensor, nn
 
+from ..interventions._apart import called_apart
 from ..mechanisms import MechanismGraph, tensor_of
 from ._common import deterministic, like_input
 from ._contrasts import Power
@@ -32,7 +33,7 @@ def contrasts_over_group(
     generator: torch.Generator,
 ) -> tuple[Tensor, Tensor]:
     """Contrast of ``f(v)``, 0-d, and of ``f(g v)`` per draw, shape (n_draws,)."""
-    observed = _contrast_of(contrast, f(v))
+    observed = _contrast_of(contrast, called_apart(f, v))
     changed = _changed_values(v, group, n_draws, generator)
     return observed, torch.stack(
         [_contrast_of(contrast, f(value)) for value in changed]
@@ -80,7 +81,7 @@ def generic_ratio(
     n_draws : int
         Number of group elements, at least 1.
     random_state : int, RandomState or None
-        Seed of the draws; None takes it from numpy's global stream.
+        Seed of the draws; None draws a new one, and leaves numpy's global stream.
     return_draws : bool
         Return the contrasts of the draws, too: a sample of the null distribution.
 
@@ -200,7 +201,7 @@ def response(
     values = _node_values(f, v, group)
     norm = torch.linalg.vector_norm
     with torch.set_grad_enabled(torch.is_grad_enabled() and isinstance(v, Tensor)):
-        output = f(values)
+        output = called_apart(f, values)
         centred = output - output.mean(0) if len(output) > 1 else output
         changed = _changed_values(values, group, n_draws, _generator(random_state))
         change = torch.stack([norm(f(value) - output) for value in changed]).mean()
@@ -326,7 +327,7 @@ def _changed_values(
 ) -> Iterator[Tensor]:
     shape = tuple(v.shape[1:])
     for _ in range(n_draws):
-        value = group.draw(shape, generator)(v)
+        value = called_apart(group.draw(shape, generator), v)
         if not isinstance(value, Tensor) or value.shape != v.shape:
             raise ValueError(
                 f"A draw of {group!r} must return a tensor of the shape that it is "
@@ -336,7 +337,7 @@ def _changed_values(
 
 
 def _contrast_of(contrast: Contrast, output: Tensor) -> Tensor:
-    value = contrast(output)
+    value = called_apart(contrast, output)
     if not isinstance(value, Tensor) or value.ndim != 0:
         raise TypeError(
             f"contrast must return a 0-d tensor, got {_described(value)} from "

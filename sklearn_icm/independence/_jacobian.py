@@ -301,7 +301,8 @@ def _row_function(
             )
         return value.flatten()
 
-    return of_row, z.reshape(len(z), -1)
+    # A copy: in forward mode, what f does in place would reach the rows themselves.
+    return of_row, z.reshape(len(z), -1).clone()
 
 
 @functools.cache

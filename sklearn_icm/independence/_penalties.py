@@ -12,6 +12,7 @@ import torch
 from sklearn.base import BaseEstimator
 from torch import Tensor
 
+from ..interventions._apart import versions
 from ..mechanisms import MechanismGraph, tensor_of
 from ._pairs import MechanismPair, mechanism_pairs
 
@@ -334,9 +335,18 @@ def call_penalty(
     penalty: Any, graph: MechanismGraph, nodes: Any, generator: Any = None
 ) -> Tensor:
     """Call a penalty; those that draw random numbers are given a generator."""
-    if getattr(penalty, "stochastic", False):
-        return penalty(graph, nodes, generator)
-    return penalty(graph, nodes)
+    drawn = (generator,) if getattr(penalty, "stochastic", False) else ()
+    if nodes is None:
+        return penalty(graph, nodes, *drawn)
+    before = versions(nodes.values())
+    # A dict of its own; the loss, and other penalties, read the same tensors.
+    result = penalty(graph, dict(nodes), *drawn)
+    if versions(nodes.values()) != before:
+        raise ValueError(
+            f"The penalty {penalty!r} wrote into the values of nodes, which others "
+            "read: clone what it changes in place."
+        )
+    return result
 
 
 PENALTIES = {

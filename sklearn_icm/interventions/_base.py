@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ._apart import called_apart
+
 Shape = tuple[int, ...]
 
 
@@ -263,7 +265,7 @@ def call_on(change: Callable[[Tensor], Any], value: Tensor, what: str) -> Tensor
 
     ``what`` names the callable in the error message.
     """
-    result = change(value)
+    result = called_apart(change, value, what=what)
     if isinstance(result, np.ndarray):
         result = torch.from_numpy(np.ascontiguousarray(result))
     if not isinstance(result, Tensor) or result.shape != value.shape:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
+from itertools import chain
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from ._base import Intervention, Shape, as_array
 
@@ -166,7 +165,7 @@ class Reparametrise(MechanismIntervention):
                 f"{where}, which has {shape[0]}."
             )
 
-    def replaced(self, module: nn.Module) -> Callable[..., Tensor]:
+    def replaced(self, module: nn.Module) -> nn.Module:
         name, layer = _linear_layer("", module)
         weight, axis = layer.weight.detach(), SIDES.index(self.side)
         matrix = torch.tensor(self.matrix).to(weight)
@@ -176,14 +175,11 @@ class Reparametrise(MechanismIntervention):
             matrix if axis == 0 else matrix.T, units, dims=([1], [axis])
         )
         mixed = mixed.movedim(0, axis).reshape(weight.shape)
-        changed = {f"{name}.weight" if name else "weight": mixed}
-        return partial(_call_with, module, changed)
-
-
-def _call_with(
-    module: nn.Module, weights: dict[str, Tensor], *parents: Tensor
-) -> Tensor:
-    return functional_call(module, weights, parents)
+        # A copy that shares everything else: the model is others' to read meanwhile.
+        shared = {id(t): t for t in chain(module.parameters(), module.buffers())}
+        changed = copy.deepcopy(module, shared)
+        changed.get_submodule(name).weight = nn.Parameter(mixed, requires_grad=False)
+        return changed
 
 
 def _linear_layer(node: str, module: nn.Module) -> tuple[str, nn.Module]:
@@ -192,5 +188,10 @@ def _linear_layer(node: str, module: nn.Module) -> tuple[str, nn.Module]:
         raise ValueError(
             "Reparametrise needs a mechanism with exactly one linear layer or "
             f"convolution, but that of node {node!r} has {len(layers)}."
+        )
+    if "weight" not in layers[0][1]._parameters:
+        raise ValueError(
+            f"Reparametrise needs plain weights, but those of node {node!r} are "
+            "computed from others, such as by weight_norm: remove that first."
         )
     return layers[0]

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..interventions import apply_intervention, check_interventions
+from ..interventions._apart import called_apart
 from ._modules import LinkedMechanism
 
 Nodes = dict[str, Tensor]
@@ -153,7 +154,7 @@ class MechanismGraph(nn.Module):
             if swapped:
                 module = interventions[name].replaced(module)
             unread = factual is None or swapped or stale.intersection(parents)
-            value = module(*(nodes[p] for p in parents)) if unread else factual[name]
+            value = _value_of(name, module, parents, nodes) if unread else factual[name]
             nodes[name] = apply_intervention(interventions, name, value)
         return nodes
 
@@ -162,7 +163,7 @@ class MechanismGraph(nn.Module):
         for (name, parents), module in zip(
             self.parents.items(), self.mechanisms, strict=True
         ):
-            nodes[name] = module(*(nodes[p] for p in parents))
+            nodes[name] = _value_of(name, module, parents, nodes)
         return nodes
 
     def with_link(self, link: nn.Module) -> MechanismGraph:
@@ -187,6 +188,13 @@ class MechanismGraph(nn.Module):
 
     def extra_repr(self) -> str:
         return ", ".join(f"{k}: {math.prod(s)}" for k, s in self.nodes.items())
+
+
+def _value_of(
+    name: str, module: Callable[..., Tensor], parents: tuple[str, ...], nodes: Nodes
+) -> Tensor:
+    what = f"The mechanism of node {name!r}"
+    return called_apart(module, *(nodes[p] for p in parents), what=what)
 
 
 def _check_node(

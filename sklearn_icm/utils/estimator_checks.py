@@ -222,7 +222,16 @@ def check_intervene_is_stateless(estimator):
     def fails(value):
         raise RuntimeError("from the intervention")
 
-    estimator.intervene({node: lambda value: value.zero_()}, n_samples=9)
+    factual, _ = estimator.intervene(
+        {node: lambda value: value.zero_()},
+        n_samples=9,
+        random_state=0,
+        return_factual=True,
+    )
+    _expect(
+        np.array_equal(factual, before),
+        "a callable that works in place must not change the factual rows.",
+    )
     _raises(
         RuntimeError,
         lambda: estimator.intervene({node: fails}, n_samples=9),
