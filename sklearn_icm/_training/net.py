@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import time
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -158,11 +159,19 @@ class GeneratorNet(NeuralNet):
 
     @torch.no_grad()
     def _unweighted_penalty(self, nodes: Any) -> dict[str, float]:
-        """Penalty that is only logged, so that one which does not fit is NaN."""
+        """Penalty that is only logged: one that fails is NaN, and training goes on."""
         try:
             parts = self.penalty(self.module_.graph, nodes)
             return {name: float(value) for name, value in parts.items()}
-        except Exception:
+        except Exception as error:
+            # The weights of a training that diverged are no fault of the penalty.
+            if all(bool(value.isfinite().all()) for value in nodes.values()):
+                warnings.warn(
+                    f"icm_penalty failed: {error!r}. Its weight is 0, so that training "
+                    "goes on without it, and its values in history_ are NaN. Mend it, "
+                    "or set icm_penalty=None.",
+                    stacklevel=2,
+                )
             return {"penalty": float("nan")}
 
     def _train_batch(self, batch: Tensor, weight: float) -> tuple[Tensor, Any]:

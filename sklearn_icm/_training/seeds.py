@@ -15,7 +15,8 @@ from torch import nn
 from ..mechanisms import tensor_of
 
 T = TypeVar("T")
-_INIT_LOCK = threading.Lock()
+# Whoever seeds torch's one global stream has it alone; a callback may build a module.
+_GLOBAL_STREAM = threading.RLock()
 ENTROPY_BOUND = 2**31 - 1
 PACKAGE = __name__.split(".")[0]
 RANDOM_LAYERS = (
@@ -42,7 +43,7 @@ def numpy_stream(entropy: int, name: str) -> np.random.RandomState:
 
 def build_seeded(build: Callable[[], T], entropy: int) -> T:
     """Build a module: torch initialises from its global stream, which is put back."""
-    with _INIT_LOCK, torch.random.fork_rng():
+    with _GLOBAL_STREAM, torch.random.fork_rng():
         torch.manual_seed(stream_seed(entropy, "init"))
         return build()
 
@@ -53,6 +54,7 @@ def foreign_draws(
     """Seed torch's global stream, and put it back, where training may draw from it.
 
     Our own parts have generators of their own; foreign ones cannot be looked into.
+    Meanwhile other threads cannot build or train what draws from it: they wait.
     """
     if not _draws_globally(module, penalty):
         return nullcontext()
@@ -61,7 +63,8 @@ def foreign_draws(
 
 @contextmanager
 def _globally_seeded(seed: int, device: torch.device) -> Iterator[None]:
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+    devices = [device] if device.type == "cuda" else []
+    with _GLOBAL_STREAM, torch.random.fork_rng(devices):
         torch.manual_seed(seed)
         yield
 

@@ -356,19 +356,24 @@ def fails(graph, nodes):
 
 
 @pytest.mark.parametrize(
-    "penalty",
+    ("penalty", "fault"),
     [
-        HessianPenalty(n_rows=0),
-        SpectralPenalty("no such form"),
-        SumPenalty([TracePenalty(), fails]),
-        SumPenalty([TracePenalty()], weights=[1.0, 2.0]),
-        fails,
-        lambda graph, nodes: torch.tensor(np.nan),
+        (HessianPenalty(n_rows=0), "n_rows must be an int > 0"),
+        (SpectralPenalty("no such form"), "form must be one of"),
+        (SumPenalty([TracePenalty(), fails]), "is switched off is not needed"),
+        (SumPenalty([TracePenalty()], weights=[1.0, 2.0]), "weights must be 1 finite"),
+        (fails, "is switched off is not needed"),
+        (lambda graph, nodes: torch.tensor(np.nan), None),
     ],
     ids=["rows", "form", "sum", "weights", "fails", "nan"],
 )
-def test_weight_0_switches_every_penalty_off(penalty):
-    model = small(icm_penalty=penalty, icm_weight=0.0).fit(TABLE)
+def test_weight_0_switches_every_penalty_off_and_says_what_fails(penalty, fault):
+    model = small(icm_penalty=penalty, icm_weight=0.0)
+    if fault is None:
+        model.fit(TABLE)
+    else:
+        with pytest.warns(UserWarning, match=f"icm_penalty failed: .*{fault}.*is 0"):
+            model.fit(TABLE)
     assert_array_equal(model.sample(5, 0), small().fit(TABLE).sample(5, 0))
     assert np.isnan(model.history_["penalty"]).all()
 

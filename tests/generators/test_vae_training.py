@@ -3,6 +3,7 @@ import pickle
 import signal
 import subprocess
 import sys
+import threading
 from functools import partial
 
 import numpy as np
@@ -389,6 +390,46 @@ def test_foreign_draws_follow_the_seed_and_leave_the_global_stream(params):
     torch.rand(3)
     second = small(**params).fit(TABLE)
     assert_array_equal(first.sample(5, 0), second.sample(5, 0))
+
+
+def test_a_fit_of_another_thread_does_not_change_what_dropout_draws():
+    begun, may_go_on = threading.Event(), threading.Event()
+
+    class Waits(Callback):
+        def on_epoch_end(self, net, **kwargs):
+            begun.set()
+            may_go_on.wait(5)
+
+    other = small(decoder=with_dropout, random_state=7, callbacks=[Waits()])
+    thread = threading.Thread(target=other.fit, args=(TABLE,))
+
+    class Meanwhile(Callback):
+        def on_epoch_end(self, net, **kwargs):
+            if thread.ident is None:
+                thread.start()
+                # It does not begin before this fit ends.
+                assert not begun.wait(0.2)
+
+    model = small(decoder=with_dropout, callbacks=[Meanwhile()])
+    try:
+        model.fit(TABLE)
+    finally:
+        may_go_on.set()
+        thread.join()
+    alone = small(decoder=with_dropout).fit(TABLE)
+    assert_array_equal(model.sample(5, 0), alone.sample(5, 0))
+    again = small(decoder=with_dropout, random_state=7).fit(TABLE)
+    assert_array_equal(other.sample(5, 0), again.sample(5, 0))
+
+
+def test_a_callback_may_load_a_model_while_dropout_is_trained():
+    kept = pickle.dumps(small(decoder=with_dropout).fit(TABLE))
+
+    class Loads(Callback):
+        def on_epoch_end(self, net, **kwargs):
+            pickle.loads(kept)
+
+    small(decoder=with_dropout, callbacks=[Loads()]).fit(TABLE)
 
 
 # ---------------------------------------------------------- streams of batches
