@@ -446,6 +446,8 @@ class BaseGenerator(GeneratorMixin, CounterfactualMixin, TrainedEstimator):
         DegenerateMechanismWarning
             If nothing could have moved rho away from 1: an isotropic mechanism, or
             one that ignores its input.
+        UnreadMechanismWarning
+            If pairs have no row, since a mechanism has not just one linear operator.
 
         Notes
         -----

@@ -6,6 +6,7 @@ __all__ = [
     "FarInterventionWarning",
     "FitDivergedError",
     "FitInterruptedWarning",
+    "UnreadMechanismWarning",
 ]
 
 
@@ -69,6 +70,22 @@ class DegenerateMechanismWarning(UserWarning):
             "mechanisms is isotropic at the hidden node, so that rho is 1 whatever the "
             "other one does (a kernel no longer than its stride, a single unit, an "
             "identity), or the later one ignores the hidden node."
+        )
+
+    def __reduce__(self):
+        return type(self), (self.pairs,)
+
+
+class UnreadMechanismWarning(UserWarning):
+    """Some pairs of mechanisms are not measured: no linear operator was found."""
+
+    def __init__(self, pairs):
+        self.pairs = list(pairs)
+        super().__init__(
+            f"Pairs of mechanisms that are not measured: {'; '.join(self.pairs)}. A "
+            "module of yours may say its kernel by a method operator(), see "
+            "sklearn_icm.mechanisms.linear_operator; or measure values instead of "
+            "weights, by generic_ratio or GenericPenalty."
         )
 
     def __reduce__(self):

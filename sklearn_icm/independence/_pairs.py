@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -9,7 +10,8 @@ import torch
 from torch import Tensor
 
 from ..interventions import haar_rotation
-from ..mechanisms import LinearOperator, MechanismGraph, linear_operator
+from ..mechanisms import LinearOperator, MechanismGraph
+from ..mechanisms._operators import NoLinearOperator, read_operator
 from ._common import PairMeasure
 from ._correlations import Resizing
 from ._gram import mean_square_excess
@@ -155,15 +157,28 @@ class MechanismPair:
 
 def mechanism_pairs(graph: MechanismGraph) -> Iterator[MechanismPair]:
     """Pairs that share a hidden node and whose mechanisms each have one operator."""
-    mechanisms = zip(graph.parents, graph.mechanisms, strict=True)
-    operators = {name: linear_operator(module) for name, module in mechanisms}
+    return (p for p in _read_pairs(graph) if isinstance(p, MechanismPair))
+
+
+def unread_pairs(graph: MechanismGraph) -> list[str]:
+    """Why pairs that share a hidden node have no measure: a sentence for each."""
+    return [p for p in _read_pairs(graph) if isinstance(p, str)]
+
+
+def _read_pairs(graph: MechanismGraph) -> Iterator[MechanismPair | str]:
+    operators: dict[str, LinearOperator | str] = {}
+    for name, module in zip(graph.parents, graph.mechanisms, strict=True):
+        try:
+            operators[name] = read_operator(module)
+        except NoLinearOperator as error:
+            operators[name] = f"the mechanism of {name!r} has no operator: {error}"
     for second, parents in graph.parents.items():
-        for first in parents:
-            if first in graph.roots or len(parents) > 1:
-                continue
+        if len(parents) == 1 and parents[0] not in graph.roots:
+            (first,) = parents
             earlier, later = operators[first], operators[second]
-            if earlier is not None and later is not None:
-                # The units of a linear chain's hidden nodes are part of its mechanisms.
+            why = next((op for op in (earlier, later) if isinstance(op, str)), None)
+            if why is None:
+                # The units of a linear chain's hidden nodes belong to its mechanisms.
                 linear = getattr(graph.mechanism(first), "is_linear", False)
                 shape = graph.nodes[first]
                 pair = MechanismPair(
@@ -171,16 +186,22 @@ def mechanism_pairs(graph: MechanismGraph) -> Iterator[MechanismPair]:
                 )
                 if _composes(pair):
                     yield pair
+                    continue
+                why = f"their operators do not meet in units of the shape {shape}"
+            yield f"{first} -> {second}: {why}"
 
 
 def _composes(pair: MechanismPair) -> bool:
     earlier, later = pair.earlier, pair.later
     units, *grid = pair.node_shape
-    if not grid:
-        return earlier.is_dense and later.taps.shape[1] == units
+    if not grid and not earlier.is_dense:
+        return False
     # A dense mechanism has kernels of the map that it produces or reads.
-    fits_earlier = earlier.is_dense or earlier.taps.shape[0] == units
-    fits_later = later.is_dense or later.taps.shape[1] == units
+    whole = math.prod(pair.node_shape)
+    fits_earlier = earlier.taps.shape[0] == (whole if earlier.is_dense else units)
+    fits_later = later.taps.shape[1] == (whole if later.is_dense else units)
+    if not grid:
+        return fits_earlier and fits_later
     n_axes = {len(grid) if op.is_dense else op.taps.ndim - 2 for op in (earlier, later)}
     return fits_earlier and fits_later and len(n_axes) == 1
 

@@ -14,9 +14,13 @@ from torch import Tensor
 
 from ..interventions._apart import versions
 from ..mechanisms import MechanismGraph, tensor_of
-from ._pairs import MechanismPair, mechanism_pairs
+from ._pairs import MechanismPair, mechanism_pairs, unread_pairs
 
 SMALLEST_RATIO = 1e-3
+NEEDED = (
+    "Spectral penalties need a hidden map, trace penalties a hidden vector, 'auto' "
+    "takes either, and Jacobian penalties need two latents;"
+)
 
 
 class PenaltyValue(BaseEstimator):
@@ -382,12 +386,13 @@ def check_penalty(penalty: Any, graph: MechanismGraph, weight: float) -> None:
         return
     blind = blind_part(penalty, graph)
     if blind is not None:
+        # Not a hidden node is missing where no operator was found.
+        unread = unread_pairs(graph) if isinstance(blind, _PairPenalty) else ()
+        why = f"It cannot read {'; '.join(unread)}." if unread else NEEDED
         raise ValueError(
             f"icm_weight={weight} has no effect by {blind!r}: it sees nothing in a "
-            f"graph with the nodes {graph.nodes}. Spectral penalties need a hidden "
-            "map, trace penalties a hidden vector, 'auto' takes either, and Jacobian "
-            "penalties need two latents; icm_weight=0 (in a sum: a weight of 0) "
-            "switches it off."
+            f"graph with the nodes {graph.nodes}. {why} icm_weight=0 (in a sum: a "
+            "weight of 0) switches it off."
         )
     device = tensor_of(graph).device
     start = torch.Generator().manual_seed(0)

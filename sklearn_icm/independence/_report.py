@@ -12,11 +12,11 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from ..exceptions import DegenerateMechanismWarning
+from ..exceptions import DegenerateMechanismWarning, UnreadMechanismWarning
 from ..mechanisms import MechanismGraph
 from ._generic import response
 from ._groups import Orthogonal
-from ._pairs import MechanismPair, mechanism_pairs
+from ._pairs import MechanismPair, mechanism_pairs, unread_pairs
 from ._spectral import FORMS
 
 # Below this spread in every hidden channel nothing could have moved rho away from 1.
@@ -67,6 +67,9 @@ def independence_table(
     forms = ("weights", *FORMS, "activation")
     if form not in forms:
         raise ValueError(f"form must be one of {list(forms)}, got {form!r}.")
+    left_out = unread_pairs(graph)
+    if left_out:
+        warnings.warn(UnreadMechanismWarning(left_out), stacklevel=3)
     rows = [_row(p, graph, nodes, form, n_draws, seed) for p in mechanism_pairs(graph)]
     table = pd.DataFrame(rows, columns=COLUMNS)
     degenerate = table.loc[table["degenerate"].astype(bool), "pair"]

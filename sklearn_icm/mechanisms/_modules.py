@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ._folding import FoldedResize
-from ._operators import LinearOperator, flipped, linear_operator
+from ._operators import LinearOperator, flipped, read_operator
 
 ACTIVATIONS = {
     "identity": nn.Identity,
@@ -181,6 +181,6 @@ class LinkedMechanism(nn.Module):
     def forward(self, *parents: Tensor) -> Tensor:
         return self.link(self.mechanism(*parents))
 
-    def operator(self) -> LinearOperator | None:
+    def operator(self) -> LinearOperator:
         """Operator of the mechanism: a fixed link belongs to no pair."""
-        return linear_operator(self.mechanism)
+        return read_operator(self.mechanism)

@@ -89,72 +89,134 @@ def convolve_axis(kernels: Tensor, taps: Tensor, axis: int) -> Tensor:
     return sum(shifted).movedim(-1, axis)
 
 
+class NoLinearOperator(ValueError):
+    """A mechanism has not just one linear operator; the message says why."""
+
+
 def linear_operator(module: nn.Module) -> LinearOperator | None:
     """Return the one linear operator of a mechanism, or None if it has not just one.
 
     Mechanisms of this package say it themselves by an ``operator()`` method; give your
     own modules one if their kernel is known. Of torch's modules these are understood:
     ``nn.Linear``, ``nn.ConvNd`` and ``nn.ConvTransposeNd``, alone or in an
-    ``nn.Sequential`` with elementwise activations and changes of shape, and
-    ``nn.Upsample`` right before a convolution without a stride. Anything else
-    (attention, residual blocks, pooling, normalisation, grouped convolutions) has no
-    single kernel and gives None.
+    ``nn.Sequential`` (of others, too) with elementwise activations, dropout, padding,
+    changes of shape, ``nn.BatchNormNd`` with running statistics, and ``nn.Upsample``
+    right before a convolution without a stride. Activations count as the identity, and
+    batch normalisation, as it is in ``eval``, as a scaling of the operator's outputs
+    (before the layer, of its inputs). Anything else (attention, residual blocks,
+    pooling, other normalisation, grouped convolutions) has no single kernel and gives
+    None; `read_operator` says why.
     """
+    try:
+        return read_operator(module)
+    except NoLinearOperator:
+        return None
+
+
+def read_operator(module: nn.Module) -> LinearOperator:
+    """Return what `linear_operator` returns, or raise `NoLinearOperator`."""
     if hasattr(module, "operator"):
-        return module.operator()
-    steps = list(module) if isinstance(module, nn.Sequential) else [module]
-    steps = [step for step in steps if not isinstance(step, _TRANSPARENT)]
-    if len(steps) == 1 and isinstance(steps[0], _LAYERS):
-        return _operator_of_layer(steps[0])
-    if len(steps) == 2 and isinstance(steps[0], nn.Upsample):
-        return _operator_after_resizing(*steps)
-    return None
+        operator = module.operator()
+        if operator is None:
+            raise NoLinearOperator(f"operator() of {_name(module)} returns None")
+        return operator
+    steps = [s for s in _steps(module) if not isinstance(s, _TRANSPARENT)]
+    layers = [s for s in steps if isinstance(s, _LAYERS)]
+    unknown = [
+        s for s in steps if not isinstance(s, (*_LAYERS, *_SCALING, nn.Upsample))
+    ]
+    if unknown:
+        raise NoLinearOperator(f"{_name(unknown[0])} has no kernel that is understood")
+    if len(layers) != 1:
+        names = " and ".join(map(_name, layers)) or "none"
+        raise NoLinearOperator(f"it needs just one linear layer, got {names}")
+    linear = [s for s in steps if not isinstance(s, _SCALING)]
+    if len(linear) == 1:
+        operator = _operator_of_layer(*layers)
+    elif len(linear) == 2 and isinstance(linear[0], nn.Upsample):
+        operator = _operator_after_resizing(*linear)
+    else:
+        raise NoLinearOperator("nn.Upsample must come once, before the convolution")
+    place = steps.index(layers[0])
+    for k, step in enumerate(steps):
+        if isinstance(step, _SCALING):
+            operator = _scaled(operator, step, axis=int(k < place))
+    return operator
+
+
+def _steps(module: nn.Module) -> list[nn.Module]:
+    """Modules one after the other, those of nested sequences too."""
+    if hasattr(module, "operator") or not isinstance(module, nn.Sequential):
+        return [module]
+    return [step for part in module for step in _steps(part)]
+
+
+def _name(module: nn.Module) -> str:
+    return type(module).__name__
 
 
 _CONV = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 _LAYERS = (nn.Linear, *_CONV, *_TRANSPOSED)
+_SCALING = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 _TRANSPARENT = (
-    nn.ReLU,
-    nn.LeakyReLU,
-    nn.ELU,
-    nn.GELU,
-    nn.SiLU,
-    nn.Mish,
-    nn.Softplus,
-    nn.Tanh,
-    nn.Sigmoid,
-    nn.Hardtanh,
-    nn.Identity,
-    nn.Dropout,
-    nn.Flatten,
-    nn.Unflatten,
+    *(nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.RReLU, nn.ELU, nn.SELU, nn.CELU),
+    *(nn.GELU, nn.SiLU, nn.Mish, nn.Softplus, nn.Softsign, nn.Tanh, nn.Sigmoid),
+    *(nn.Hardtanh, nn.Hardsigmoid, nn.Hardswish, nn.LogSigmoid, nn.Threshold),
+    *(nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d),
+    *(nn.AlphaDropout, nn.FeatureAlphaDropout),
+    *(nn.Identity, nn.Flatten, nn.Unflatten),
+    *(
+        getattr(nn, f"{kind}Pad{n}d")
+        for kind in ("Zero", "Constant", "Reflection", "Replication", "Circular")
+        for n in (1, 2, 3)
+    ),
 )
 
 
-def _operator_of_layer(layer: nn.Module) -> LinearOperator | None:
+def _scaled(operator: LinearOperator, norm: nn.Module, axis: int) -> LinearOperator:
+    """Operator whose outputs (axis 0) or inputs (1) a batch normalisation scales."""
+    if norm.running_var is None:
+        raise NoLinearOperator(f"{_name(norm)} keeps no running statistics")
+    scale = (norm.running_var + norm.eps).rsqrt()
+    if norm.weight is not None:
+        scale = norm.weight * scale
+    taps, n_units = operator.taps, operator.taps.shape[axis]
+    # Of a dense layer, all positions of a channel lie one after the other.
+    repeats, rest = divmod(n_units, len(scale)) if operator.is_dense else (1, 0)
+    if rest or repeats * len(scale) != n_units:
+        raise NoLinearOperator(f"{_name(norm)} scales other units than the layer's")
+    scale = scale.repeat_interleave(repeats)
+    shape = [1] * taps.ndim
+    shape[axis] = -1
+    return replace(operator, taps=taps * scale.to(taps).reshape(shape))
+
+
+def _operator_of_layer(layer: nn.Module) -> LinearOperator:
     if isinstance(layer, nn.Linear):
         return LinearOperator(layer.weight)
     if layer.groups != 1 or any(d != 1 for d in layer.dilation):
-        return None
+        raise NoLinearOperator(f"{_name(layer)} has groups or is dilated")
     if isinstance(layer, _TRANSPOSED):
         return LinearOperator(layer.weight.transpose(0, 1), upsample=layer.stride)
     return LinearOperator(flipped(layer.weight), downsample=layer.stride)
 
 
-def _operator_after_resizing(
-    resizer: nn.Upsample, layer: nn.Module
-) -> LinearOperator | None:
+def _operator_after_resizing(resizer: nn.Upsample, layer: nn.Module) -> LinearOperator:
     factor, mode = resizer.scale_factor, resizer.mode
     if not isinstance(layer, _CONV) or any(s != 1 for s in layer.stride):
-        return None
-    if not isinstance(factor, (int, float)) or factor != int(factor):
-        return None
-    if mode not in {"nearest", "linear", "bilinear", "trilinear"}:
-        return None
-    operator = _operator_of_layer(layer)
-    if operator is None or resizer.align_corners:
-        return None
+        raise NoLinearOperator(
+            f"nn.Upsample is understood before a convolution without a stride, got "
+            f"{_name(layer)}"
+        )
+    whole = isinstance(factor, (int, float)) and factor == int(factor)
+    known = mode in {"nearest", "linear", "bilinear", "trilinear"}
+    if not whole or not known or resizer.align_corners:
+        raise NoLinearOperator(
+            "nn.Upsample is understood with a whole scale_factor, mode 'nearest' or "
+            f"'(bi)linear' and without align_corners, got {resizer}"
+        )
     factors = (int(factor),) * (layer.weight.ndim - 2)
     mode = "nearest" if mode == "nearest" else "linear"
-    return LinearOperator(operator.taps, upsample=factors, resize=mode)
+    taps = _operator_of_layer(layer).taps
+    return LinearOperator(taps, upsample=factors, resize=mode)

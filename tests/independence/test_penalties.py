@@ -6,11 +6,12 @@ import torch
 from sklearn.base import clone
 from torch import nn
 
-from sklearn_icm.exceptions import DegenerateMechanismWarning
+from sklearn_icm.exceptions import DegenerateMechanismWarning, UnreadMechanismWarning
 from sklearn_icm.independence import (
     AutoPenalty,
     SpectralPenalty,
     TracePenalty,
+    check_penalty,
     independence_table,
     mechanism_pairs,
     resolve_penalty,
@@ -176,8 +177,65 @@ def test_mechanisms_without_a_single_kernel_are_left_out():
             "data": ("a", nn.Linear(3, 2)),
         },
     )
-    assert len(table(graph)) == 0
+    with pytest.warns(UnreadMechanismWarning, match="of 'a' has no operator"):
+        assert len(table(graph)) == 0
     assert AutoPenalty()(graph) == 0
+    reason = "a -> data: the mechanism of 'a' has no operator: it needs just one "
+    with pytest.raises(ValueError, match=f"{reason}.*got Linear and Linear. icm_w"):
+        check_penalty(AutoPenalty(), graph, 1.0)
+
+
+def test_pairs_that_do_not_meet_are_named():
+    graph = MechanismGraph(
+        {"noise": (3,)},
+        {
+            "a": ("noise", nn.Sequential(nn.Linear(3, 4), nn.Unflatten(1, (2, 2)))),
+            "data": ("a", nn.Linear(2, 3)),
+        },
+    )
+    with pytest.warns(UnreadMechanismWarning, match=r"a -> data: .* shape \(2, 2\)"):
+        assert len(table(graph)) == 0
+
+
+def dcgan_like(norm):
+    """Transposed convolutions, normalised or not, as people bring them."""
+    return MechanismGraph(
+        {"noise": (5,)},
+        {
+            "a": (
+                "noise",
+                nn.Sequential(
+                    nn.Unflatten(1, (5, 1, 1)), nn.ConvTranspose2d(5, 4, 4), norm(4)
+                ),
+            ),
+            "b": (
+                "a",
+                nn.Sequential(
+                    nn.ReLU(inplace=True),
+                    nn.Sequential(nn.ConvTranspose2d(4, 3, 4, 2, 1), norm(3)),
+                    nn.Dropout2d(),
+                ),
+            ),
+            "data": ("b", nn.Sequential(nn.ReLU(), nn.ConvTranspose2d(3, 1, 4, 2, 1))),
+        },
+    )
+
+
+def test_operators_are_seen_through_normalisation_dropout_and_nesting():
+    graphs = []
+    for norm in (nn.BatchNorm2d, nn.Identity):
+        torch.manual_seed(0)
+        graphs.append(dcgan_like(norm).eval())
+    tables = [table(graph) for graph in graphs]
+    assert tables[0]["pair"].tolist() == ["a -> b", "b -> data"]
+    assert (tables[0]["measure"] == "spectral").all()
+    # The pooled ratio of a hidden channel does not depend on the channel's scale.
+    assert np.allclose(tables[0]["rho"], tables[1]["rho"])
+    scales = graphs[0].mechanism("b")[1][1].weight
+    value = SpectralPenalty("full")(graphs[0])
+    value.backward()
+    assert scales.grad.abs().sum() > 0
+    check_penalty(AutoPenalty(), graphs[0], 1.0)
 
 
 @pytest.mark.parametrize("resize", ["nearest", "linear"])

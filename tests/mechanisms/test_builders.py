@@ -1,3 +1,5 @@
+import copy
+
 import pytest
 import torch
 from hypothesis import given
@@ -13,6 +15,8 @@ from sklearn_icm.mechanisms import (
     dense_encoder,
     linear_operator,
 )
+from sklearn_icm.mechanisms._modules import LinkedMechanism
+from sklearn_icm.mechanisms._operators import NoLinearOperator, read_operator
 
 SHAPES = st.one_of(
     st.tuples(st.integers(1, 3), st.integers(1, 70)),
@@ -104,6 +108,60 @@ def test_operators_of_plain_torch_modules(module, up, down):
     assert (operator.upsample, operator.downsample) == (up, down)
 
 
+def normalised(n, kind=nn.BatchNorm1d):
+    """Batch normalisation of a model that was trained."""
+    norm = kind(n)
+    for tensor in (norm.weight.data, norm.bias.data, norm.running_mean):
+        nn.init.normal_(tensor)
+    nn.init.uniform_(norm.running_var, 0.5, 2.0)
+    return norm
+
+
+@pytest.mark.parametrize(
+    ("make", "shape"),
+    [
+        (lambda: [nn.Linear(3, 4), normalised(4)], (3,)),
+        (lambda: [normalised(3), nn.Linear(3, 4)], (3,)),
+        (lambda: [nn.Linear(3, 8), nn.Unflatten(1, (2, 4)), normalised(2)], (3,)),
+        (lambda: [normalised(2), nn.Flatten(), nn.Linear(8, 3)], (2, 4)),
+        (lambda: [nn.Conv1d(2, 3, 3, stride=2), normalised(3)], (2, 9)),
+        (lambda: [normalised(2), nn.ConstantPad1d(2, 0.0), nn.Conv1d(2, 3, 3)], (2, 9)),
+        (lambda: [nn.ConvTranspose1d(2, 3, 4, 2, 1), normalised(3)], (2, 5)),
+        (
+            lambda: [
+                nn.Sequential(normalised(2, nn.BatchNorm2d), nn.Dropout2d()),
+                nn.Sequential(nn.ConvTranspose2d(2, 3, 3), nn.Identity()),
+                normalised(3, nn.BatchNorm2d),
+            ],
+            (2, 4, 5),
+        ),
+    ],
+)
+def test_operators_are_what_modules_do_but_for_an_offset(make, shape):
+    """A layer with the operator's weights instead of its own maps as the module."""
+    torch.manual_seed(0)
+    module = nn.Sequential(*make()).double().eval()
+    operator = linear_operator(module)
+    plain = copy.deepcopy(module)
+    for steps in (part for part in plain.modules() if isinstance(part, nn.Sequential)):
+        for k, step in enumerate(steps):
+            if isinstance(step, (nn.BatchNorm1d, nn.BatchNorm2d)):
+                steps[k] = nn.Identity()
+            elif hasattr(step, "stride"):
+                turned = isinstance(step, (nn.ConvTranspose1d, nn.ConvTranspose2d))
+                taps = operator.taps
+                taps = (
+                    taps.transpose(0, 1)
+                    if turned
+                    else taps.flip(tuple(range(2, taps.ndim)))
+                )
+                step.weight = nn.Parameter(taps)
+            elif isinstance(step, nn.Linear):
+                step.weight = nn.Parameter(operator.taps)
+    v, origin = torch.randn(4, *shape).double(), torch.zeros(1, *shape).double()
+    assert torch.allclose(module(v) - module(origin), plain(v) - plain(origin))
+
+
 @pytest.mark.parametrize(
     "module",
     [
@@ -121,7 +179,11 @@ def test_operators_of_plain_torch_modules(module, up, down):
             nn.Conv2d(1, 1, 3),
         ),
         nn.Sequential(nn.Conv2d(1, 1, 3), nn.AvgPool2d(2)),
-        nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2)),
+        nn.Sequential(nn.Linear(2, 2), nn.LayerNorm(2)),
+        nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2, track_running_stats=False)),
+        nn.Sequential(nn.Conv1d(1, 2, 3), nn.Flatten(), nn.BatchNorm1d(8)),
+        nn.Sequential(nn.Upsample(size=4), nn.Conv2d(1, 1, 3)),
+        nn.Sequential(nn.Upsample(scale_factor=2), nn.Sequential(), nn.ReLU()),
         nn.MultiheadAttention(4, 2),
     ],
 )
@@ -187,3 +249,19 @@ def test_parameters_that_mean_nothing(build, params, message):
         given["n_outputs"] = given.pop("n_latents")
     with pytest.raises(ValueError, match=message):
         build(**{**given, **params})
+
+
+def test_the_reason_is_given():
+    class Residual(nn.Module):
+        pass
+
+    for module, reason in [
+        (Residual(), "Residual has no kernel"),
+        (nn.Sequential(nn.Linear(2, 2), nn.LayerNorm(2)), "LayerNorm has no kernel"),
+        (nn.Tanh(), "just one linear layer, got none"),
+        (nn.Conv1d(2, 2, 3, groups=2), "Conv1d has groups"),
+        (nn.Sequential(nn.Upsample(2), nn.Conv1d(1, 1, 3)), "whole scale_factor"),
+        (LinkedMechanism(Residual(), nn.Identity()), "Residual has no kernel"),
+    ]:
+        with pytest.raises(NoLinearOperator, match=reason):
+            read_operator(module)

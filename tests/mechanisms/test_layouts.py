@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from sklearn_icm.exceptions import UnreadMechanismWarning
 from sklearn_icm.generators import VAEGenerator
 from sklearn_icm.independence import (
     CompositionalPenalty,
@@ -102,7 +103,10 @@ def test_a_fit_is_reproduced_by_its_seed(pairs):
     first, second = fit(narrow), fit(narrow)
     assert np.array_equal(first.sample(3, random_state=1), second.sample(3, 1))
     assert list(first.nodes_) == ["noise", "places", "layout", "parts", "data"]
-    report = first.independence()
+    with pytest.warns(
+        UnreadMechanismWarning, match="places -> layout.*layout -> parts"
+    ):
+        report = first.independence()
     assert list(report["pair"]) == ["parts -> data"]
 
 
