@@ -23,6 +23,7 @@ from ..mechanisms import (
     dense_decoder,
     dense_encoder,
 )
+from ..mechanisms._checks import final_activation
 from ..utils._sklearn import Interval, StrOptions
 from ._vae_module import VAEModule
 
@@ -239,7 +240,6 @@ class VAEGenerator(
 
     def _build_module(self, layout):
         decoder = self._build_decoder(layout)
-        layout = layout.adapted_to(decoder.nodes[decoder.data_node])
         likelihood = LIKELIHOODS[self.likelihood](layout.node_shape)
         return VAEModule(
             layout,
@@ -293,7 +293,29 @@ class VAEGenerator(
                 f"got {graph.roots}."
             )
         # A builder may keep a reference to its modules; training must not move them.
-        return copy.deepcopy(graph)
+        graph = copy.deepcopy(graph)
+        self._check_output(graph, layout.node_shape)
+        return graph
+
+    def _check_output(self, graph, node_shape):
+        """Refuse an own decoder whose output cannot be that of the data node."""
+        shape = graph.nodes[graph.data_node]
+        if shape != node_shape:
+            raise ValueError(
+                f"The decoder's data node {graph.data_node!r} must have the shape "
+                f"{node_shape} (channels first) that decoder is called with, got "
+                f"{shape}. End a dense decoder with nn.Unflatten(1, {node_shape})."
+            )
+        ending = final_activation(graph)
+        if ending is not None:
+            gaussian = self.likelihood == "gaussian"
+            units = "standardised units (mean 0, deviation 1)" if gaussian else "logits"
+            raise ValueError(
+                f"The decoder's data node {graph.data_node!r} is made by {ending}, "
+                f"whose range is limited, but with likelihood={self.likelihood!r} its "
+                f"values are taken as {units}, of both signs. Leave out the final "
+                f"{ending}: the units of X are restored behind the decoder."
+            )
 
     def _build_encoder(self, layout):
         is_table = layout.data_shape is None

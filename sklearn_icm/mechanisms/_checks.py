@@ -1,10 +1,24 @@
-"""What builders ask of their parameters."""
+"""What builders ask of their parameters, and estimators of a decoder."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Sequence
 from numbers import Integral
 from typing import Any
+
+import torch
+from torch import nn
+
+# By the names of autograd's nodes, so that calls of functions are seen, too.
+ONE_SIDED = {
+    *("Celu", "Elu", "Exp", "Gelu", "Hardsigmoid", "Hardswish", "LogSigmoid"),
+    *("LogSoftmax", "Mish", "Relu", "Sigmoid", "Silu", "Softmax", "Softplus", "Tanh"),
+}
+RESHAPING = {
+    *("Clone", "Expand", "Permute", "ReshapeAlias", "Slice", "Squeeze", "T"),
+    *("Transpose", "UnsafeView", "Unsqueeze", "View"),
+}
 
 
 def check_count(name: str, value: Any) -> None:
@@ -39,6 +53,29 @@ def check_map_shape(data_shape: Sequence[int]) -> None:
             f"lie along one or two axes, got {data_shape!r}. Give the estimator the "
             "data_shape of its images or signals."
         )
+
+
+def final_activation(graph: nn.Module) -> str | None:
+    """Name of a function of limited range that makes the values of the data node."""
+    if torch.is_inference_mode_enabled():
+        return None  # Such as where a model is loaded: it was asked at the fit.
+    # A copy without what works in place, which autograd names otherwise.
+    graph = copy.deepcopy(graph).eval()
+    for module in graph.modules():
+        if hasattr(module, "inplace"):
+            module.inplace = False
+    roots = {
+        name: torch.zeros(2, *shape, requires_grad=True)
+        for name, shape in graph.roots.items()
+    }
+    with torch.enable_grad():
+        made_by = graph(roots)[graph.data_node].grad_fn
+    while made_by is not None:
+        name = made_by.name().partition("Backward")[0]
+        if name not in RESHAPING:
+            return name if name in ONE_SIDED else None
+        made_by = made_by.next_functions[0][0]
+    return None
 
 
 def _is_count(value: Any) -> bool:

@@ -175,9 +175,20 @@ class MechanismGraph(nn.Module):
         )
 
     def _infer_shapes(self) -> dict[str, tuple[int, ...]]:
-        with torch.no_grad():
-            values = self._run({k: torch.zeros(2, *s) for k, s in self.roots.items()})
-        for name, value in values.items():
+        values = {k: torch.zeros(2, *s) for k, s in self.roots.items()}
+        for (name, parents), module in zip(
+            self.parents.items(), self.mechanisms, strict=True
+        ):
+            try:
+                with torch.no_grad():
+                    value = _value_of(name, module, parents, values)
+            except Exception as error:
+                shapes = [tuple(values[p].shape[1:]) for p in parents]
+                raise ValueError(
+                    f"The mechanism of node {name!r} fails on rows of the shape of "
+                    f"its parents {list(parents)}, {shapes}: {error}"
+                ) from error
+            values[name] = value
             if not isinstance(value, Tensor) or value.shape[:1] != (2,):
                 raise ValueError(
                     f"The mechanism of node {name!r} must return a tensor with one row "

@@ -291,6 +291,73 @@ def test_bring_your_own_decoder(decoder, shape, node, likelihood):
     assert np.array_equal(changed, again)
 
 
+def ends_in(*last):
+    def decoder(n_latents, data_shape):
+        first = nn.Sequential(nn.Linear(n_latents, 4), nn.Tanh(), nn.BatchNorm1d(4))
+        return MechanismGraph(
+            {"noise": (n_latents,)},
+            {"h": ("noise", first), "pixels": ("h", nn.Sequential(*last))},
+        )
+
+    return decoder
+
+
+class Calls(nn.Module):
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, value):
+        return self.function(value)
+
+
+@pytest.mark.parametrize("likelihood", ["gaussian", "bernoulli"])
+@pytest.mark.parametrize(
+    ("last", "name"),
+    [
+        ([nn.Sigmoid()], "Sigmoid"),
+        ([nn.Sequential(nn.Dropout(), nn.Tanh()), nn.Identity()], "Tanh"),
+        ([nn.Softmax(-1)], "Softmax"),
+        ([nn.ReLU(inplace=True)], "Relu"),
+        ([Calls(torch.sigmoid)], "Sigmoid"),
+        ([Calls(lambda v: v.softmax(2).transpose(2, 3).contiguous())], "Softmax"),
+        ([Calls(lambda v: v.exp())], "Exp"),
+        ([nn.LeakyReLU()], None),
+        ([nn.BatchNorm2d(1)], None),
+        ([nn.Sigmoid(), nn.Conv2d(1, 1, 1)], None),
+        ([Calls(lambda v: 8 * v.sigmoid() - 4)], None),
+        ([Calls(lambda v: v.detach())], None),
+    ],
+)
+def test_an_output_of_limited_range_is_refused(last, name, likelihood):
+    start = [nn.Linear(4, 4), nn.Unflatten(1, (1, 2, 2))]
+    model = small(decoder=ends_in(*start, *last), data_shape=(2, 2), max_epochs=1)
+    model.set_params(likelihood=likelihood)
+    if name is None:
+        model.fit(TABLE)
+    else:
+        units = {"gaussian": "standardised units", "bernoulli": "logits"}[likelihood]
+        message = f"data node 'pixels' is made by {name}.*taken as {units}.*Leave out"
+        with pytest.raises(ValueError, match=message):
+            model.fit(TABLE)
+
+
+def test_a_forgotten_unflatten_is_named():
+    message = r"'pixels' must have the shape \(1, 2, 2\).*got \(4,\).*nn.Unflatten\(1, "
+    with pytest.raises(ValueError, match=message):
+        small(decoder=ends_in(nn.Linear(4, 4)), data_shape=(2, 2)).fit(TABLE)
+    message = r"node 'pixels' fails on rows .*\['h'\], \[\(4,\)\]: .*input to conv2d"
+    with pytest.raises(ValueError, match=message):
+        small(decoder=ends_in(nn.Conv2d(1, 1, 1)), data_shape=(2, 2)).fit(TABLE)
+
+
+def test_a_model_with_an_own_decoder_loads_in_an_inference_mode():
+    kept = pickle.dumps(small(decoder=own_table).fit(TABLE))
+    with torch.inference_mode():
+        loaded = pickle.loads(kept)
+        assert loaded.sample(3).shape == (3, 4)
+
+
 # --------------------------------------------------------------- environments
 def test_labels_filter_rows_and_errors_name_the_labels():
     labels = np.array(["a", "b"])[np.arange(40) % 2]
