@@ -384,8 +384,9 @@ def set_numbers(interventions, names):
 def warn_if_far(interventions, names, limits, scale):
     """Warn of columns that are set far outside the range that was fitted."""
     for name, change in interventions.items():
-        change = as_intervention(change, name)
-        if name not in names or not isinstance(change, (Do, Shift)):
+        # Unknown names are refused later, whatever is done to them.
+        change = as_intervention(change, name) if name in names else None
+        if not isinstance(change, (Do, Shift)):
             continue
         column = list(names).index(name)
         low, high = limits[:, column]

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from difflib import get_close_matches
 from inspect import isabstract
+from sys import float_info
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ._apart import called_apart
+from ._apart import PACKAGE, called_apart
 
 Shape = tuple[int, ...]
+# In what torch and numpy say of `if`, `max` or `float` of more than one value.
+ONE_VALUE_ASKED = ("ambiguous", "to Scalar", "Python scalar")
+ALL_ROWS = (
+    "A callable gets the values of all rows at once: instead of `1.0 if v > 0 else "
+    "0.0` write torch.where(v > 0, 1.0, 0.0)."
+)
+# What a description of an intervention may hold; more would take all day, or the stack.
+MOST_NESTED, MOST_PARTS = 50, 1000
 
 
 class Intervention(ABC):
@@ -98,6 +106,12 @@ class Intervention(ABC):
         dict
             ``{"type": class name, field: value, ...}``; `from_dict` reads it.
         """
+        kind = _known_kinds().get(type(self).__name__, type(self))
+        if _place(kind) != _place(type(self)):
+            raise TypeError(
+                f"{'.'.join(_place(type(self)))} cannot be described as JSON: "
+                f"{'.'.join(_place(kind))} has its name. Rename it, or pickle it."
+            )
         values = {f.name: _described(getattr(self, f.name)) for f in fields(self)}
         return {"type": type(self).__name__, **values}
 
@@ -114,8 +128,12 @@ class Intervention(ABC):
                 "Intervention.from_dict: description must be a dict as to_dict makes "
                 f"it, got {description!r}."
             )
-        values = dict(description)
-        kinds = {kind.__name__: kind for kind in _leaves(Intervention)}
+        _check_size(description)
+        return Intervention._from_dict(description)
+
+    @staticmethod
+    def _from_dict(description: Mapping[str, Any]) -> Intervention:
+        values, kinds = dict(description), _known_kinds()
         kind = values.pop("type", None)
         if not isinstance(kind, str) or kind not in kinds:
             raise ValueError(
@@ -139,6 +157,38 @@ class Intervention(ABC):
 
     def __hash__(self) -> int:
         return hash(self._key())
+
+
+def _known_kinds() -> dict[str, type]:
+    """Public interventions by name; those of this package before others."""
+    leaves = _leaves(Intervention)
+    own = [kind for kind in leaves if _place(kind)[0].split(".")[0] == PACKAGE]
+    return {kind.__name__: kind for kind in (*leaves, *own)}
+
+
+def _place(kind: type) -> tuple[str, str]:
+    # A notebook's cell that runs again makes another class of the same place.
+    return kind.__module__, kind.__qualname__
+
+
+def _check_size(description: Mapping[str, Any]) -> None:
+    """Refuse descriptions that nest too deep or hold too many interventions."""
+    level, n_parts = [description], 0
+    for _ in range(MOST_NESTED):
+        n_parts += len(level)
+        if n_parts > MOST_PARTS:
+            break
+        values = [v for part in level for v in part.values()]
+        level = [v for v in values if isinstance(v, Mapping)]
+        for value in values:
+            if isinstance(value, list):
+                level += [item for item in value if isinstance(item, Mapping)]
+        if not level:
+            return
+    raise ValueError(
+        f"Intervention.from_dict: description may nest {MOST_NESTED} deep and hold "
+        f"{MOST_PARTS} interventions, got more. Write a class of yours for it."
+    )
 
 
 def _leaves(kind: type) -> list[type]:
@@ -170,7 +220,7 @@ def _described(value: Any) -> Any:
 
 def _restored(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return Intervention.from_dict(value)
+        return Intervention._from_dict(value)
     if isinstance(value, list) and any(isinstance(item, Mapping) for item in value):
         return [_restored(item) for item in value]
     return value
@@ -265,7 +315,14 @@ def call_on(change: Callable[[Tensor], Any], value: Tensor, what: str) -> Tensor
 
     ``what`` names the callable in the error message.
     """
-    result = called_apart(change, value, what=what)
+    try:
+        result = called_apart(change, value, what=what)
+    except (RuntimeError, TypeError, ValueError) as error:
+        if not any(word in str(error) for word in ONE_VALUE_ASKED):
+            raise
+        raise ValueError(
+            f"{what} treats what it is given as one number: {error}. {ALL_ROWS}"
+        ) from error
     if isinstance(result, np.ndarray):
         result = torch.from_numpy(np.ascontiguousarray(result))
     if not isinstance(result, Tensor) or result.shape != value.shape:
@@ -274,7 +331,7 @@ def call_on(change: Callable[[Tensor], Any], value: Tensor, what: str) -> Tensor
             got = f"shape {tuple(result.shape)}"
         raise ValueError(
             f"{what} must return a tensor of the shape that it is given, "
-            f"{tuple(value.shape)}, got {got}."
+            f"{tuple(value.shape)}, got {got}. {ALL_ROWS}"
         )
     return result.to(value)
 
@@ -283,11 +340,18 @@ def as_array(owner: object, name: str, value: Any) -> np.ndarray:
     """Return a field as a read-only float64 array, or say what is allowed."""
     try:
         array = np.array(value, dtype=np.float64)
+    except OverflowError:
+        array = np.array(np.inf)
     except (TypeError, ValueError) as error:
         raise TypeError(
             f"{type(owner).__name__}: {name} must be a number or an array of numbers, "
             f"got {value!r}."
         ) from error
+    if not array.size:
+        raise ValueError(
+            f"{type(owner).__name__}: {name} must hold at least one value, got "
+            f"{value!r}."
+        )
     if not np.isfinite(array).all():
         raise ValueError(
             f"{type(owner).__name__}: {name} must be finite, got {value!r}."
@@ -298,10 +362,15 @@ def as_array(owner: object, name: str, value: Any) -> np.ndarray:
     return array
 
 
+def is_finite(number: Any) -> bool:
+    """Whether a number is finite as a float: 10**400 is not."""
+    return abs(number) <= float_info.max
+
+
 def check_strength(owner: Any, t: float) -> float:
     """Return a strength as a float, or say what is allowed."""
     number = isinstance(t, (int, float, np.integer, np.floating))
-    if isinstance(t, bool) or not number or not math.isfinite(t):
+    if isinstance(t, bool) or not number or not is_finite(t):
         raise ValueError(
             f"{type(owner).__name__}.scaled: t must be a finite number, got {t!r}."
         )
@@ -316,7 +385,7 @@ def check_finite_number(owner: Any, name: str, *, positive: bool = False) -> flo
         raise TypeError(
             f"{type(owner).__name__}: {name} must be a number, got {value!r}."
         )
-    if not math.isfinite(value) or (positive and value <= 0):
+    if not is_finite(value) or (positive and value <= 0):
         allowed = "positive and finite" if positive else "finite"
         raise ValueError(
             f"{type(owner).__name__}: {name} must be {allowed}, got {value!r}."

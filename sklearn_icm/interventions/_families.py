@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
@@ -10,7 +9,7 @@ from functools import partial
 from numbers import Real
 from typing import Any
 
-from ._base import Intervention, Shape, as_intervention
+from ._base import Intervention, Shape, as_intervention, is_finite
 from ._geometric import AXES, Rotate, Stretch, Translate
 from ._soft import Affine, Scale, Shift
 from ._stochastic import Noise
@@ -164,7 +163,7 @@ def _at_strength(intervention: Intervention, strength: float) -> Intervention:
 
 def _is_finite(value: Any) -> bool:
     number = isinstance(value, Real) and not isinstance(value, bool)
-    return number and math.isfinite(value)
+    return number and is_finite(value)
 
 
 def _check_bounds(bounds: Any) -> dict[str, tuple[float, float]]:

@@ -52,10 +52,17 @@ class Orthogonal(Intervention):
     transposed: bool = False
 
     def __post_init__(self) -> None:
+        if not isinstance(self.transposed, (bool, np.bool_)):
+            raise TypeError(
+                "Orthogonal: transposed must be True or False, got "
+                f"{self.transposed!r}."
+            )
+        object.__setattr__(self, "transposed", bool(self.transposed))
         if isinstance(self.matrix, Integral) and not isinstance(self.matrix, bool):
-            if self.matrix < 0:
+            if not 0 <= self.matrix < 2**63:
                 raise ValueError(
-                    f"Orthogonal: a seed must not be negative, got {self.matrix!r}."
+                    "Orthogonal: a seed must not be negative, and less than 2**63, got "
+                    f"{self.matrix!r}."
                 )
             object.__setattr__(self, "matrix", int(self.matrix))
             return

@@ -210,7 +210,7 @@ class Clip(Intervention):
         try:
             low = -np.inf if self.low is None else float(self.low)
             high = np.inf if self.high is None else float(self.high)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             low, high = np.nan, np.nan
         if not low <= high or low == np.inf or high == -np.inf:
             raise ValueError(
@@ -233,4 +233,5 @@ class Clip(Intervention):
         return {**super().to_dict(), **finite}
 
     def __call__(self, value: Tensor) -> Tensor:
-        return value.clamp(self.low, self.high)
+        low, high = (torch.tensor(limit).to(value) for limit in (self.low, self.high))
+        return value.clamp(low, high)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Integral
 
 from torch import Tensor
+
+MOST_COLOURS = 4
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,16 @@ class DataLayout:
             raise ValueError(
                 "data_shape must be None or (length,), (height, width) or (height, "
                 f"width, channels) of positive ints, got {data_shape!r}."
+            )
+        if len(shape) == 3 and shape[0] in (1, 3) and shape[2] > MOST_COLOURS:
+            height, width, channels = shape
+            warnings.warn(
+                f"data_shape={shape} is read as (height, width, channels): {height} by "
+                f"{width} pixels of {channels} channels. If channels come first in the "
+                "rows of X, move them to the end: X.reshape(-1, "
+                f"{', '.join(map(str, shape))}).transpose(0, 2, 3, 1).reshape(len(X), "
+                f"-1), with data_shape={(width, channels, height)}.",
+                stacklevel=2,
             )
         return cls(n_features, shape)
 

@@ -1,4 +1,5 @@
 import copy
+import math
 
 import pytest
 import torch
@@ -265,3 +266,15 @@ def test_the_reason_is_given():
     ]:
         with pytest.raises(NoLinearOperator, match=reason):
             read_operator(module)
+
+
+@pytest.mark.parametrize("shape", [(3, 8, 8), (1, 28, 28), [3, 5, 7]])
+def test_channels_that_come_first_are_pointed_out(shape):
+    with pytest.warns(UserWarning, match=r"is read as \(height, width, channels\): "):
+        layout = DataLayout.of(math.prod(shape), shape)
+    assert layout.node_shape == (shape[2], *shape[:2])
+
+
+@pytest.mark.parametrize("shape", [(8, 8, 3), (3, 3, 3), (1, 9, 4), (5, 6, 7), (3, 9)])
+def test_channels_that_come_last_are_taken_so(shape):
+    DataLayout.of(math.prod(shape), shape)
