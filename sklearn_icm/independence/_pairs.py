@@ -173,22 +173,33 @@ def _read_pairs(graph: MechanismGraph) -> Iterator[MechanismPair | str]:
         except NoLinearOperator as error:
             operators[name] = f"the mechanism of {name!r} has no operator: {error}"
     for second, parents in graph.parents.items():
-        if len(parents) == 1 and parents[0] not in graph.roots:
-            (first,) = parents
-            earlier, later = operators[first], operators[second]
-            why = next((op for op in (earlier, later) if isinstance(op, str)), None)
-            if why is None:
-                # The units of a linear chain's hidden nodes belong to its mechanisms.
-                linear = getattr(graph.mechanism(first), "is_linear", False)
-                shape = graph.nodes[first]
-                pair = MechanismPair(
-                    first, second, shape, earlier, later, normalises=not linear
-                )
-                if _composes(pair):
-                    yield pair
-                    continue
-                why = f"their operators do not meet in units of the shape {shape}"
-            yield f"{first} -> {second}: {why}"
+        for first in parents:
+            if first not in graph.roots:
+                pair = _read_pair(graph, first, second, operators)
+                named = f"{first} -> {second}: {pair}"
+                yield named if isinstance(pair, str) else pair
+
+
+def _read_pair(
+    graph: MechanismGraph,
+    first: str,
+    second: str,
+    operators: dict[str, LinearOperator | str],
+) -> MechanismPair | str:
+    """The pair, or why it has no measure."""
+    if len(graph.parents[second]) > 1:
+        return f"the mechanism of {second!r} has several parents"
+    earlier, later = operators[first], operators[second]
+    for operator in (earlier, later):
+        if isinstance(operator, str):
+            return operator
+    # The units of a linear chain's hidden nodes are part of its mechanisms.
+    linear = getattr(graph.mechanism(first), "is_linear", False)
+    shape = graph.nodes[first]
+    pair = MechanismPair(first, second, shape, earlier, later, normalises=not linear)
+    if _composes(pair):
+        return pair
+    return f"their operators do not meet in units of the shape {shape}"
 
 
 def _composes(pair: MechanismPair) -> bool:

@@ -13,6 +13,8 @@ from ..interventions import apply_intervention, check_interventions
 from ..interventions._apart import called_apart
 from ._modules import LinkedMechanism
 
+# Rows that are tried: more than the channels that convolutions without rows often have.
+PROBED = 5
 Nodes = dict[str, Tensor]
 Interventions = Mapping[str, Callable[[Tensor], Tensor]]
 
@@ -175,7 +177,7 @@ class MechanismGraph(nn.Module):
         )
 
     def _infer_shapes(self) -> dict[str, tuple[int, ...]]:
-        values = {k: torch.zeros(2, *s) for k, s in self.roots.items()}
+        values = {k: torch.zeros(PROBED, *s) for k, s in self.roots.items()}
         for (name, parents), module in zip(
             self.parents.items(), self.mechanisms, strict=True
         ):
@@ -189,11 +191,11 @@ class MechanismGraph(nn.Module):
                     f"its parents {list(parents)}, {shapes}: {error}"
                 ) from error
             values[name] = value
-            if not isinstance(value, Tensor) or value.shape[:1] != (2,):
+            if not isinstance(value, Tensor) or value.shape[:1] != (PROBED,):
                 raise ValueError(
                     f"The mechanism of node {name!r} must return a tensor with one row "
                     f"per row of its parents, got {type(value).__name__} of shape "
-                    f"{tuple(getattr(value, 'shape', ()))} for 2 rows."
+                    f"{tuple(getattr(value, 'shape', ()))} for {PROBED} rows."
                 )
         return {name: tuple(value.shape[1:]) for name, value in values.items()}
 

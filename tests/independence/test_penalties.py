@@ -197,6 +197,28 @@ def test_pairs_that_do_not_meet_are_named():
         assert len(table(graph)) == 0
 
 
+def test_mechanisms_of_several_parents_are_named():
+    class Sum(nn.Linear):
+        def forward(self, *parents):
+            return super().forward(sum(parents))
+
+    graph = MechanismGraph(
+        {"noise": (3,)},
+        {
+            "a": ("noise", nn.Linear(3, 3)),
+            "b": ("noise", nn.Linear(3, 3)),
+            "data": (("a", "b", "noise"), Sum(3, 2)),
+        },
+    )
+    several = "the mechanism of 'data' has several parents"
+    with pytest.warns(
+        UnreadMechanismWarning, match=f"a -> .*{several}; b -> .*{several}"
+    ):
+        assert len(table(graph)) == 0
+    with pytest.raises(ValueError, match=f"It cannot read a -> data: {several}"):
+        check_penalty(AutoPenalty(), graph, 1.0)
+
+
 def dcgan_like(norm):
     """Transposed convolutions, normalised or not, as people bring them."""
     return MechanismGraph(

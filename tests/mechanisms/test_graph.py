@@ -100,3 +100,10 @@ def test_unknown_names_are_refused():
         graph.mechanism("dota")
     with pytest.raises(ValueError, match=r"every root, \['noise'\], got \['x'\]"):
         graph({"x": torch.zeros(1, 2)})
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 4])
+def test_convolutions_that_take_rows_for_channels_are_refused(n):
+    """Torch reads a matrix as one signal of so many channels."""
+    with pytest.raises(ValueError, match="mechanism of node 'data' fails on rows"):
+        MechanismGraph({"noise": (16,)}, {"data": ("noise", nn.Conv1d(n, n, 3))})
