@@ -16,6 +16,7 @@ from ..mechanisms import (
     MixtureNoise,
     tensor_of,
 )
+from ..mechanisms._checks import refuse_random
 from ..utils._sklearn import Interval
 from ..utils.rows import fingerprint
 
@@ -128,6 +129,7 @@ class FixedGenerator(BaseGenerator):
             raise ValueError(
                 f"graph must have one root of shape (n_latents,), got {graph.roots}."
             )
+        refuse_random(graph)
         layout = layout.adapted_to(graph.nodes[graph.data_node])
         return FixedModule(
             layout,

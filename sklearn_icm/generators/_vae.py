@@ -23,7 +23,7 @@ from ..mechanisms import (
     dense_decoder,
     dense_encoder,
 )
-from ..mechanisms._checks import final_activation
+from ..mechanisms._checks import final_activation, refuse_random
 from ..utils._sklearn import Interval, StrOptions
 from ._vae_module import VAEModule
 
@@ -299,6 +299,7 @@ class VAEGenerator(
 
     def _check_output(self, graph, node_shape):
         """Refuse an own decoder whose output cannot be that of the data node."""
+        refuse_random(graph)
         shape = graph.nodes[graph.data_node]
         if shape != node_shape:
             raise ValueError(

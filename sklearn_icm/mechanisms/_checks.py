@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from ._modules import tensor_of
+
 # By the names of autograd's nodes, so that calls of functions are seen, too.
 ONE_SIDED = {
     *("Celu", "Elu", "Exp", "Gelu", "Hardsigmoid", "Hardswish", "LogSigmoid"),
@@ -55,6 +57,25 @@ def check_map_shape(data_shape: Sequence[int]) -> None:
         )
 
 
+@torch.no_grad()
+def refuse_random(graph: nn.Module) -> None:
+    """Refuse a graph of which a mechanism is no function of its parents in `eval`."""
+    graph, start = copy.deepcopy(graph).eval(), torch.Generator().manual_seed(0)
+    roots = {
+        name: torch.randn(4, *shape, generator=start).to(tensor_of(graph))
+        for name, shape in graph.roots.items()
+    }
+    first, second = graph(roots), graph(roots)
+    for name, value in first.items():
+        if not torch.allclose(value, second[name], equal_nan=True):
+            raise ValueError(
+                f"The mechanism of node {name!r} gives other values for the same "
+                "parents: it draws random numbers, or counts calls, in eval mode too, "
+                "so that no two answers would share their noise. Let it read its noise "
+                "from the root, and draw only while self.training."
+            )
+
+
 def final_activation(graph: nn.Module) -> str | None:
     """Name of a function of limited range that makes the values of the data node."""
     if torch.is_inference_mode_enabled():
@@ -65,7 +86,7 @@ def final_activation(graph: nn.Module) -> str | None:
         if hasattr(module, "inplace"):
             module.inplace = False
     roots = {
-        name: torch.zeros(2, *shape, requires_grad=True)
+        name: tensor_of(graph).new_zeros(2, *shape, requires_grad=True)
         for name, shape in graph.roots.items()
     }
     with torch.enable_grad():

@@ -11,7 +11,7 @@ from torch import nn
 
 from sklearn_icm.datasets import make_faces
 from sklearn_icm.exceptions import ClippedInterventionWarning, UnreadMechanismWarning
-from sklearn_icm.generators import VAEGenerator
+from sklearn_icm.generators import FixedGenerator, VAEGenerator
 from sklearn_icm.independence import (
     CompositionalPenalty,
     GenericPenalty,
@@ -340,6 +340,34 @@ def test_an_output_of_limited_range_is_refused(last, name, likelihood):
         message = f"data node 'pixels' is made by {name}.*taken as {units}.*Leave out"
         with pytest.raises(ValueError, match=message):
             model.fit(TABLE)
+
+
+class Counts(nn.Module):
+    calls = 0
+
+    def forward(self, value):
+        self.calls += 1
+        return value + self.calls
+
+
+@pytest.mark.parametrize(
+    "noisy",
+    [
+        Calls(lambda v: v + torch.randn_like(v)),
+        Calls(lambda v: nn.functional.dropout(v, 0.5)),
+        Counts(),
+    ],
+)
+def test_mechanisms_that_are_no_functions_are_refused(noisy):
+    """One seed would give other rows each time, and pairs would share no noise."""
+    decoder, message = ends_in(noisy, nn.Linear(4, 4)), "'pixels' gives other values"
+    with pytest.raises(ValueError, match=message):
+        small(decoder=decoder).fit(TABLE)
+    with pytest.raises(ValueError, match=message):
+        FixedGenerator(decoder(2, (4,)), random_state=0).fit(TABLE)
+    own = ends_in(nn.Dropout(), nn.Linear(4, 4))
+    model = small(decoder=own).fit(TABLE)
+    assert_array_equal(model.sample(3, 0), model.sample(3, 0))
 
 
 def test_a_forgotten_unflatten_is_named():
