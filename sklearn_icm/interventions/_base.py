@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from difflib import get_close_matches
 from inspect import isabstract
-from sys import float_info
 from typing import Any
 
 import numpy as np
@@ -364,7 +364,10 @@ def as_array(owner: object, name: str, value: Any) -> np.ndarray:
 
 def is_finite(number: Any) -> bool:
     """Whether a number is finite as a float: 10**400 is not."""
-    return abs(number) <= float_info.max
+    try:
+        return math.isfinite(number)
+    except OverflowError:
+        return False
 
 
 def check_strength(owner: Any, t: float) -> float:

@@ -230,7 +230,7 @@ def test_parameters_of_the_loss():
 
 def test_loss_can_be_searched():
     model = VAEGenerator(
-        data_shape=(1, 8, 8),
+        data_shape=(8, 8, 1),
         hidden=(3, 2),
         max_epochs=1,
         icm_penalty=SpectralPenalty("triplet"),
