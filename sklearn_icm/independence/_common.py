@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -123,17 +121,3 @@ def anisotropy_of(a: Tensor) -> Tensor:
     tiny = torch.finfo(a.dtype).tiny
     value = traceless / whole.clamp(min=tiny)
     return torch.where(whole <= tiny, torch.zeros_like(value), value).clamp(min=0)
-
-
-@contextmanager
-def deterministic(graph: nn.Module) -> Iterator[None]:
-    """Switch off what modules draw in training, such as dropout, and on again."""
-    # Those alone that train: queries write nothing to a fitted model, not for a moment.
-    switched = [module for module in graph.modules() if module.training]
-    for module in switched:
-        module.training = False
-    try:
-        yield
-    finally:
-        for module in switched:
-            module.training = True

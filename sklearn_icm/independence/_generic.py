@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from ..interventions._apart import called_apart
 from ..mechanisms import MechanismGraph, tensor_of
-from ._common import deterministic, like_input
+from ..mechanisms._modules import deterministic
+from ._common import like_input
 from ._contrasts import Power
 from ._groups import FrequencyShift, Group, Orthogonal
 from ._penalties import SMALLEST_RATIO, PenaltyValue

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..mechanisms import MechanismGraph
-from ._common import deterministic
+from ..mechanisms._modules import deterministic
 from ._jacobian import (
     compositional_contrast,
     hessian_penalty,

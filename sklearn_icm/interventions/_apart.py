@@ -32,7 +32,9 @@ def called_apart(f: Callable[..., Any], *values: Tensor, what: str = "f") -> Any
         If a module that wrote nothing before does so now.
     """
     if not isinstance(f, nn.Module):
-        own = str(getattr(f, "__module__", "")).split(".")[0] == PACKAGE
+        # Of a partial function, that of what it calls.
+        made_in = str(getattr(getattr(f, "func", f), "__module__", ""))
+        own = made_in.split(".")[0] == PACKAGE
         return f(*(values if own else map(Tensor.clone, values)))
     if any(value.is_inference() for value in values):
         # They count no writes.

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ..interventions import apply_intervention, check_interventions
 from ..interventions._apart import called_apart
-from ._modules import LinkedMechanism
+from ._modules import LinkedMechanism, deterministic
 
 # Rows that are tried: more than the channels that convolutions without rows often have.
 PROBED = 5
@@ -182,7 +182,8 @@ class MechanismGraph(nn.Module):
             self.parents.items(), self.mechanisms, strict=True
         ):
             try:
-                with torch.no_grad():
+                # In eval mode: no statistics change, and no random numbers are drawn.
+                with torch.no_grad(), deterministic(module):
                     value = _value_of(name, module, parents, values)
             except Exception as error:
                 shapes = [tuple(values[p].shape[1:]) for p in parents]

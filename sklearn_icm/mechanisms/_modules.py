@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import chain
 
 import torch
@@ -29,6 +30,20 @@ def tensor_of(module: nn.Module) -> Tensor:
     """
     tensors = chain(module.parameters(), module.buffers())
     return next((t for t in tensors if t.is_floating_point()), torch.zeros(()))
+
+
+@contextmanager
+def deterministic(module: nn.Module) -> Iterator[None]:
+    """Switch off what modules draw in training, such as dropout, and on again."""
+    # Those alone that train: queries write nothing to a fitted model, not for a moment.
+    switched = [part for part in module.modules() if part.training]
+    for part in switched:
+        part.training = False
+    try:
+        yield
+    finally:
+        for part in switched:
+            part.training = True
 
 
 class DenseMechanism(nn.Module):

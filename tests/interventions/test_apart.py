@@ -312,7 +312,7 @@ class InPlaceInEval(nn.Module):
 
 
 def test_writes_that_come_late_are_refused_and_those_of_a_mode_are_seen():
-    graph = path(lambda: nn.Identity(), SometimesInPlace)
+    graph = path(lambda: nn.Identity(), SometimesInPlace).eval()
     with pytest.raises(RuntimeError, match="mechanism of node 'data' wrote into"):
         graph(torch.ones(3, 2))
     graph = path(lambda: nn.Identity(), InPlaceInEval).eval()

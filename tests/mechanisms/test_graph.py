@@ -1,3 +1,5 @@
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -107,3 +109,15 @@ def test_convolutions_that_take_rows_for_channels_are_refused(n):
     """Torch reads a matrix as one signal of so many channels."""
     with pytest.raises(ValueError, match="mechanism of node 'data' fails on rows"):
         MechanismGraph({"noise": (16,)}, {"data": ("noise", nn.Conv1d(n, n, 3))})
+
+
+def test_building_a_graph_leaves_its_modules_as_they_are():
+    norm = nn.BatchNorm1d(2)
+    norm(torch.randn(50, 2, generator=torch.Generator().manual_seed(0)) + 3)
+    kept, stream = copy.deepcopy(norm.state_dict()), torch.get_rng_state()
+    module = nn.Sequential(norm, nn.Dropout())
+    graph = MechanismGraph({"noise": (2,)}, {"data": ("noise", module)})
+    graph.with_link(nn.Identity())
+    assert all(torch.equal(kept[k], v) for k, v in norm.state_dict().items())
+    assert all(part.training for part in module.modules())
+    assert torch.equal(torch.get_rng_state(), stream)
