@@ -70,9 +70,10 @@ def refuse_random(graph: nn.Module) -> None:
         if not torch.allclose(value, second[name], equal_nan=True):
             raise ValueError(
                 f"The mechanism of node {name!r} gives other values for the same "
-                "parents: it draws random numbers, or counts calls, in eval mode too, "
-                "so that no two answers would share their noise. Let it read its noise "
-                "from the root, and draw only while self.training."
+                "parents: in eval mode, too, it draws random numbers, counts calls or "
+                "writes into the .data of its parents, so that no two answers would "
+                "share their noise. Let it read its noise from the root, and draw only "
+                "while self.training."
             )
 
 

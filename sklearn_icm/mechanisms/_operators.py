@@ -122,9 +122,7 @@ def read_operator(module: nn.Module) -> LinearOperator:
         return operator
     steps = [s for s in _steps(module) if not isinstance(s, _TRANSPARENT)]
     layers = [s for s in steps if isinstance(s, _LAYERS)]
-    unknown = [
-        s for s in steps if not isinstance(s, (*_LAYERS, *_SCALING, nn.Upsample))
-    ]
+    unknown = [s for s in steps if not _is_one(s, *_LAYERS, *_SCALING, nn.Upsample)]
     if unknown:
         raise NoLinearOperator(f"{_name(unknown[0])} has no kernel that is understood")
     if len(layers) != 1:
@@ -146,9 +144,17 @@ def read_operator(module: nn.Module) -> LinearOperator:
 
 def _steps(module: nn.Module) -> list[nn.Module]:
     """Modules one after the other, those of nested sequences too."""
-    if hasattr(module, "operator") or not isinstance(module, nn.Sequential):
+    if hasattr(module, "operator") or not _is_one(module, nn.Sequential):
         return [module]
     return [step for part in module for step in _steps(part)]
+
+
+def _is_one(module: nn.Module, *kinds: type[nn.Module]) -> bool:
+    """Whether a module is of a kind, and does what that kind does."""
+    return any(
+        isinstance(module, kind) and type(module).forward is kind.forward
+        for kind in kinds
+    )
 
 
 def _name(module: nn.Module) -> str:

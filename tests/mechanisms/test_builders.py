@@ -253,11 +253,20 @@ def test_parameters_that_mean_nothing(build, params, message):
 
 
 def test_the_reason_is_given():
-    class Residual(nn.Module):
-        pass
+    class Residual(nn.Sequential):
+        def forward(self, value):
+            return value + super().forward(value)
+
+    class Masked(nn.Linear):
+        def forward(self, value):
+            return super().forward(value) * (value > 0)
+
+    scaled = nn.utils.parametrizations.weight_norm(nn.Linear(2, 2))
+    assert torch.equal(linear_operator(scaled).taps, scaled.weight)
 
     for module, reason in [
-        (Residual(), "Residual has no kernel"),
+        (Residual(nn.Linear(2, 2)), "Residual has no kernel"),
+        (nn.Sequential(nn.Sequential(), Masked(2, 2)), "Masked has no kernel"),
         (nn.Sequential(nn.Linear(2, 2), nn.LayerNorm(2)), "LayerNorm has no kernel"),
         (nn.Tanh(), "just one linear layer, got none"),
         (nn.Conv1d(2, 2, 3, groups=2), "Conv1d has groups"),
