@@ -122,6 +122,12 @@ class Intervention(ABC):
         Parameters
         ----------
         description : dict
+            It may nest 50 deep and hold 1,000 interventions.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For what is no description, or one that is too large.
         """
         if not isinstance(description, Mapping):
             raise TypeError(
