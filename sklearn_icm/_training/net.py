@@ -20,6 +20,7 @@ from skorch.callbacks import Callback, EarlyStopping, PrintLog
 from torch import Tensor, nn
 
 from ..exceptions import FitDivergedError
+from ..independence._penalties import blind_part
 from ..mechanisms import tensor_of
 from .mapped import MappedRows, epoch_batches
 from .penalty import PenaltyTerms
@@ -159,9 +160,12 @@ class GeneratorNet(NeuralNet):
 
     @torch.no_grad()
     def _unweighted_penalty(self, nodes: Any) -> dict[str, float]:
-        """Penalty that is only logged: one that fails is NaN, and training goes on."""
+        """Penalty that is only logged: NaN where it fails, or sees nothing."""
+        penalty, graph = self.penalty.penalty, self.module_.graph
         try:
-            parts = self.penalty(self.module_.graph, nodes)
+            parts = self.penalty(graph, nodes)
+            if penalty is not None and blind_part(penalty, graph) is penalty:
+                return {"penalty": float("nan")}
             return {name: float(value) for name, value in parts.items()}
         except Exception as error:
             # The weights of a training that diverged are no fault of the penalty.

@@ -458,8 +458,9 @@ def fails(graph, nodes):
         (SumPenalty([TracePenalty()], weights=[1.0, 2.0]), "weights must be 1 finite"),
         (fails, "is switched off is not needed"),
         (lambda graph, nodes: torch.tensor(np.nan), None),
+        (SpectralPenalty(), None),
     ],
-    ids=["rows", "form", "sum", "weights", "fails", "nan"],
+    ids=["rows", "form", "sum", "weights", "fails", "nan", "blind"],
 )
 def test_weight_0_switches_every_penalty_off_and_says_what_fails(penalty, fault):
     model = small(icm_penalty=penalty, icm_weight=0.0)
