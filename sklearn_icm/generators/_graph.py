@@ -13,19 +13,12 @@ from ..mechanisms import DataLayout, tensor_of
 from ..utils._sklearn import Interval, StrOptions
 from ..utils.environments import find_rows, resolve_environments
 from ..utils.rows import fingerprint
+from ._edges_module import check_hidden, parse_graph, targeted_entries
 from ._graph_module import GraphModule
 from ._graph_queries import GraphQueriesMixin
+from ._levels_module import encode_levels, find_levels
 from ._structure_module import MECHANISMS, allowed_kinds
-from ._table_module import (
-    check_hidden,
-    check_known,
-    encode_levels,
-    find_levels,
-    parse_graph,
-    plain_columns,
-    refuse_missing,
-    targeted_entries,
-)
+from ._table_module import check_known, plain_columns, refuse_missing
 
 __all__ = ["GraphGenerator"]
 

@@ -13,15 +13,10 @@ from sklearn.utils.validation import check_is_fitted
 
 from .._training.queries import RowQueries
 from .._training.seeds import torch_stream
+from ._levels_module import decode_levels, in_codes, levels_of
 from ._residual_module import generic_row, residual_table
 from ._structure_module import KINDS
-from ._table_module import (
-    decode_levels,
-    in_codes,
-    levels_of,
-    set_numbers,
-    warn_if_far,
-)
+from ._table_module import set_numbers, warn_if_far
 
 __all__ = ["GraphQueriesMixin"]
 

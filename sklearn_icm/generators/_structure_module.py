@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from ..mechanisms import MechanismGraph
 from ._column_module import CategoricalColumn, NumericColumn
+from ._edges_module import column_name
 from ._energy_module import PreAdditiveColumn
 from ._hidden_module import HiddenMechanism
-from ._table_module import column_name
 
 # From simple to rich: an earlier one is kept unless a later one is clearly better.
 AUTO = ("linear", "additive", "location-scale")
