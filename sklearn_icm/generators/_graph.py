@@ -149,8 +149,9 @@ class GraphGenerator(GraphQueriesMixin, DensityMixin, BaseGenerator):
     ``X_env``. For a categorical column they depend on how noise is coupled to levels,
     which no data can tell: here levels are cut, in their order, from normal noise, and
     the noise behind a level is drawn from its interval, so that the average over rows
-    is right. The fitted model always draws alike for the same rows (`transform` gives
-    the middle of the interval); a row that is given several times has several draws.
+    is right. What is drawn for a row depends on what it holds and on how many equal
+    rows stand before it, whatever else is given with it (`transform` gives the middle
+    of the interval).
 
     `partial_fit` trains the mechanisms that the last `fit` chose ("auto" is linear if
     there was none), and renews their noise: residuals of earlier rows are kept, and

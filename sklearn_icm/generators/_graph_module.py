@@ -414,17 +414,14 @@ class GraphModule(nn.Module):
         self,
         x: Tensor,
         generator: torch.Generator | None = None,
-        levels: torch.Generator | None = None,
+        places: Tensor | None = None,
     ) -> Tensor:
         """Noise behind given rows, (n, n_noise).
 
         Exact given that of unobserved nodes (its posterior mean, or a draw), and up to
-        its place in the intervals of levels: their middle, or a draw.
+        its places in the intervals of levels, (n, n_columns): without any, the middle.
         """
         draw = None if generator is None else self._draw(x, generator)
-        places = None
-        if levels is not None:
-            places = torch.rand(x.shape, generator=levels).to(x)
         return self.explain(x, draw, places=places)[0]
 
     def log_prob(self, x: Tensor, draw: Tensor | None = None) -> Tensor:

@@ -12,7 +12,8 @@ from sklearn.utils import check_array, check_scalar
 from sklearn.utils.validation import check_is_fitted
 
 from .._training.queries import RowQueries
-from .._training.seeds import torch_stream
+from .._training.seeds import stream_seed, torch_stream
+from ..utils.rows import draws_by_content
 from ._levels_module import decode_levels, in_codes, levels_of
 from ._residual_module import generic_row, residual_table
 from ._structure_module import KINDS
@@ -113,7 +114,7 @@ class GraphQueriesMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         options = {"ensure_all_finite": "allow-nan"} if takes_missing else {}
         rows = self._check_rows(X, **options)
         if not self._module.hidden:
-            return self._in_double(rows, lambda module, x: module.log_prob(x).sum(1))
+            return self._in_double([rows], lambda module, x: module.log_prob(x).sum(1))
         n_dims = self._n_features_out - self.n_features_in_
         # One set of draws for all rows, so that none depends on its neighbours.
         draws = torch.randn(
@@ -128,11 +129,16 @@ class GraphQueriesMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
             weights = torch.stack([module.log_weight(x, d) for d in draws])
             return weights.logsumexp(0) - np.log(N_IMPORTANCE)
 
-        return self._in_double(rows, bound)
+        return self._in_double([rows], bound)
 
-    def _noise_of(self, rows, generator=None, levels=None):
+    def _noise_of(self, rows, generator=None, places=None):
+        """Noise behind rows; uniform draws place it in the intervals of levels."""
+        parts = [rows]
+        if places is not None:
+            parts.append(np.full(rows.shape, 0.5))
+            parts[1][:, list(self._levels)] = places
         return self._in_double(
-            rows, lambda module, x: module.abduct(x, generator, levels)
+            parts, lambda module, x, *at: module.abduct(x, generator, *at)
         )
 
     def _abducted(self, rows, method, *options):
@@ -147,16 +153,23 @@ class GraphQueriesMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         return super()._resolve_abduction(abduction, X)
 
     def _noise_in_levels(self, rows):
-        # One stream, so that all questions to the same rows share their noise.
-        stream = torch_stream(self._entropy, "levels")
-        return self._noise_of(rows, levels=stream)
+        # By content, so that all questions to a row share its noise.
+        entropy = stream_seed(self._entropy, "levels")
+        places = draws_by_content(rows, len(self._levels), entropy)
+        return self._noise_of(rows, places=places)
 
-    def _in_double(self, X, ask):
+    def _in_double(self, arrays, ask):
         """Answers about rows in float64, so that none depends on its neighbours."""
         module = copy.deepcopy(self._module).cpu().double()
-        chunks = torch.from_numpy(X.astype(np.float64)).split(SCORE_CHUNK)
+        parts = [
+            torch.from_numpy(array.astype(np.float64)).split(SCORE_CHUNK)
+            for array in arrays
+        ]
         with torch.no_grad():
-            return np.concatenate([ask(module, x).numpy() for x in chunks])
+            answers = [
+                ask(module, *chunk).numpy() for chunk in zip(*parts, strict=True)
+            ]
+        return np.concatenate(answers)
 
     def independence(self, X=None, *, n_draws=200, n_samples=500, random_state=0):
         """Measure whether each mechanism's noise is independent of all else.
@@ -203,7 +216,8 @@ class GraphQueriesMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
             rows = rows[rng.permutation(len(rows))[:n_samples]]
         # Draws of hidden nodes: their posterior means would depend on all columns.
         drawn = torch.Generator().manual_seed(rng.randint(2**31))
-        noise = self._noise_of(rows, drawn, levels=drawn)
+        places = rng.random_sample((len(rows), len(self._levels)))
+        noise = self._noise_of(rows, drawn, places)
         nodes, module = self._nodes_of_noise(noise), self._module
         families = {
             name: (k, _side_by_side(nodes, module.parents[name]))
@@ -220,7 +234,7 @@ class GraphQueriesMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
     def _nodes_of_noise(self, noise):
         """Values of the columns and hidden nodes for some noise, in float64."""
         parts = []
-        self._in_double(noise, lambda module, e: parts.append(module.graph(e)) or e)
+        self._in_double([noise], lambda module, e: parts.append(module.graph(e)) or e)
         return {
             name: np.concatenate([part[name].numpy() for part in parts])
             for name in self._module.parents

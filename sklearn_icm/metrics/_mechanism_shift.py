@@ -7,7 +7,7 @@ import pandas as pd
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 from scipy.stats import false_discovery_control
-from sklearn.utils import check_random_state, check_scalar, shuffle
+from sklearn.utils import check_random_state, check_scalar
 
 from ..utils.checks import check_level
 from ..utils.environments import find_rows, resolve_environments
@@ -92,7 +92,7 @@ def mechanism_shift(
     rng = check_random_state(0 if random_state is None else random_state)
     basis = find_rows(labels, observational)
     values = estimator.node_values(X)[list(estimator.nodes_)[-1]].astype(float)
-    noise = _noise_behind(estimator, X, rng)
+    noise = _noise_behind(estimator, X)
     tables = []
     for label in dict.fromkeys(labels[~basis].tolist()):
         own, other = (
@@ -107,15 +107,10 @@ def mechanism_shift(
     return table[columns]
 
 
-def _noise_behind(estimator, X, rng):
-    if not estimator.categories_:
-        return np.asarray(estimator.transform(X), dtype=float)
-    # The noise behind levels is drawn row by row: in random order, it follows rng.
-    shuffled, rows = shuffle(X, np.arange(len(X)), random_state=rng)
-    drawn = estimator.abduct(shuffled).noise
-    noise = np.empty(drawn.shape)
-    noise[rows] = drawn
-    return noise
+def _noise_behind(estimator, X):
+    has_levels = bool(estimator.categories_)
+    noise = estimator.abduct(X).noise if has_levels else estimator.transform(X)
+    return np.asarray(noise, dtype=float)
 
 
 def families(estimator):

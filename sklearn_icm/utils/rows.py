@@ -4,6 +4,7 @@ import numpy as np
 
 __all__ = [
     "check_fits_float32",
+    "draws_by_content",
     "find_bounds",
     "fingerprint",
     "in_batches",
@@ -55,6 +56,49 @@ def fingerprint(X):
         absolute = absolute + np.abs(rows).sum(0)
     ends = X[[0, -1]].astype(np.float64)
     return np.concatenate([[len(X)], *ends, weighted, absolute])
+
+
+def draws_by_content(X, n_draws, entropy):
+    """Uniform draws that belong to what a row holds, not to its place.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+    n_draws : int
+        Draws per row.
+    entropy : int
+
+    Returns
+    -------
+    ndarray of shape (n_samples, n_draws)
+        In [0, 1). They depend on the values of the row and on how many rows before it
+        are equal to it: order and number of other rows do not matter.
+
+    Notes
+    -----
+    SplitMix64 of the bytes of a row (Steele, Lea, Flood, 2014, *Fast splittable
+    pseudorandom number generators*), which needs no state.
+    """
+    keys = _mixed(np.full(len(X), entropy, np.uint64))
+    for column in X.T:
+        # There is one zero: -0.0 differs from 0.0 in its bytes alone.
+        keys = _mixed(keys ^ (column.astype(np.float64) + 0.0).view(np.uint64))
+    order = np.argsort(keys, kind="stable")
+    is_first = np.diff(keys[order], prepend=~keys[order[:1]]) != 0
+    place = np.arange(len(X))
+    earlier = np.empty(len(X), np.uint64)
+    earlier[order] = place - np.maximum.accumulate(np.where(is_first, place, 0))
+    keys = _mixed(keys ^ _mixed(earlier))
+    draws = [_mixed(keys + np.uint64(k)) >> np.uint64(11) for k in range(n_draws)]
+    return np.stack(draws, 1) * 2.0**-53
+
+
+def _mixed(state):
+    """One step of SplitMix64 for an array of uint64, which wraps."""
+    z = state + np.uint64(0x9E3779B97F4A7C15)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
 
 
 def in_batches(chunks, batch_size):

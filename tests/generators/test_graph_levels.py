@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import norm
 from sklearn.base import clone
 
 from sklearn_icm.generators import GraphGenerator
@@ -82,6 +83,38 @@ def test_transform_does_not_depend_on_other_rows(model, table):
     noise = model.transform(table)
     assert np.allclose(model.transform(table[10:12]), noise[10:12])
     assert np.array_equal(model.inverse_transform(noise)[:, 1], table["group"])
+
+
+# ----------------------------------------------------- noise belongs to the content
+@pytest.mark.parametrize("choose", [lambda n: np.arange(n)[::-1], lambda n: [17]])
+@pytest.mark.parametrize("change", [{"dose": 0.3}, {"group": "treated"}], ids=str)
+def test_counterfactuals_of_a_row_do_not_depend_on_the_others(
+    choose, change, model, table
+):
+    chosen = table.iloc[choose(len(table))]
+    whole = pd.DataFrame(model.intervene(change, X=table)).iloc[choose(len(table))]
+    assert np.array_equal(model.intervene(change, X=chosen), whole)
+    noise = model.abduct(chosen).noise
+    assert np.array_equal(noise, model.abduct(table).noise[choose(len(table))])
+
+
+def test_equal_rows_have_noise_of_their_own_and_their_averages_are_right(model, table):
+    few = pd.concat([table[:4]] * 150, ignore_index=True)
+    noise = model.abduct(few).noise[:, 1]
+    assert len(np.unique(noise)) == len(few)
+    # Of each row the noise is normal within the interval that gives its level.
+    chance = norm.cdf(noise).reshape(150, 4)
+    middle = norm.cdf(model.transform(table[:4])[:, 1])
+    width = 2 * np.minimum(middle, 1 - middle)
+    assert (abs(chance.mean(0) - middle) < 4 * width / np.sqrt(12 * 150)).all()
+    again = model.abduct(few.sample(frac=1, random_state=0)).noise[:, 1]
+    assert np.array_equal(np.sort(again), np.sort(noise))
+
+
+def test_another_fit_draws_other_noise(model, table):
+    other = clone(model).set_params(random_state=1).fit(table)
+    draws = [norm.cdf(est.abduct(table).noise[:, 1]) for est in (model, other)]
+    assert abs(np.corrcoef(*draws)[0, 1]) < 0.95
 
 
 # --------------------------------------------------------------- missing levels
