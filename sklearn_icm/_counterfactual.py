@@ -230,6 +230,9 @@ def _given_units(estimator, node, units, source):
 class _UnitsInOrder:
     """Give the units of one value after the other: a query passes rows in order."""
 
+    # What `node_values` gives of a column of levels.
+    acts_on_codes = True
+
     def __init__(self, values, index):
         self.values, self.index, self.start = values, index, 0
 

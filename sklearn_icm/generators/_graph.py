@@ -134,10 +134,12 @@ class GraphGenerator(GraphQueriesMixin, DensityMixin, BaseGenerator):
 
     Notes
     -----
-    Interventions act in the units of the columns. The node of a categorical column
-    holds codes, positions in `categories_`: a number or string given for it is a level,
-    while intervention objects act on codes. Rows of columns with levels that are no
-    numbers are arrays of objects (DataFrames under `set_output`).
+    Interventions act in the units of the columns. Those on a column of levels speak of
+    its levels: a level, ``Do(level)``, ``Resample([[level], ...])``, or a callable that
+    maps levels (a tensor of numbers or truth values, an array of strings) to levels.
+    What `node_values` gives of it, and what an intervention on the data node changes,
+    are codes: positions in `categories_`. Rows of columns with levels that no floats
+    hold are arrays of objects (DataFrames under `set_output`).
 
     Noise is drawn from a density of each mechanism's residuals, independent of the
     other columns: confounders that are not in the table are not modelled. A kernel

@@ -14,7 +14,8 @@ from sklearn.utils.validation import check_is_fitted
 from .._training.queries import RowQueries
 from .._training.seeds import stream_seed, torch_stream
 from ..utils.rows import draws_by_content
-from ._levels_module import decode_levels, in_codes, levels_of
+from ._level_changes_module import in_codes, refuse_other_levels
+from ._levels_module import decode_levels, levels_of
 from ._residual_module import generic_row, residual_table
 from ._structure_module import KINDS
 from ._table_module import set_numbers, warn_if_far
@@ -248,6 +249,8 @@ class GraphQueriesMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
                 name: in_codes(name, change, levels[name]) if name in levels else change
                 for name, change in interventions.items()
             }
+            interventions = self._module.graph.check_interventions(interventions)
+            refuse_other_levels(interventions, self)
             scale = self._module.likelihood.link.scale.cpu().numpy()
             warn_if_far(interventions, self._module.names, self._range, scale)
         queries, X, chunks, n_rows = super()._query(interventions, *args, **options)

@@ -1,4 +1,4 @@
-"""Columns of levels: which they are, their codes, and interventions on them."""
+"""Columns of levels: which they are, and their codes."""
 
 import warnings
 from collections.abc import Mapping
@@ -6,21 +6,22 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from ..interventions import Compose, Do, as_intervention
+from ..utils.checks import plain
 from ._edges_module import column_name
 from ._table_module import are_names
 
 __all__ = [
-    "ValidCodes",
+    "codes_of",
     "decode_levels",
     "encode_levels",
     "find_levels",
-    "in_codes",
     "levels_of",
 ]
 
 # Levels that a column may have before it is asked whether it really has levels.
 MANY = 20
+# Whole numbers below it have a float64 of their own.
+EXACT = 2.0**53
 
 
 def find_levels(X, categorical_features, mechanism="auto"):
@@ -29,8 +30,9 @@ def find_levels(X, categorical_features, mechanism="auto"):
     Parameters
     ----------
     X : DataFrame or array-like of shape (n_samples, n_features)
-    categorical_features : "from_dtype" or list of str or int
-        "from_dtype" takes what a DataFrame holds as strings, categories or booleans.
+    categorical_features : {"auto", "from_dtype"} or list of str or int
+        "from_dtype" takes columns of strings, categories or booleans; "auto" those of
+        two whole numbers too, unless `mechanism` gives them one of numbers.
     mechanism : str or dict of str to str
         Columns whose mechanism is "categorical" have levels too.
 
@@ -38,31 +40,49 @@ def find_levels(X, categorical_features, mechanism="auto"):
     -------
     dict of int to ndarray
         Sorted levels by the position of the column; those of a categorical dtype in
-        its own order.
+        its own order, with those that no row has.
     """
     by_dtype = isinstance(categorical_features, str)
     given = {"categorical_features": [] if by_dtype else categorical_features}
     kinds = mechanism if isinstance(mechanism, Mapping) else {}
     given["mechanism"] = [c for c, kind in kinds.items() if kind == "categorical"]
     everywhere = isinstance(mechanism, str) and mechanism == "categorical"
-    positions = set()
-    if isinstance(X, pd.DataFrame) and by_dtype:
-        positions = {k for k, t in enumerate(X.dtypes) if _is_categorical(t)}
-    if not (positions or everywhere or any(map(len, given.values()))):
+    frame = _as_frame(X, everywhere or any(map(len, given.values())))
+    if frame is None:
         return {}
-    X = pd.DataFrame(X)
-    names = list(X.columns)
+    names = list(frame.columns)
     if not are_names(names):
         names = [f"x{k}" for k in range(len(names))]
-    for parameter, columns in given.items():
-        found = {column_name(c, names, parameter) for c in columns}
-        positions |= {k for k, name in enumerate(names) if name in found}
-    if everywhere:
-        positions = set(range(len(names)))
-    columns = {k: X.iloc[:, k].rename(names[k]) for k in sorted(positions)}
-    levels = {k: _levels_of(column) for k, column in columns.items()}
-    _warn_of_many({names[k]: len(own) for k, own in levels.items()}, len(X))
+    columns = [frame.iloc[:, k].rename(name) for k, name in enumerate(names)]
+    found = {column_name(c, names, p) for p, cs in given.items() for c in cs}
+    if by_dtype:
+        found |= {c.name for c in columns if _is_categorical(c.dtype)}
+    if categorical_features == "auto":
+        numeric = [
+            c for c, kind in kinds.items() if kind not in ("auto", "categorical")
+        ]
+        numeric = {column_name(c, names, "mechanism") for c in numeric}
+        found |= {
+            c.name for c in columns if c.name not in numeric and _is_two_valued(c)
+        }
+    levels = {
+        k: _levels_of(column)
+        for k, column in enumerate(columns)
+        if everywhere or column.name in found
+    }
+    _warn_of_many({names[k]: columns[k].nunique() for k in levels}, len(frame))
     return levels
+
+
+def _as_frame(X, asked):
+    """Rows whose columns may have levels as a DataFrame; otherwise None."""
+    if isinstance(X, pd.DataFrame):
+        return X
+    if not asked:
+        # Of arrays, those of truth values or whole numbers.
+        X = np.asarray(X)
+        asked = X.ndim == 2 and X.dtype.kind in "biu"
+    return pd.DataFrame(X) if asked else None
 
 
 def _is_categorical(dtype):
@@ -74,18 +94,50 @@ def _is_categorical(dtype):
     )
 
 
+def _is_two_valued(column):
+    if not pd.api.types.is_integer_dtype(column.dtype):
+        return False
+    known = column.dropna().to_numpy()
+    low, high = known.min(initial=0), known.max(initial=0)
+    if len(known):
+        low, high = known.min(), known.max()
+    return bool(low < high and ((known == low) | (known == high)).all())
+
+
 def _levels_of(column):
     if isinstance(column.dtype, pd.CategoricalDtype):
-        used = column.cat.remove_unused_categories().cat.categories
-        return used.to_numpy()
+        levels = column.cat.categories.tolist()
+    else:
+        levels = _sorted_levels(column)
+    wrong = [level for level in levels if isinstance(level, (tuple, frozenset))]
+    if wrong:
+        raise ValueError(
+            f"The levels of column {column.name!r} must be strings, numbers or truth "
+            f"values, got {wrong[0]!r}. Make them strings, "
+            f"X[{column.name!r}].astype(str)."
+        )
+    if not levels:
+        raise ValueError(f"Column {column.name!r} has no known value. Leave it out.")
+    array = np.array(levels)
+    alike = array.dtype.kind != "U" or all(isinstance(v, str) for v in levels)
+    return array if array.dtype.kind in "biufU" and alike else _as_objects(levels)
+
+
+def _sorted_levels(column):
     try:
-        return np.array(sorted(column.dropna().unique()))
+        return sorted(column.dropna().unique().tolist())
     except TypeError as error:
         raise ValueError(
             f"The levels of column {column.name!r} must have an order, but cannot be "
             f"sorted: {error}. Make them all strings, "
             f"X[{column.name!r}].astype(str), or an ordered pandas.Categorical."
         ) from None
+
+
+def _as_objects(levels):
+    array = np.empty(len(levels), object)
+    array[:] = levels
+    return array
 
 
 def _warn_of_many(n_levels, n_rows):
@@ -115,61 +167,57 @@ def encode_levels(X, levels):
 
 
 def _codes(column, levels):
-    codes = pd.Index(levels).get_indexer(column).astype(np.float64)
-    unknown = column[(codes < 0) & column.notna().to_numpy()]
+    known = column.notna().to_numpy()
+    codes = np.full(len(column), np.nan)
+    codes[known] = codes_of(column[known].to_numpy(), levels)
+    unknown = column[codes < 0]
     if len(unknown):
         raise ValueError(
-            f"Column {column.name!r} has the level {unknown.iloc[0]!r}, which was not "
-            f"seen in fit; its levels are {list(levels)}."
+            f"Column {column.name!r} has the level {plain(unknown.iloc[0])!r}, which "
+            f"was not seen in fit; its levels are {plain(levels)}. Declare all levels "
+            "before fit, such as by X[column].astype(pandas.CategoricalDtype([...])); "
+            "if the column holds numbers, categorical_features='from_dtype' takes "
+            "whole ones as such."
         )
-    codes[codes < 0] = np.nan
     return pd.Series(codes, index=column.index, name=column.name)
 
 
+def codes_of(values, levels):
+    """Codes of the levels in an array, 0, 1, ...; -1 for what is no level."""
+    values, levels = (
+        array.astype(int) if array.dtype == bool else array
+        for array in (np.asarray(values), levels)
+    )
+    if levels.dtype.kind in "iu" and values.dtype.kind == "f":
+        # A larger float may stand for several whole numbers.
+        values = np.where(abs(values) < EXACT, values, np.nan)
+    return pd.Index(levels).get_indexer(values)
+
+
 def decode_levels(rows, levels):
-    """Codes back to levels: an array, of objects where some levels are no numbers."""
+    """Codes back to levels: an array, of objects where floats cannot hold the levels.
+
+    Truth values alone remain truth values.
+    """
     if not levels:
         return rows
-    numeric = all(np.issubdtype(v.dtype, np.number) for v in levels.values())
+    columns = {k: levels_of(rows[:, k], known) for k, known in levels.items()}
+    if len(columns) == rows.shape[1] and all(v.dtype == bool for v in levels.values()):
+        return np.column_stack(list(columns.values()))
+    numeric = all(_fits(known, rows.dtype) for known in levels.values())
     decoded = rows.copy() if numeric else rows.astype(object)
-    for k, known in levels.items():
-        decoded[:, k] = levels_of(rows[:, k], known)
+    for k, column in columns.items():
+        decoded[:, k] = column
     return decoded
+
+
+def _fits(levels, dtype):
+    """Whether numbers of some type hold the levels as they are."""
+    if levels.dtype.kind not in "iuf":
+        return False
+    return np.array_equal(codes_of(levels.astype(dtype), levels), range(len(levels)))
 
 
 def levels_of(codes, levels):
     """Levels at some codes; beyond the last code it is the last level."""
     return levels[np.clip(np.rint(codes), 0, len(levels) - 1).astype(int)]
-
-
-def in_codes(name, change, levels):
-    """Intervention on a categorical column: a level becomes its code."""
-    if not callable(change):
-        found = np.flatnonzero([level == change for level in levels])
-        if len(found) != 1:
-            raise ValueError(
-                f"The intervention on node {name!r} must be one of its levels, "
-                f"{list(levels)}, got {change!r}."
-            )
-        change = Do(found[0])
-    return Compose((as_intervention(change, name), ValidCodes(name, len(levels))))
-
-
-class ValidCodes:
-    """Refuse values of a categorical node that are not codes of its levels."""
-
-    def __init__(self, name, n_levels):
-        self.name, self.n_levels = name, n_levels
-
-    def __repr__(self):
-        return f"ValidCodes({self.name!r}, {self.n_levels})"
-
-    def __call__(self, value):
-        valid = (value == value.round()) & (value >= 0) & (value < self.n_levels)
-        if not bool(valid.all()):
-            wrong = value[~valid][0].item()
-            raise ValueError(
-                f"The intervention on node {self.name!r} must give codes of its "
-                f"levels, 0 to {self.n_levels - 1}, got {wrong:g}."
-            )
-        return value

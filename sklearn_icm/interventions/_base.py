@@ -234,7 +234,10 @@ def _restored(value: Any) -> Any:
 
 def _hashable(value: Any) -> Any:
     if isinstance(value, np.ndarray):
-        return (value.shape, value.dtype.str, value.tobytes())
+        # Of objects the bytes are addresses.
+        is_text = value.dtype == object
+        entries = tuple(value.ravel()) if is_text else value.tobytes()
+        return (value.shape, value.dtype.str, entries)
     return value
 
 
@@ -265,7 +268,7 @@ def as_intervention(value: Any, node: str = "node") -> Callable[[Tensor], Tensor
         raise TypeError(
             f"The intervention on node {node!r} must be an intervention, a callable, a "
             f"number or an array, got {value!r}. Try Do(0.0), Scale(2.0), or "
-            "lambda value: 2 * value."
+            "lambda value: 2 * value; Do(level) sets a table's column of levels."
         )
     return Do(value)
 
@@ -345,6 +348,8 @@ def call_on(change: Callable[[Tensor], Any], value: Tensor, what: str) -> Tensor
 def as_array(owner: object, name: str, value: Any) -> np.ndarray:
     """Return a field as a read-only float64 array, or say what is allowed."""
     try:
+        if has_text(value):
+            raise TypeError("Text is not read as numbers.")
         array = np.array(value, dtype=np.float64)
     except OverflowError:
         array = np.array(np.inf)
@@ -374,6 +379,40 @@ def is_finite(number: Any) -> bool:
         return math.isfinite(number)
     except OverflowError:
         return False
+
+
+def has_text(value: Any) -> bool:
+    """Whether there are strings among the entries of an array-like."""
+    raw = np.asarray(value)
+    if raw.dtype.kind != "O":
+        return raw.dtype.kind in "US"
+    return any(isinstance(entry, (str, bytes)) for entry in raw.flat)
+
+
+def as_levels(owner: object, name: str, value: Any) -> np.ndarray:
+    """Return a field as `as_array` does, but names and large whole numbers as is.
+
+    They may be levels of a table's column.
+    """
+    try:
+        is_text = has_text(value)
+    except ValueError:
+        # Ragged: no array at all.
+        return as_array(owner, name, value)
+    array = np.array(value, dtype=object if is_text else None)
+    if not is_text:
+        as_float = as_array(owner, name, value)
+        if array.dtype.kind not in "iu" or np.all(
+            as_float.astype(array.dtype) == array
+        ):
+            return as_float
+    array.setflags(write=False)
+    return array
+
+
+def _holds(floats: np.ndarray, whole: np.ndarray) -> bool:
+    with np.errstate(invalid="ignore"):
+        return bool(np.all(floats.astype(whole.dtype) == whole))
 
 
 def check_strength(owner: Any, t: float) -> float:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ._base import Intervention, Shape, as_array, check_strength
+from ._base import Intervention, Shape, as_array, as_levels, check_strength
 
 
 def _check_broadcasts(
@@ -23,6 +23,15 @@ def _check_broadcasts(
             f"{node!r}, whose shape is {shape}. Give a number or an array that "
             "broadcasts to that shape."
         ) from None
+
+
+def check_numbers(owner: object, value: np.ndarray, node: str) -> None:
+    """Raise ValueError for names of levels, which this node does not have."""
+    if value.dtype == object:
+        raise ValueError(
+            f"{owner!r} gives names of levels, but node {node!r} holds numbers: give "
+            "numbers."
+        )
 
 
 def _without_zeros(owner: object, scale: np.ndarray) -> np.ndarray:
@@ -61,13 +70,23 @@ class Do(_ValuedIntervention):
     Parameters
     ----------
     value : float or array-like
-        Broadcasts to the shape of the node.
+        Broadcasts to the shape of the node. Of a table's column of levels one level,
+        of any type.
 
     Examples
     --------
     >>> Do(0.5)
     Do(0.5)
+    >>> Do("treated")
+    Do('treated')
     """
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "value", as_levels(self, "value", self.value))
+
+    def check(self, node: str, shape: Shape) -> None:
+        check_numbers(self, self.value, node)
+        super().check(node, shape)
 
     def __call__(self, value: Tensor) -> Tensor:
         return self._tensor(value).expand_as(value).clone()

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ._base import Intervention, Shape, as_array, check_finite_number, check_strength
+from ._base import Intervention, Shape, as_levels, check_finite_number, check_strength
+from ._soft import check_numbers
 
 
 class StochasticIntervention(Intervention):
@@ -84,7 +85,8 @@ class Resample(StochasticIntervention):
     Parameters
     ----------
     from_ : array-like of shape (n_values, ``*node shape``)
-        Such as ``estimator.node_values(X)[node]`` of another environment.
+        Such as ``estimator.node_values(X)[node]`` of another environment. Of a table's
+        column of levels, levels of any type, shape (n_values, 1).
 
     Examples
     --------
@@ -97,7 +99,7 @@ class Resample(StochasticIntervention):
     from_: Any
 
     def __post_init__(self) -> None:
-        values = as_array(self, "from_", self.from_)
+        values = as_levels(self, "from_", self.from_)
         if values.ndim < 2 or not len(values):
             raise ValueError(
                 "Resample: from_ must hold at least one value of the node, shape "
@@ -109,6 +111,7 @@ class Resample(StochasticIntervention):
         return f"Resample({self.from_.tolist()})"
 
     def check(self, node: str, shape: Shape) -> None:
+        check_numbers(self, self.from_, node)
         if self.from_.shape[1:] != tuple(shape):
             raise ValueError(
                 f"Resample: values of shape {self.from_.shape[1:]} do not fit node "

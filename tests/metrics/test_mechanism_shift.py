@@ -134,7 +134,7 @@ def test_levels_are_not_blamed_for_a_shift_of_their_parents():
     assert np.median(p_values) > 0.1
 
 
-def test_noise_of_levels_follows_the_random_state():
+def test_p_values_of_levels_follow_the_random_state():
     X, labels = rows_with_levels(60, 0), np.repeat(["a", "b"], 30)
     est = GraphGenerator([("dose", "group")], max_epochs=2, random_state=0).fit(X)
     found = [

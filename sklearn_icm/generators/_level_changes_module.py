@@ -1,0 +1,124 @@
+"""Interventions on columns of levels: a level is what it is everywhere."""
+
+import numpy as np
+import torch
+
+from ..interventions import (
+    Compose,
+    Do,
+    Intervention,
+    Resample,
+    SwapMechanism,
+    Units,
+    Where,
+    as_intervention,
+)
+from ..utils.checks import plain
+from ._levels_module import codes_of, levels_of
+
+__all__ = ["in_codes", "refuse_other_levels"]
+
+
+def in_codes(name, change, levels):
+    """Intervention on the codes of a column, for one that speaks of its levels.
+
+    Parameters
+    ----------
+    name : str
+    change : intervention, callable or level
+        `Do` and `Resample` hold levels; a callable is given levels, a tensor of
+        numbers or truth values and otherwise an array of objects, and returns levels.
+    levels : ndarray of shape (n_levels,)
+
+    Returns
+    -------
+    intervention or callable
+    """
+    change = change if callable(change) else Do(change)
+    if isinstance(change, Do) and change.value.size == 1:
+        return Do(_codes(name, change.value, levels))
+    if isinstance(change, Resample):
+        return Resample(_codes(name, change.from_, levels))
+    if isinstance(change, Compose):
+        return Compose([in_codes(name, step, levels) for step in change.steps])
+    if isinstance(change, Where):
+        return Where(change.mask, in_codes(name, change.then, levels))
+    if isinstance(change, Units):
+        return Units(change.index, in_codes(name, change.other, levels))
+    if getattr(change, "acts_on_mechanism", False):
+        return change
+    if isinstance(change, Intervention):
+        raise ValueError(
+            f"{type(change).__name__} has no meaning for the levels of node {name!r}, "
+            f"{plain(levels)}, got {change!r}. Give a level, Do(level), "
+            "Resample([[level], ...]), or a callable that maps levels to levels."
+        )
+    if getattr(change, "acts_on_codes", False):
+        return change
+    return _OnLevels(name, as_intervention(change, name), levels)
+
+
+def refuse_other_levels(interventions, estimator):
+    """Raise ValueError if a swapped mechanism reads or makes other levels than here.
+
+    Parameters
+    ----------
+    interventions : dict of str to intervention
+        Checked ones.
+    estimator : GraphGenerator
+    """
+    for name, change in interventions.items():
+        for swap in getattr(change, "steps", [change]):
+            if not isinstance(swap, SwapMechanism):
+                continue
+            families = [
+                (node, *generator.mechanisms_[node][0])
+                for generator, node in ((estimator, name), (swap.estimator, swap.name))
+            ]
+            theirs = getattr(swap.estimator, "categories_", {})
+            for own, other in zip(*families, strict=True):
+                levels = [
+                    plain(known.get(node))
+                    for known, node in ((estimator.categories_, own), (theirs, other))
+                ]
+                if levels[0] != levels[1]:
+                    raise ValueError(
+                        f"SwapMechanism: the levels of {other!r} in the other "
+                        f"generator, {levels[1]}, are not those of {own!r} here, "
+                        f"{levels[0]}. Declare the same ones before both are fitted, "
+                        "by X[column].astype(pandas.CategoricalDtype([...]))."
+                    )
+
+
+def _codes(name, values, levels):
+    codes = codes_of(values.ravel(), levels)
+    if (codes < 0).any():
+        raise ValueError(
+            f"The intervention on node {name!r} must be one of its levels, "
+            f"{plain(levels)}, got {plain(values.ravel()[codes < 0][0])!r}."
+        )
+    return codes.reshape(values.shape)
+
+
+class _OnLevels:
+    """A callable on levels, as one on codes."""
+
+    def __init__(self, name, change, levels):
+        self.name, self.change, self.levels = name, change, levels
+
+    def __repr__(self):
+        return repr(self.change)
+
+    def __call__(self, value):
+        given = levels_of(value.cpu().numpy(), self.levels)
+        if given.dtype.kind in "bif":
+            given = torch.from_numpy(given)
+        made = self.change(given)
+        if np.shape(made) != np.shape(given):
+            raise ValueError(
+                f"The intervention on node {self.name!r} must return one level for "
+                f"each that it is given, shape {np.shape(given)}, got "
+                f"{np.shape(made)}."
+            )
+        codes = _codes(self.name, np.asarray(made), self.levels)
+        return torch.from_numpy(codes).to(value)
