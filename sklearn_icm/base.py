@@ -358,7 +358,7 @@ class BaseGenerator(GeneratorMixin, CounterfactualMixin, TrainedEstimator):
                 f"change), got {'neither' if X is None else 'both'}."
             )
         check_abduction(abduction)
-        queries = RowQueries(self._module, self.bounds_)
+        queries = RowQueries(self._module, self._bounds_under(interventions))
         if X is None:
             check_scalar(n_samples, "n_samples", Integral, min_val=1)
             entropy = self._draw_entropy(random_state)
@@ -371,7 +371,7 @@ class BaseGenerator(GeneratorMixin, CounterfactualMixin, TrainedEstimator):
                 record=record,
             )
             return queries, None, chunks, n_samples
-        rows = self._check_rows(X)
+        rows = queries.given = self._check_rows(X)
         # Nothing random happens to given rows otherwise, so `random_state_` rests.
         drawn = any(map(is_random, interventions.values()))
         chunks = queries.counterfactual(
@@ -383,6 +383,10 @@ class BaseGenerator(GeneratorMixin, CounterfactualMixin, TrainedEstimator):
             record=record,
         )
         return queries, X, chunks, len(rows)
+
+    def _bounds_under(self, interventions):
+        """Bounds of the rows that a query gives."""
+        return self.bounds_
 
     def _draw_entropy(self, random_state):
         """One number that stands for the whole randomness of a query."""

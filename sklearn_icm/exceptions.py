@@ -115,7 +115,8 @@ class ClippedInterventionWarning(UserWarning):
         super().__init__(
             f"Intervened values left the bounds by {excess:.0%} of their range on "
             "average and were clipped. Fit with bounds=None (or wider ones) to let "
-            "interventions leave the range of the data."
+            "interventions leave the range of the data; whole numbers of a table keep "
+            "to it even so, unless their column is made one of floats."
         )
 
     def __reduce__(self):

@@ -62,6 +62,8 @@ class RowQueries:
         self.data_node = module.graph.data_node
         self.is_exact = getattr(module.likelihood, "is_exact", False)
         self.low, self.high = (-np.inf, np.inf) if bounds is None else bounds
+        # Rows that are asked about, once they are checked.
+        self.given: np.ndarray | None = None
         self._excess: list[float] = []
         per_row = sum(math.prod(shape) for shape in module.graph.nodes.values())
         fitting = 2 ** int(math.log2(max(1, VALUES_PER_CHUNK / per_row)))
@@ -306,7 +308,7 @@ def _clipped(
 ) -> tuple[np.ndarray, float]:
     """Rows within the bounds, and how far they were outside on average.
 
-    The latter is in units of the range.
+    The latter is in units of the range, over the entries that have one.
     """
     if np.all(np.isinf(low) & np.isinf(high)):
         return rows, 0.0
@@ -316,4 +318,6 @@ def _clipped(
     if span.size == 1:
         # One range for all entries: no arrays of ranges.
         return clipped, float(outside.mean() / span.item()) if span.item() > 0 else 0.0
-    return clipped, float(np.mean(outside / np.where(span > 0, span, np.inf)))
+    outside = outside / np.where(span > 0, span, np.inf)
+    has_range = np.broadcast_to(np.isfinite(span), outside.shape)
+    return clipped, float(outside.mean(where=has_range))

@@ -18,7 +18,7 @@ from ._graph_module import GraphModule
 from ._graph_queries import GraphQueriesMixin
 from ._levels_module import encode_levels, find_levels
 from ._structure_module import MECHANISMS, allowed_kinds
-from ._table_module import check_known, plain_columns, refuse_missing
+from ._table_module import check_known, plain_columns, refuse_missing, whole_columns
 
 __all__ = ["GraphGenerator"]
 
@@ -65,10 +65,11 @@ class GraphGenerator(GraphQueriesMixin, DensityMixin, BaseGenerator):
         Of each network, tanh: far from the data a network is constant. Of each curve
         of "energy", hinges: far from the data it is a line. The encoder of hidden nodes
         has two layers of four times as many.
-    categorical_features : "from_dtype" or list of str or int, default="from_dtype"
-        Columns of levels; "from_dtype" takes those that a DataFrame holds as strings,
-        categories or booleans (objects that are all numbers are numbers). Their
-        mechanism gives the probability of each level.
+    categorical_features : {"auto", "from_dtype"} or list of str or int, default="auto"
+        Columns of levels; "from_dtype" takes those of strings, categories or truth
+        values (objects that are all numbers are numbers); "auto" also those of two
+        whole numbers, such as 0 and 1, unless `mechanism` gives them one of numbers.
+        Their mechanism gives the probability of each level.
     missing : {"raise", "available"}, default="raise"
         What `fit` does with missing values: refuse them, or fit each mechanism to the
         rows in which its column and its parents are known (right if values are missing
@@ -141,6 +142,15 @@ class GraphGenerator(GraphQueriesMixin, DensityMixin, BaseGenerator):
     are codes: positions in `categories_`. Rows of columns with levels that no floats
     hold are arrays of objects (DataFrames under `set_output`).
 
+    Columns of whole numbers (by their type, not by their values) come out whole and
+    within their range; `ClippedInterventionWarning` says if that took back much. Only
+    what comes out is rounded: mechanisms, densities and `node_values` know the values
+    before. Draws are rounded to the nearest number; counterfactuals up or down by a
+    draw that belongs to the row, so that averages over rows are those of the model,
+    where the range does not bind. An intervention on such a column is given whole
+    numbers, and what it sets is kept, 2.5 too. For values that are not rounded, make it
+    a column of floats.
+
     Noise is drawn from a density of each mechanism's residuals, independent of the
     other columns: confounders that are not in the table are not modelled. A kernel
     density is normal unless one with more detail is better, by two standard errors, at
@@ -204,7 +214,7 @@ class GraphGenerator(GraphQueriesMixin, DensityMixin, BaseGenerator):
         "mechanism": [StrOptions(set(MECHANISMS)), dict],
         "noise": [StrOptions({"kernel", "normal"})],
         "n_units": [Interval(Integral, 1, None, closed="left")],
-        "categorical_features": [StrOptions({"from_dtype"}), list, tuple],
+        "categorical_features": [StrOptions({"auto", "from_dtype"}), list, tuple],
         "missing": [StrOptions({"raise", "available"})],
         "targets": [dict, None],
         **{
@@ -222,7 +232,7 @@ class GraphGenerator(GraphQueriesMixin, DensityMixin, BaseGenerator):
         mechanism="auto",
         noise="kernel",
         n_units=16,
-        categorical_features="from_dtype",
+        categorical_features="auto",
         missing="raise",
         targets=None,
         observational=None,
@@ -323,6 +333,7 @@ class GraphGenerator(GraphQueriesMixin, DensityMixin, BaseGenerator):
         X = plain_columns(X)
         if reset:
             self._levels = find_levels(X, self.categorical_features, self.mechanism)
+            self._whole = whole_columns(X, self._levels)
         elif self._levels and hasattr(X, "columns"):
             # Names first, as levels are looked up by position.
             validate_data(self, X, reset=False, skip_check_array=True)

@@ -13,18 +13,41 @@ from sklearn.utils.validation import check_is_fitted
 
 from .._training.queries import RowQueries
 from .._training.seeds import stream_seed, torch_stream
-from ..utils.rows import draws_by_content
+from ..interventions import Compose, Do
+from ..utils.rows import draws_by_content, in_dtype
 from ._level_changes_module import in_codes, refuse_other_levels
 from ._levels_module import decode_levels, levels_of
 from ._residual_module import generic_row, residual_table
 from ._structure_module import KINDS
-from ._table_module import set_numbers, warn_if_far
+from ._table_module import Rounded, is_set, set_numbers, warn_if_far, with_columns
 
 __all__ = ["GraphQueriesMixin"]
 
 SCORE_CHUNK = 512
 # Draws of hidden nodes for the bound of a density.
 N_IMPORTANCE = 64
+
+
+def _with_whole(chunks, ranges, free, places):
+    """Chunks with whole numbers in the columns of ``ranges``.
+
+    Those that are set, and not ``free``, remain as they were set. Of given rows what
+    did not change stays; the rest is rounded up or down by their places, uniform draws.
+    """
+    start = 0
+    for before, after in chunks:
+        rows = slice(start, start + len(after))
+        start = rows.stop
+        for j, k in enumerate(free):
+            if places is None:
+                after[:, k] = np.rint(after[:, k])
+            else:
+                made = np.rint(after[:, k] + places[rows, j] - 0.5)
+                after[:, k] = np.where(after[:, k] == before[:, k], after[:, k], made)
+        if before is not None and places is None:
+            for k, limits in ranges.items():
+                before[:, k] = np.clip(np.rint(before[:, k]), *limits)
+        yield before, after
 
 
 def _with_numbers(chunks, numbers):
@@ -92,7 +115,8 @@ class GraphQueriesMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
                 f"inverse_transform needs {self._n_features_out} noise variables per "
                 f"row, got {noise.shape[1]}."
             )
-        rows = RowQueries(self._module, self.bounds_).decode(noise)
+        rows = RowQueries(self._module, self._bounds_under({})).decode(noise)
+        rows[:, list(self._whole)] = np.rint(rows[:, list(self._whole)])
         return decode_levels(rows.astype(noise.dtype, copy=False), self._levels)
 
     def score_samples(self, X):
@@ -241,10 +265,11 @@ class GraphQueriesMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
             for name in self._module.parents
         }
 
-    def _query(self, interventions, *args, **options):
+    def _query(self, interventions, X=None, *args, **options):
         check_is_fitted(self)
+        numbers = {}
         if isinstance(interventions, Mapping):
-            levels = self.categories_
+            levels, names = self.categories_, self._module.names
             interventions = {
                 name: in_codes(name, change, levels[name]) if name in levels else change
                 for name, change in interventions.items()
@@ -252,23 +277,60 @@ class GraphQueriesMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
             interventions = self._module.graph.check_interventions(interventions)
             refuse_other_levels(interventions, self)
             scale = self._module.likelihood.link.scale.cpu().numpy()
-            warn_if_far(interventions, self._module.names, self._range, scale)
-        queries, X, chunks, n_rows = super()._query(interventions, *args, **options)
-        numbers = set_numbers(interventions, self._module.names)
+            warn_if_far(interventions, names, self._range, scale)
+            numbers = set_numbers(interventions, names)
+            interventions = self._on_whole(interventions, given=X is not None)
+        queries, X, chunks, n_rows = super()._query(interventions, X, *args, **options)
+        free = self._free_whole(interventions)
+        ranges, places = {k: self._range[:, k] for k in self._whole}, None
+        if queries.given is not None:
+            entropy = stream_seed(self._entropy, "whole")
+            places = draws_by_content(queries.given, len(free), entropy)
+        chunks = _with_whole(chunks, ranges, free, places)
         return queries, X, _with_numbers(chunks, numbers), n_rows
 
+    def _on_whole(self, interventions, *, given):
+        """Interventions on columns of whole numbers are given whole numbers."""
+        names, changes = self._module.names, dict(interventions)
+        for k in self._whole:
+            change = changes.get(names[k])
+            if change is not None and is_set(change) and not isinstance(change, Do):
+                limits = (None, np.inf) if given else self._range[:, k].tolist()
+                changes[names[k]] = Compose((Rounded(*limits), change))
+        return changes
+
+    def _free_whole(self, interventions):
+        """Positions of the columns of whole numbers that no intervention sets."""
+        names = self._module.names
+        is_free = {n: not is_set(change) for n, change in interventions.items()}
+        return [k for k in self._whole if is_free.get(names[k], True)]
+
+    def _bounds_under(self, interventions):
+        """Bounds of rows: whole numbers keep to their range, unless they are set."""
+        free = self._free_whole(interventions)
+        if not free:
+            return self.bounds_
+        open_ended = np.array([[-np.inf], [np.inf]])
+        bounds = open_ended if self.bounds_ is None else self.bounds_
+        bounds = np.broadcast_to(bounds, (2, self.n_features_in_)).copy()
+        low, high = self._range[:, free]
+        bounds[:, free] = (
+            np.maximum(bounds[0, free], low),
+            np.minimum(bounds[1, free], high),
+        )
+        return bounds
+
     def _wrap(self, rows, original=None):
-        if not self._levels:
-            return super()._wrap(rows, original)
-        decoded = decode_levels(rows.astype(self._dtype, copy=False), self._levels)
-        if decoded.dtype != object:
-            return super()._wrap(decoded, original)
         frame = super()._wrap(rows, original)
-        if not isinstance(frame, pd.DataFrame):
-            return decoded
-        for k, levels in self._levels.items():
-            frame[frame.columns[k]] = levels_of(rows[:, k], levels)
-        return frame
+        if isinstance(frame, np.ndarray):
+            return decode_levels(frame, self._levels)
+        columns = {k: levels_of(rows[:, k], v) for k, v in self._levels.items()}
+        for k, dtype in self._whole.items():
+            whole = in_dtype(rows[:, k], dtype)
+            # Set to what the type cannot hold, it remains a column of floats.
+            if np.array_equal(whole, rows[:, k]):
+                columns[k] = whole
+        return with_columns(frame, columns)
 
 
 def _side_by_side(nodes, names):

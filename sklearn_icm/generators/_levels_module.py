@@ -169,7 +169,7 @@ def encode_levels(X, levels):
 def _codes(column, levels):
     known = column.notna().to_numpy()
     codes = np.full(len(column), np.nan)
-    codes[known] = codes_of(column[known].to_numpy(), levels)
+    codes[known] = codes_of(column[known].infer_objects().to_numpy(), levels)
     unknown = column[codes < 0]
     if len(unknown):
         raise ValueError(

@@ -96,7 +96,8 @@ def average_effect(
     the interval the normal one of that mean. It covers the draws (or the choice of the
     rows X) alone: a model that is wrong is wrong by more, and refits differ by more.
     If all rows change by the same, as under ``Shift`` in a linear model, it has no
-    width.
+    width. A target of whole numbers is rounded, which widens it; what is cut off at the
+    ends of its range is lost to the effect.
 
     References
     ----------

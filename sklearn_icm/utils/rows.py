@@ -1,6 +1,7 @@
 """Small questions to rows of numbers."""
 
 import numpy as np
+import pandas as pd
 
 __all__ = [
     "check_fits_float32",
@@ -8,6 +9,7 @@ __all__ = [
     "find_bounds",
     "fingerprint",
     "in_batches",
+    "in_dtype",
     "select_rows",
 ]
 
@@ -79,6 +81,8 @@ def draws_by_content(X, n_draws, entropy):
     SplitMix64 of the bytes of a row (Steele, Lea, Flood, 2014, *Fast splittable
     pseudorandom number generators*), which needs no state.
     """
+    if n_draws == 0:
+        return np.empty((len(X), 0))
     keys = _mixed(np.full(len(X), entropy, np.uint64))
     for column in X.T:
         # There is one zero: -0.0 differs from 0.0 in its bytes alone.
@@ -113,6 +117,44 @@ def in_batches(chunks, batch_size):
             waiting, n_waiting = [rows[batch_size:]], len(rows) - batch_size
     if n_waiting:
         yield np.concatenate(waiting)
+
+
+def in_dtype(values, dtype, low=-np.inf, high=np.inf):
+    """Numbers as a column of some type holds them.
+
+    Parameters
+    ----------
+    values : ndarray of float of shape (n_samples,)
+    dtype : numpy or pandas dtype, or its name
+        Of numbers or truth values.
+    low, high : float
+        Range of the column.
+
+    Returns
+    -------
+    ndarray or pandas array of shape (n_samples,)
+        Within the range and within what the type can hold. Whole numbers are rounded,
+        and truth values are true above 1/2; of nullable types NaN is missing.
+    """
+    dtype = pd.api.types.pandas_dtype(dtype)
+    nullable = pd.api.types.is_extension_array_dtype(dtype)
+    plain = dtype.numpy_dtype if nullable else dtype
+    missing = np.isnan(values)
+    values = np.clip(np.where(missing, 0.0, values) if nullable else values, low, high)
+    if plain.kind == "b":
+        values = values > 0.5
+    elif plain.kind in "iu":
+        limits = np.iinfo(plain)
+        # The float next to the largest int64 is larger than it.
+        top = float(limits.max)
+        top = np.nextafter(top, 0) if int(top) > limits.max else top
+        values = np.clip(np.rint(values), float(limits.min), top)
+    values = values.astype(plain)
+    if not nullable:
+        return values
+    array = pd.array(values, dtype=dtype)
+    array[missing] = pd.NA
+    return array
 
 
 def select_rows(X, mask):
