@@ -244,19 +244,35 @@ def scale_of(head: Tensor) -> Tensor:
 
 
 class CategoricalColumn(ColumnMechanism):
-    """Levels in their order, cut from standard normal noise by their probabilities."""
+    """Levels in their order, cut from standard normal noise by their probabilities.
+
+    A declared level that no row has gets its probability from ``prior``.
+    """
+
+    def __init__(
+        self,
+        index: int,
+        reader: nn.Module,
+        parents: Sequence[nn.Module],
+        n_units: int,
+    ) -> None:
+        super().__init__(index, reader, parents, n_units)
+        self.register_buffer("prior", torch.zeros(reader.width))
 
     def _start(self) -> Sequence[float]:
         return (0.0,) * self.reader.width
 
     def forward(self, *values: Tensor) -> Tensor:
         *parents, noise = values
-        below = self._logits(parents, noise).softmax(1).cumsum(1)[:, :-1]
+        below = self._log_chances(parents, noise).exp().cumsum(1)[:, :-1]
         own = torch.special.ndtr(noise[:, self.index, None])
         return (own > below).sum(1, keepdim=True).to(noise)
 
-    def _logits(self, parents: Sequence[Tensor], like: Tensor) -> Tensor:
-        return self.function(self.inputs(parents, like))
+    def _log_chances(self, parents: Sequence[Tensor], like: Tensor) -> Tensor:
+        logits = self.function(self.inputs(parents, like))
+        # Training ends before it takes all chance from a level that no row has.
+        own = logits.masked_fill(self.prior > 0, -torch.inf).log_softmax(1)
+        return torch.logaddexp(own + torch.log1p(-self.prior.sum()), self.prior.log())
 
     def explain(
         self, value: Tensor, parents: Sequence[Tensor], place: Tensor | None = None
@@ -266,14 +282,14 @@ class CategoricalColumn(ColumnMechanism):
         Its place in the interval is between 0 and 1, and without one the middle. Where
         the places are uniform, the noise of all rows together is standard normal.
         """
-        logits = self._logits(parents, value)
+        log_chances = self._log_chances(parents, value)
         level = value.nan_to_num().long()
         place = 0.5 if place is None else place.clamp(EDGE, 1 - EDGE)
-        chance = logits.softmax(1)
+        chance = log_chances.exp()
         own = chance.gather(1, level)
         below = chance.cumsum(1).gather(1, level) - own
         noise = torch.special.ndtri((below + place * own).clamp(0, 1))
-        log_chance = logits.log_softmax(1).gather(1, level)
+        log_chance = log_chances.gather(1, level)
         unknown = value.isnan()
         return (
             noise.clamp(-MOST_NOISE, MOST_NOISE).masked_fill(unknown, torch.nan),

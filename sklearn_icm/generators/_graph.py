@@ -22,6 +22,8 @@ from ._table_module import check_known, plain_columns, refuse_missing, whole_col
 
 __all__ = ["GraphGenerator"]
 
+# Rows that a declared level without any counts as.
+UNSEEN = 0.5
 ADVICE = (
     "Set missing='available' to fit each mechanism to the rows in which its column and "
     "its parents are known, or fill them in before."
@@ -69,7 +71,8 @@ class GraphGenerator(GraphQueriesMixin, DensityMixin, BaseGenerator):
         Columns of levels; "from_dtype" takes those of strings, categories or truth
         values (objects that are all numbers are numbers); "auto" also those of two
         whole numbers, such as 0 and 1, unless `mechanism` gives them one of numbers.
-        Their mechanism gives the probability of each level.
+        Their mechanism gives the probability of each level. All levels that a
+        categorical type declares are kept: one that no row has weighs half a row.
     missing : {"raise", "available"}, default="raise"
         What `fit` does with missing values: refuse them, or fit each mechanism to the
         rows in which its column and its parents are known (right if values are missing
@@ -384,6 +387,7 @@ class GraphGenerator(GraphQueriesMixin, DensityMixin, BaseGenerator):
     def _train(self, X, epochs, *, fresh, one_pass=False):
         super()._train(X, epochs, fresh=fresh, one_pass=one_pass)
         self._fitted_on = fingerprint(X[:, : self.n_features_in_])
+        self._count_levels(X, fresh=fresh)
         if one_pass:
             return
         module = self._module
@@ -396,3 +400,16 @@ class GraphGenerator(GraphQueriesMixin, DensityMixin, BaseGenerator):
             if self.noise == "kernel":
                 module.choose_noise(train, held_out, int(self._entropy))
             module.finish(x, int(self._entropy))
+
+    def _count_levels(self, X, *, fresh):
+        """Rows of each level; those that have none get a prior weight."""
+        earlier = {} if fresh else self._n_rows_of_levels
+        counted = {}
+        for k, levels in self._levels.items():
+            codes = X[~np.isnan(X[:, k]), k].astype(int)
+            counted[k] = np.bincount(codes, minlength=len(levels)) + earlier.get(k, 0)
+            unseen = counted[k] == 0
+            weight = UNSEEN * unseen / (counted[k].sum() + UNSEEN * unseen.sum())
+            prior = self._module.graph.mechanism(self._module.names[k]).prior
+            prior.copy_(torch.from_numpy(weight))
+        self._n_rows_of_levels = counted

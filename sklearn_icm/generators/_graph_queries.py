@@ -15,7 +15,7 @@ from .._training.queries import RowQueries
 from .._training.seeds import stream_seed, torch_stream
 from ..interventions import Compose, Do
 from ..utils.rows import draws_by_content, in_dtype
-from ._level_changes_module import in_codes, refuse_other_levels
+from ._level_changes_module import in_codes, refuse_other_levels, warn_of_unseen
 from ._levels_module import decode_levels, levels_of
 from ._residual_module import generic_row, residual_table
 from ._structure_module import KINDS
@@ -278,6 +278,9 @@ class GraphQueriesMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
             refuse_other_levels(interventions, self)
             scale = self._module.likelihood.link.scale.cpu().numpy()
             warn_if_far(interventions, names, self._range, scale)
+            for k, known in self._levels.items():
+                change = interventions.get(names[k])
+                warn_of_unseen(names[k], change, known, self._n_rows_of_levels[k])
             numbers = set_numbers(interventions, names)
             interventions = self._on_whole(interventions, given=X is not None)
         queries, X, chunks, n_rows = super()._query(interventions, X, *args, **options)

@@ -1,5 +1,7 @@
 """Interventions on columns of levels: a level is what it is everywhere."""
 
+import warnings
+
 import numpy as np
 import torch
 
@@ -16,7 +18,7 @@ from ..interventions import (
 from ..utils.checks import plain
 from ._levels_module import codes_of, levels_of
 
-__all__ = ["in_codes", "refuse_other_levels"]
+__all__ = ["in_codes", "refuse_other_levels", "warn_of_unseen"]
 
 
 def in_codes(name, change, levels):
@@ -88,6 +90,30 @@ def refuse_other_levels(interventions, estimator):
                         f"{levels[0]}. Declare the same ones before both are fitted, "
                         "by X[column].astype(pandas.CategoricalDtype([...]))."
                     )
+
+
+def warn_of_unseen(name, change, levels, n_rows):
+    """Warn if a level is set that no fitted row had.
+
+    Parameters
+    ----------
+    name : str
+    change : intervention on codes
+    levels : ndarray of shape (n_levels,)
+    n_rows : ndarray of shape (n_levels,)
+        Fitted rows of each level.
+    """
+    step = getattr(change, "steps", [change])[-1]
+    if isinstance(step, (Do, Resample)):
+        codes = step.value if isinstance(step, Do) else step.from_
+        unseen = levels[[k for k in np.unique(codes).astype(int) if n_rows[k] == 0]]
+        if len(unseen):
+            warnings.warn(
+                f"The intervention on node {name!r} sets the levels {plain(unseen)}, "
+                "which no fitted row had: what its children make of them is a guess.",
+                UserWarning,
+                stacklevel=4,
+            )
 
 
 def _codes(name, values, levels):

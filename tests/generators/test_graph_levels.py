@@ -5,8 +5,10 @@ import pandas as pd
 import pytest
 from scipy.stats import norm
 from sklearn.base import clone
+from sklearn.model_selection import KFold, cross_val_score
 
 from sklearn_icm.generators import GraphGenerator
+from sklearn_icm.interventions import Do, Resample
 from sklearn_icm.metrics import average_effect
 
 EDGES = [("dose", "group"), ("group", "level")]
@@ -215,3 +217,65 @@ def test_hidden_nodes_are_no_targets(table):
     )
     with pytest.raises(ValueError, match="hidden nodes cannot be targets"):
         est.fit(table, np.repeat(["seen", "trial"], 300))
+
+
+# ------------------------------------------------------------------ declared levels
+@pytest.fixture(scope="module")
+def declared(table):
+    """A model of levels that are declared, of which no row has the first."""
+    X = table[["group", "level"]][:200].assign(
+        group=pd.Categorical(table["group"][:200], ["rare", "control", "treated"])
+    )
+    est = GraphGenerator([("group", "level")], mechanism="linear", random_state=0)
+    return est.set_params(max_epochs=8).fit(X), X
+
+
+def test_declared_levels_are_kept_with_a_prior_weight(declared, table):
+    est, X = declared
+    assert est.categories_["group"].tolist() == ["rare", "control", "treated"]
+    plain = clone(est).fit(X.assign(group=X["group"].astype(str)))
+    few = X[:40].assign(group="rare")
+    roots = clone(est).set_params(graph=None).fit(X)
+    same_level = X.assign(level=1.0)
+    others = roots.score_samples(same_level)
+    share = 0.5 / 200.5
+    ratio = [others[X["group"] == g][0] for g in ("control", "treated")]
+    level = np.logaddexp(*ratio) - np.log1p(-share)
+    at_one = roots.score_samples(few.assign(level=1.0))[0]
+    assert np.exp(at_one - level) == pytest.approx(share)
+    drawn = est.sample(20000, random_state=0)[:, 0]
+    assert abs(np.mean(drawn == "rare") - share) < 5 * np.sqrt(share / 20000)
+    assert abs(est.score(X) - plain.score(X)) < 0.05
+    assert np.array_equal(
+        est.intervene({"group": "treated"}, X=few)[:, 0], np.full(40, "treated", object)
+    )
+
+
+def test_setting_a_level_that_no_row_has_is_warned_of(declared):
+    est, X = declared
+    for change in ("rare", Do("rare"), Resample([["rare"], ["treated"]])):
+        with pytest.warns(UserWarning, match=r"levels \['rare'\], which no") as record:
+            est.intervene({"group": change}, X=X)
+        assert record[0].filename == __file__
+    later = clone(est).partial_fit(X).partial_fit(X.assign(group="rare")[:3])
+    later.intervene({"group": "rare"}, X=X)
+
+
+def test_folds_without_a_declared_level_are_scored(declared):
+    est, X = declared
+    X = X.assign(group=["rare", "rare", *X["group"][2:]]).astype(
+        {"group": X["group"].dtype}
+    )
+    est = clone(est).set_params(max_epochs=1)
+    assert np.isfinite(cross_val_score(est, X, cv=KFold(2))).all()
+    undeclared = X.astype({"group": str})
+    est.fit(undeclared[2:])
+    with pytest.raises(ValueError, match=r"'group' has the level 'rare'.*Declare all"):
+        est.score(undeclared)
+    whole = undeclared.assign(group=np.r_[2, np.arange(199) % 2])
+    est.fit(whole[1:])
+    with pytest.raises(ValueError, match="level 2.*'from_dtype' takes whole ones"):
+        est.score(whole)
+    assert np.isfinite(
+        est.set_params(categorical_features="from_dtype").fit(whole[1:]).score(whole)
+    )
