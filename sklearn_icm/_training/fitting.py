@@ -17,6 +17,7 @@ from ..exceptions import FitInterruptedWarning
 from ..independence import check_penalty, resolve_penalty
 from ..mechanisms import tensor_of
 from ..utils._sklearn import Interval, StrOptions, fit_context
+from ..utils.checks import plain
 from ..utils.environments import find_rows, resolve_environments
 from ..utils.rows import check_fits_float32, find_bounds, fingerprint
 from . import seeds, state
@@ -166,8 +167,8 @@ class TrainedEstimator(BaseEstimator):
             X = X[find_rows(labels, self.observational)]
             if len(X) < 2:
                 raise ValueError(
-                    f"observational={self.observational!r} labels {len(X)} row; at "
-                    "least 2 are needed to fit."
+                    f"observational={plain(self.observational)!r} labels {len(X)} "
+                    "row; at least 2 are needed to fit."
                 )
         return X
 

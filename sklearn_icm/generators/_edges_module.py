@@ -8,6 +8,8 @@ from numbers import Integral
 import numpy as np
 import pandas as pd
 
+from ..utils.checks import plain
+
 __all__ = [
     "check_hidden",
     "column_name",
@@ -184,8 +186,8 @@ def column_name(column, names, parameter="graph"):
             "dimensions}."
         )
     raise ValueError(
-        f"{parameter} names the column {column!r}, which X does not have; its columns "
-        f"are {names} (or their positions, 0 to {len(names) - 1}).{hint}"
+        f"{parameter} names the column {plain(column)!r}, which X does not have; its "
+        f"columns are {names} (or their positions, 0 to {len(names) - 1}).{hint}"
     )
 
 
@@ -220,8 +222,8 @@ def _check_labels(targeted, labels):
     if not absent:
         return
     message = (
-        f"targets has the environment label {absent[0]!r}, which no fitted row bears; "
-        f"their labels are {present[:20]}. Correct it, or leave it out."
+        f"targets has the environment label {plain(absent[0])!r}, which no fitted row "
+        f"bears; their labels are {present[:20]}. Correct it, or leave it out."
     )
     if len(absent) == len(targeted):
         raise ValueError(message)

@@ -43,7 +43,9 @@ class GraphGenerator(GraphQueriesMixin, DensityMixin, BaseGenerator):
         Edges between columns, by name or position: a list of pairs; a dict of each
         effect's cause or causes; an adjacency matrix whose entry (i, j) is nonzero if i
         causes j (a DataFrame with the same index and columns, or an array); or a
-        networkx.DiGraph. Columns that it does not name have no parents. None: no edges.
+        networkx.DiGraph (its ``to_dict_of_lists`` maps causes to effects, the other way
+        round: `edges_` shows what was read). Columns that it does not name have no
+        parents. None: no edges.
     hidden : dict of str to int, default=None
         Unobserved nodes of the graph, and their dimensions: causes of columns that are
         not in the table, or what lies between columns. An adjacency array counts them
@@ -117,6 +119,8 @@ class GraphGenerator(GraphQueriesMixin, DensityMixin, BaseGenerator):
     graph_ : MechanismGraph
         The fitted graph: a node per column, bearing its name (x0, x1, ... without
         names), between the noise and the data.
+    edges_ : list of str
+        Edges as they were read from `graph`, each "cause -> effect".
     nodes_ : dict of str to tuple
         Nodes that can be intervened on, with their shapes.
     mechanisms_ : dict of str to (tuple of str, str)

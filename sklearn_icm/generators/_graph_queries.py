@@ -69,6 +69,12 @@ class GraphQueriesMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         return {n: KINDS[k] for n, k in zip(module.names, module.chosen, strict=True)}
 
     @property
+    def edges_(self):
+        """Edges as they were read from `graph`, "cause -> effect"."""
+        parents = self._fitted_module("edges_").parents
+        return [f"{cause} -> {k}" for k, causes in parents.items() for cause in causes]
+
+    @property
     def categories_(self):
         """``{column: its levels}`` of the categorical columns."""
         names = self._fitted_module("categories_").names
@@ -77,6 +83,20 @@ class GraphQueriesMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
     @property
     def _n_features_out(self):
         return len(self._module.noise.width)
+
+    def was_fitted_on(self, X):
+        """Whether the last fit saw exactly the rows X, in this order.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        bool
+        """
+        rows = self._check_rows(X, ensure_all_finite="allow-nan")
+        return super().was_fitted_on(rows)
 
     def transform(self, X):
         """Noise behind given rows: what each column's parents do not explain.

@@ -37,7 +37,12 @@ def in_codes(name, change, levels):
     intervention or callable
     """
     change = change if callable(change) else Do(change)
-    if isinstance(change, Do) and change.value.size == 1:
+    if isinstance(change, Do):
+        if change.value.size != 1:
+            raise ValueError(
+                f"Do: node {name!r} can be set to one of its levels, {plain(levels)}, "
+                f"got {change!r}."
+            )
         return Do(_codes(name, change.value, levels))
     if isinstance(change, Resample):
         return Resample(_codes(name, change.from_, levels))

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ..mechanisms import MechanismGraph
+from ..utils.checks import plain
 from ._column_module import CategoricalColumn, NumericColumn
 from ._edges_module import column_name
 from ._energy_module import PreAdditiveColumn
@@ -98,7 +99,7 @@ def _kinds_by_name(
         if kind not in MECHANISMS:
             raise ValueError(
                 f"mechanism must map columns to one of {list(MECHANISMS)}, got "
-                f"{column!r}: {kind!r}."
+                f"{plain(column)!r}: {plain(kind)!r}."
             )
         name = column_name(column, names, "mechanism")
         if name in categorical and kind not in ("auto", "categorical"):

@@ -295,7 +295,7 @@ def check_interventions(
             close = get_close_matches(str(name), list(nodes), n=1)
             hint = f" Did you mean {close[0]!r}?" if close else ""
             raise ValueError(
-                f"Unknown node {name!r}; the nodes are {list(nodes)}.{hint}"
+                f"Unknown node {str(name)!r}; the nodes are {list(nodes)}.{hint}"
             )
         intervention = as_intervention(value, name)
         if isinstance(intervention, Intervention):

@@ -201,7 +201,10 @@ class MechanismGraph(nn.Module):
         return {name: tuple(value.shape[1:]) for name, value in values.items()}
 
     def extra_repr(self) -> str:
-        return ", ".join(f"{k}: {math.prod(s)}" for k, s in self.nodes.items())
+        """Size of every node, and the nodes that it is made of."""
+        sizes = {k: f"{k}: {math.prod(s)}" for k, s in self.nodes.items()}
+        made = {k: f"{sizes[k]} <- {', '.join(p)}" for k, p in self.parents.items()}
+        return "\n".join((sizes | made).values())
 
 
 def _value_of(

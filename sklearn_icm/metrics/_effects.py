@@ -9,7 +9,7 @@ from sklearn.utils import check_random_state, check_scalar
 from sklearn.utils.validation import check_is_fitted
 
 from ..base import is_generator
-from ..utils.checks import check_level
+from ..utils.checks import check_level, plain
 from ..utils.pipelines import last_step, rows_under
 
 __all__ = ["AverageEffect", "average_effect"]
@@ -167,7 +167,7 @@ def _column(rows, k):
     try:
         return rows[:, k].astype(np.float64)
     except (TypeError, ValueError):
-        level = rows[0, k]
+        level = plain(rows[0, k])
         raise ValueError(
             f"target is the column {k}, whose values, such as {level!r}, have no mean. "
             f"Give a callable, such as lambda rows: rows[:, {k}] == {level!r}."

@@ -4,6 +4,8 @@ import numpy as np
 import pandas as pd
 from sklearn.utils import check_consistent_length, column_or_1d
 
+from .checks import plain
+
 __all__ = ["as_label_list", "find_rows", "resolve_environments"]
 
 
@@ -47,9 +49,8 @@ def resolve_environments(X, y=None, environments=None, *, required_by=None):
 
 def as_label_list(labels):
     """Return one label or several as a list."""
-    if isinstance(labels, (list, tuple, set, frozenset, np.ndarray)):
-        return list(labels)
-    return [labels]
+    several = isinstance(labels, (list, tuple, set, frozenset, np.ndarray))
+    return plain(list(labels) if several else [labels])
 
 
 def find_rows(labels, wanted, name="observational"):

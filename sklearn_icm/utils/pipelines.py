@@ -7,6 +7,8 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
+from .checks import plain
+
 __all__ = [
     "before_last",
     "check_graph_generator",
@@ -119,8 +121,8 @@ def _indicators(name, column, levels):
     unknown = np.flatnonzero(codes < 0)
     if len(unknown):
         raise ValueError(
-            f"{name} has {column.iloc[unknown[0]]!r} in the column {column.name!r}, "
-            f"whose levels are {list(levels)}."
+            f"{name} has {plain(column.iloc[unknown[0]])!r} in the column "
+            f"{column.name!r}, whose levels are {plain(levels)}."
         )
     return np.sqrt(0.5) * np.eye(len(levels))[codes]
 

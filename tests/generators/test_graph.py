@@ -87,6 +87,16 @@ def test_columns_named_like_our_own_nodes():
     assert np.all(est.intervene({"noise": 2.0}, n_samples=4)[:, 0] == 2)
 
 
+def test_what_was_read_of_a_graph_is_shown(model):
+    assert model.edges_ == ["cause -> middle", "cause -> effect", "middle -> effect"]
+    shown = repr(model.graph_)
+    assert "middle: 1 <- cause, noise\n" in shown
+    assert "effect: 1 <- cause, middle, noise\n" in shown
+    turned = networkx.to_dict_of_lists(networkx.DiGraph([("cause", "middle")]))
+    est = GraphGenerator(turned, max_epochs=1).fit(graph_table()[["cause", "middle"]])
+    assert est.edges_ == ["middle -> cause"]
+
+
 @given(st.integers(2, 7), st.integers(0, 1000))
 def test_any_cycle_is_refused_and_named(size, seed):
     names = [f"x{k}" for k in np.random.RandomState(seed).permutation(size)]

@@ -10,6 +10,7 @@ from sklearn.model_selection import KFold, cross_val_score
 from sklearn_icm.generators import GraphGenerator
 from sklearn_icm.interventions import Do, Resample
 from sklearn_icm.metrics import average_effect
+from sklearn_icm.utils.pipelines import numeric_rows
 
 EDGES = [("dose", "group"), ("group", "level")]
 
@@ -154,11 +155,65 @@ def test_levels_without_order_are_refused(table):
         GraphGenerator(EDGES).fit(X)
 
 
+@pytest.mark.parametrize(
+    "level", [(1, "a"), frozenset("a"), ["a"], {"a": 1}], ids=lambda v: type(v).__name__
+)
+def test_levels_that_hold_several_things_are_refused(level, table):
+    X = table[:20].assign(group=pd.Series([level] * 20, dtype=object))
+    with pytest.raises(ValueError, match=r"levels of column 'group'.*astype\(str\)"):
+        GraphGenerator(EDGES).fit(X)
+    if isinstance(level, tuple):
+        X["group"] = pd.Categorical(X["group"])
+        with pytest.raises(ValueError, match=r"levels of column 'group'.*\(1, 'a'\)"):
+            GraphGenerator(EDGES).fit(X)
+
+
+def test_messages_show_levels_and_names_plainly(model, table):
+    labels = np.repeat(["seen", "trial"], 300)
+    X = table.assign(group="new")
+    calls = [
+        lambda: model.intervene({"group": np.str_("new")}, n_samples=2),
+        lambda: model.intervene({np.str_("new"): 1.0}, n_samples=2),
+        lambda: model.score_samples(X),
+        lambda: numeric_rows(model, X),
+        lambda: average_effect(model, "dose", 1.0, 0.0, "group"),
+        lambda: GraphGenerator([(np.str_("new"), "dose")]).fit(table),
+        lambda: GraphGenerator(mechanism={np.str_("new"): "auto"}).fit(table),
+        lambda: GraphGenerator(mechanism={"dose": np.str_("new")}).fit(table),
+        lambda: GraphGenerator(targets={np.str_("new"): 1}).fit(table, labels),
+        lambda: GraphGenerator(observational=np.array(["new"])).fit(table, labels),
+        lambda: GraphGenerator(observational=np.str_("new")).fit(table[:2], ["new", 1]),
+    ]
+    for call in calls:
+        with pytest.raises(ValueError, match="'new'|'treated'|'control'") as error:
+            call()
+        assert "np." not in str(error.value)
+
+
+@pytest.mark.parametrize("empty", [[], np.empty(0), np.empty((0, 1))], ids=str)
+def test_an_empty_intervention_is_refused(empty, model):
+    for node, match in (("dose", "does not fit node 'dose'"), ("group", "one of its")):
+        with pytest.raises(ValueError, match=f"Do: .*{match}"):
+            model.intervene({node: empty}, n_samples=2)
+
+
+def test_rows_with_levels_are_recognised(model, table):
+    assert model.was_fitted_on(table)
+    assert not model.was_fitted_on(table[::-1])
+
+
 def test_a_column_that_identifies_rows_is_warned_of(table):
     X = table[:60].assign(group=[f"row {k}" for k in range(60)])
-    with pytest.warns(UserWarning, match="'group' has 60 levels in 60 rows") as record:
-        GraphGenerator(max_epochs=1).fit(X)
-    assert record[0].filename == __file__
+    warned = "'group' has 60 levels in 60 rows.*identifies rows, leave it out"
+    for verb in ("fit", "partial_fit"):
+        with pytest.warns(UserWarning, match=warned) as record:
+            getattr(GraphGenerator(max_epochs=1), verb)(X)
+        assert record[0].filename == __file__
+    est = GraphGenerator()
+    with pytest.raises(UserWarning, match=warned):
+        est.fit(X)
+    # Before anything is trained.
+    assert not hasattr(est, "history_")
 
 
 def test_bounds_are_of_numeric_columns(table):
