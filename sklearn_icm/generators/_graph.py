@@ -145,8 +145,8 @@ class GraphGenerator(GraphQueriesMixin, DensityMixin, BaseGenerator):
     Interventions act in the units of the columns. Those on a column of levels speak of
     its levels: a level, ``Do(level)``, ``Resample([[level], ...])``, or a callable that
     maps levels (a tensor of numbers or truth values, an array of strings) to levels.
-    What `node_values` gives of it, and what an intervention on the data node changes,
-    are codes: positions in `categories_`. Rows of columns with levels that no floats
+    `node_values` gives codes of it, positions in `categories_`, and an intervention on
+    the data node may not change it. Rows of columns with levels that no floats
     hold are arrays of objects (DataFrames under `set_output`).
 
     Columns of whole numbers (by their type, not by their values) come out whole and

@@ -15,7 +15,12 @@ from .._training.queries import RowQueries
 from .._training.seeds import stream_seed, torch_stream
 from ..interventions import Compose, Do
 from ..utils.rows import draws_by_content, in_dtype
-from ._level_changes_module import in_codes, refuse_other_levels, warn_of_unseen
+from ._level_changes_module import (
+    in_codes,
+    keeping_levels,
+    refuse_other_levels,
+    warn_of_unseen,
+)
 from ._levels_module import decode_levels, levels_of
 from ._residual_module import generic_row, residual_table
 from ._structure_module import KINDS
@@ -294,6 +299,11 @@ class GraphQueriesMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
                 name: in_codes(name, change, levels[name]) if name in levels else change
                 for name, change in interventions.items()
             }
+            data = self._module.graph.data_node
+            if data in interventions:
+                own = {k: names[k] for k in self._levels}
+                kept = keeping_levels(data, interventions[data], own)
+                interventions[data] = kept
             interventions = self._module.graph.check_interventions(interventions)
             refuse_other_levels(interventions, self)
             scale = self._module.likelihood.link.scale.cpu().numpy()
@@ -319,14 +329,20 @@ class GraphQueriesMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
             change = changes.get(names[k])
             if change is not None and is_set(change) and not isinstance(change, Do):
                 limits = (None, np.inf) if given else self._range[:, k].tolist()
-                changes[names[k]] = Compose((Rounded(*limits), change))
+                changes[names[k]] = Compose((Rounded({0: limits}), change))
+        data = self._module.graph.data_node
+        if data in changes and is_set(changes[data]) and not given:
+            ranges = {k: self._range[:, k].tolist() for k in self._whole}
+            changes[data] = Compose((Rounded(ranges), changes[data]))
         return changes
 
     def _free_whole(self, interventions):
         """Positions of the columns of whole numbers that no intervention sets."""
         names = self._module.names
-        is_free = {n: not is_set(change) for n, change in interventions.items()}
-        return [k for k in self._whole if is_free.get(names[k], True)]
+        changed = {n for n, change in interventions.items() if is_set(change)}
+        if self._module.graph.data_node in changed:
+            return []
+        return [k for k in self._whole if names[k] not in changed]
 
     def _bounds_under(self, interventions):
         """Bounds of rows: whole numbers keep to their range, unless they are set."""

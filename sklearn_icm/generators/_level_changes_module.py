@@ -18,7 +18,7 @@ from ..interventions import (
 from ..utils.checks import plain
 from ._levels_module import codes_of, levels_of
 
-__all__ = ["in_codes", "refuse_other_levels", "warn_of_unseen"]
+__all__ = ["in_codes", "keeping_levels", "refuse_other_levels", "warn_of_unseen"]
 
 
 def in_codes(name, change, levels):
@@ -129,6 +129,43 @@ def _codes(name, values, levels):
             f"{plain(levels)}, got {plain(values.ravel()[codes < 0][0])!r}."
         )
     return codes.reshape(values.shape)
+
+
+def keeping_levels(node, change, levels):
+    """Intervention on the data node that may not change columns of levels.
+
+    Parameters
+    ----------
+    node : str
+    change : intervention or callable
+    levels : dict of int to str
+        Names of these columns by position.
+    """
+    if not levels or getattr(change, "acts_on_codes", False):
+        return change
+    kept = _LevelsKept(node, levels)
+    return Compose((kept.remember, as_intervention(change, node), kept.compare))
+
+
+class _LevelsKept:
+    """What the columns of levels were before an intervention on the data node."""
+
+    def __init__(self, node, levels):
+        self.node, self.levels, self.before = node, levels, None
+
+    def remember(self, value):
+        self.before = value.clone()
+        return value
+
+    def compare(self, value):
+        for k, name in self.levels.items():
+            if not bool((value[:, k] == self.before[:, k]).all()):
+                raise ValueError(
+                    f"The intervention on node {self.node!r} changes column {name!r}, "
+                    f"whose levels are no numbers there: intervene on node {name!r}, "
+                    f"or restrict it to other columns, by Units([...], ...)."
+                )
+        return value
 
 
 class _OnLevels:

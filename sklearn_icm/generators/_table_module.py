@@ -135,19 +135,25 @@ def are_names(names):
 
 
 class Rounded:
-    """What an intervention on a column of whole numbers is given: whole numbers.
+    """What an intervention on columns of whole numbers is given: whole numbers.
 
-    Draws keep to the range; given rows are what they are.
+    Parameters
+    ----------
+    ranges : dict of int to (low, high)
+        Of the columns of a node, by position.
     """
 
-    def __init__(self, low, high):
-        self.low, self.high = low, high
+    def __init__(self, ranges):
+        self.ranges = ranges
 
     def __repr__(self):
         return "Rounded()"
 
     def __call__(self, value):
-        return value.round().clamp(self.low, self.high)
+        rounded = value.clone()
+        for k, limits in self.ranges.items():
+            rounded[:, k] = value[:, k].round().clamp(*limits)
+        return rounded
 
 
 def is_set(change):

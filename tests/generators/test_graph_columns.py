@@ -219,6 +219,14 @@ def test_a_whole_column_that_is_set_has_what_was_asked_for(
     assert np.array_equal(np.concatenate(list(pairs)), after)
 
 
+def test_the_data_node_of_whole_numbers_has_what_was_asked_for(model, table):
+    est = fitted(table[["price", "sold"]], EDGES[:1])
+    for query in ({"X": table[["price", "sold"]]}, {"n_samples": 40}):
+        query = {**query, "random_state": 0}
+        moved = est.intervene({"data": Shift(0.25)}, **query)
+        assert np.array_equal(moved[:, 1], est.intervene({}, **query)[:, 1] + 0.25)
+
+
 def test_another_mechanism_still_gives_whole_numbers(model, table):
     other = clone(model).set_params(random_state=1).fit(table)
     drawn = model.intervene({"sold": SwapMechanism(other, "sold")}, n_samples=50)

@@ -181,6 +181,18 @@ def test_mechanisms_of_other_levels_are_not_swapped(fitted):
         )
 
 
+def test_the_data_node_keeps_levels(fitted):
+    est, _, X = fitted
+    for query in ({"X": X}, {"n_samples": 20, "random_state": 0}):
+        for change in (Shift(1.0), Do(0.0), lambda rows: rows.flip(0)):
+            with pytest.raises(ValueError, match="'data' changes column 'dose', whose"):
+                est.intervene({"data": change}, **query)
+        moved = est.intervene({"data": Units(1, Shift(2.0))}, **query)
+        same = est.intervene({}, **query)
+        assert moved[:, 0].tolist() == same[:, 0].tolist()
+        assert np.allclose((moved[:, 1] - same[:, 1]).astype(float), 2)
+
+
 def test_hybrids_take_levels_of_other_rows(fitted):
     est, _, X = fitted
     mixed = est.hybridise(X[:50], X[50:100], "dose", 0)
