@@ -70,6 +70,8 @@ def find_levels(X, categorical_features, mechanism="auto"):
         for k, column in enumerate(columns)
         if everywhere or column.name in found
     }
+    if isinstance(X, pd.DataFrame):
+        _refuse_text([c for k, c in enumerate(columns) if k not in levels])
     _warn_of_many({names[k]: columns[k].nunique() for k in levels}, len(frame))
     return levels
 
@@ -79,9 +81,9 @@ def _as_frame(X, asked):
     if isinstance(X, pd.DataFrame):
         return X
     if not asked:
-        # Of arrays, those of truth values or whole numbers.
+        # Of arrays, those of truth values, whole numbers or strings.
         X = np.asarray(X)
-        asked = X.ndim == 2 and X.dtype.kind in "biu"
+        asked = X.ndim == 2 and X.dtype.kind in "biuU"
     return pd.DataFrame(X) if asked else None
 
 
@@ -92,6 +94,19 @@ def _is_categorical(dtype):
         or types.is_string_dtype(dtype)
         or types.is_bool_dtype(dtype)
     )
+
+
+def _refuse_text(columns):
+    """Refuse columns that are neither numbers nor said to have levels."""
+    for column in columns:
+        held = getattr(column.dtype, "categories", column).dtype
+        known = column.dropna()
+        if pd.api.types.is_string_dtype(held) and len(known):
+            raise ValueError(
+                f"Column {column.name!r} has levels such as {plain(known.iloc[0])!r}, "
+                "but categorical_features does not name it: name it too, or leave "
+                "categorical_features at 'auto'."
+            )
 
 
 def _is_two_valued(column):

@@ -123,6 +123,20 @@ def test_an_array_of_times_says_what_to_do():
         GraphGenerator().fit(np.array([["2020-01-01"], ["2020-01-02"]], "M8[D]"))
 
 
+def test_arrays_of_strings_have_levels():
+    X = np.array([["a", "c"], ["b", "d"]] * 10)
+    est = GraphGenerator([(0, 1)], max_epochs=1, random_state=0).fit(X)
+    assert est.categories_["x1"].tolist() == ["c", "d"]
+    assert np.array_equal(est.intervene({}, X=X), X)
+
+
+def test_levels_that_nobody_names_are_refused_by_column(table):
+    for text in (["a", "b"] * 150, pd.Categorical(["a", "b"] * 150)):
+        X = table.assign(name=text)
+        with pytest.raises(ValueError, match="Column 'name' has levels such as 'a'"):
+            fitted(X, categorical_features=["sale"])
+
+
 # ------------------------------------------------------------------- whole numbers
 def test_two_whole_numbers_are_levels_and_counts_whole_by_default(model, table):
     assert list(model.categories_) == ["sale"]
