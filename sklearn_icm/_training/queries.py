@@ -320,4 +320,4 @@ def _clipped(
         return clipped, float(outside.mean() / span.item()) if span.item() > 0 else 0.0
     outside = outside / np.where(span > 0, span, np.inf)
     has_range = np.broadcast_to(np.isfinite(span), outside.shape)
-    return clipped, float(outside.mean(where=has_range))
+    return clipped, float(outside[has_range].mean()) if has_range.any() else 0.0

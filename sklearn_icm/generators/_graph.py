@@ -314,6 +314,7 @@ class GraphGenerator(GraphQueriesMixin, DensityMixin, BaseGenerator):
         x, module = super()._start(X)
         self._architecture["graph"] = module.parents
         self._range = self._range_of(X)
+        self._n_rows_of_levels = self._count_levels(X, module, {})
         return x, module
 
     def _continue(self, X):
@@ -326,7 +327,22 @@ class GraphGenerator(GraphQueriesMixin, DensityMixin, BaseGenerator):
             )
         (low, high), (new_low, new_high) = self._range, self._range_of(X)
         self._range = np.stack([np.minimum(low, new_low), np.maximum(high, new_high)])
-        return super()._continue(X)
+        x, module = super()._continue(X)
+        earlier = self._n_rows_of_levels
+        self._n_rows_of_levels = self._count_levels(X, module, earlier)
+        return x, module
+
+    def _count_levels(self, X, module, earlier):
+        """Rows of each level by column; a level without any gets a prior weight."""
+        counted = {}
+        for k, levels in self._levels.items():
+            codes = X[~np.isnan(X[:, k]), k].astype(int)
+            counted[k] = np.bincount(codes, minlength=len(levels)) + earlier.get(k, 0)
+            unseen = counted[k] == 0
+            weight = UNSEEN * unseen / (counted[k].sum() + UNSEEN * unseen.sum())
+            prior = module.graph.mechanism(module.names[k]).prior
+            prior.copy_(torch.from_numpy(weight))
+        return counted
 
     def _column_names(self):
         names = getattr(self, "feature_names_in_", None)
@@ -391,7 +407,6 @@ class GraphGenerator(GraphQueriesMixin, DensityMixin, BaseGenerator):
     def _train(self, X, epochs, *, fresh, one_pass=False):
         super()._train(X, epochs, fresh=fresh, one_pass=one_pass)
         self._fitted_on = fingerprint(X[:, : self.n_features_in_])
-        self._count_levels(X, fresh=fresh)
         if one_pass:
             return
         module = self._module
@@ -404,16 +419,3 @@ class GraphGenerator(GraphQueriesMixin, DensityMixin, BaseGenerator):
             if self.noise == "kernel":
                 module.choose_noise(train, held_out, int(self._entropy))
             module.finish(x, int(self._entropy))
-
-    def _count_levels(self, X, *, fresh):
-        """Rows of each level; those that have none get a prior weight."""
-        earlier = {} if fresh else self._n_rows_of_levels
-        counted = {}
-        for k, levels in self._levels.items():
-            codes = X[~np.isnan(X[:, k]), k].astype(int)
-            counted[k] = np.bincount(codes, minlength=len(levels)) + earlier.get(k, 0)
-            unseen = counted[k] == 0
-            weight = UNSEEN * unseen / (counted[k].sum() + UNSEEN * unseen.sum())
-            prior = self._module.graph.mechanism(self._module.names[k]).prior
-            prior.copy_(torch.from_numpy(weight))
-        self._n_rows_of_levels = counted

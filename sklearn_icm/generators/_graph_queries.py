@@ -36,13 +36,17 @@ N_IMPORTANCE = 64
 def _with_whole(chunks, ranges, free, places):
     """Chunks with whole numbers in the columns of ``ranges``.
 
-    Those that are set, and not ``free``, remain as they were set. Of given rows what
-    did not change stays; the rest is rounded up or down by their places, uniform draws.
+    Those that are set, and not ``free``, remain as they were set (in float32). Of given
+    rows what did not change stays; the rest is rounded up or down by their places,
+    uniform draws.
     """
     start = 0
     for before, after in chunks:
         rows = slice(start, start + len(after))
         start = rows.stop
+        for k in ranges.keys() - set(free):
+            near = np.isclose(after[:, k], np.rint(after[:, k]), rtol=1e-6, atol=1e-6)
+            after[near, k] = np.rint(after[near, k])
         for j, k in enumerate(free):
             if places is None:
                 after[:, k] = np.rint(after[:, k])

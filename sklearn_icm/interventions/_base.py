@@ -402,15 +402,14 @@ def as_levels(owner: object, name: str, value: Any) -> np.ndarray:
     array = np.array(value, dtype=object if is_text else None)
     if not is_text:
         as_float = as_array(owner, name, value)
-        if array.dtype.kind not in "iu" or np.all(
-            as_float.astype(array.dtype) == array
-        ):
+        if array.dtype.kind not in "iu" or _holds(as_float, array):
             return as_float
     array.setflags(write=False)
     return array
 
 
 def _holds(floats: np.ndarray, whole: np.ndarray) -> bool:
+    # The largest ones may be rounded to what the type does not hold.
     with np.errstate(invalid="ignore"):
         return bool(np.all(floats.astype(whole.dtype) == whole))
 

@@ -241,6 +241,13 @@ def test_the_data_node_of_whole_numbers_has_what_was_asked_for(model, table):
         assert np.array_equal(moved[:, 1], est.intervene({}, **query)[:, 1] + 0.25)
 
 
+def test_values_of_other_rows_are_whole(model, table):
+    mixed = model.hybridise(table[:50], table[50:100], "sold", 0)
+    assert np.array_equal(mixed[:, 1], table["sold"][50:100])
+    drawn = Resample(model.node_values(table)["sold"])
+    assert set(model.intervene({"sold": drawn}, X=table)[:, 1]) <= set(table["sold"])
+
+
 def test_another_mechanism_still_gives_whole_numbers(model, table):
     other = clone(model).set_params(random_state=1).fit(table)
     drawn = model.intervene({"sold": SwapMechanism(other, "sold")}, n_samples=50)

@@ -7,7 +7,9 @@ from scipy.stats import norm
 from sklearn.base import clone
 from sklearn.model_selection import KFold, cross_val_score
 
+from sklearn_icm.exceptions import FitDivergedError
 from sklearn_icm.generators import GraphGenerator
+from sklearn_icm.generators._graph_module import GraphModule
 from sklearn_icm.interventions import Do, Resample
 from sklearn_icm.metrics import average_effect
 from sklearn_icm.utils.pipelines import numeric_rows
@@ -314,6 +316,24 @@ def test_setting_a_level_that_no_row_has_is_warned_of(declared):
         assert record[0].filename == __file__
     later = clone(est).partial_fit(X).partial_fit(X.assign(group="rare")[:3])
     later.intervene({"group": "rare"}, X=X)
+
+
+def test_a_fit_that_diverges_late_can_be_asked_about_levels(declared, monkeypatch):
+    est, X = declared
+    calls, loss_terms = [], GraphModule.loss_terms
+
+    def failing(module, x, generator):
+        terms, values = loss_terms(module, x, generator)
+        calls.append(len(calls) > 8)
+        return {k: v * (np.nan if calls[-1] else 1) for k, v in terms.items()}, values
+
+    monkeypatch.setattr(GraphModule, "loss_terms", failing)
+    est = clone(est)
+    with pytest.raises(FitDivergedError, match="is kept"):
+        est.fit(X)
+    with pytest.warns(UserWarning, match="no fitted row had"):
+        rows = est.intervene({"group": "rare"}, n_samples=3)
+    assert set(rows[:, 0]) == {"rare"}
 
 
 def test_folds_without_a_declared_level_are_scored(declared):
