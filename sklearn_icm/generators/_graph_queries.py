@@ -104,7 +104,10 @@ class GraphQueriesMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         -------
         bool
         """
-        rows = self._check_rows(X, ensure_all_finite="allow-nan")
+        if np.shape(X)[1:] != (self.n_features_in_,):
+            return False
+        named = X if hasattr(X, "columns") else self._named(X)
+        rows = self._check_rows(named, ensure_all_finite="allow-nan")
         return super().was_fitted_on(rows)
 
     def transform(self, X):

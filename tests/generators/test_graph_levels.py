@@ -201,7 +201,9 @@ def test_an_empty_intervention_is_refused(empty, model):
 
 def test_rows_with_levels_are_recognised(model, table):
     assert model.was_fitted_on(table)
+    assert model.was_fitted_on(table.to_numpy())
     assert not model.was_fitted_on(table[::-1])
+    assert not model.was_fitted_on(table[["dose"]])
 
 
 def test_a_column_that_identifies_rows_is_warned_of(table):
