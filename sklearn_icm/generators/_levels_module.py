@@ -113,9 +113,9 @@ def _is_two_valued(column):
     if not pd.api.types.is_integer_dtype(column.dtype):
         return False
     known = column.dropna().to_numpy()
-    low, high = known.min(initial=0), known.max(initial=0)
-    if len(known):
-        low, high = known.min(), known.max()
+    if not len(known):
+        return False
+    low, high = known.min(), known.max()
     return bool(low < high and ((known == low) | (known == high)).all())
 
 

@@ -77,10 +77,12 @@ def _as_numbers(column):
     if not known or not all(map(_is_number, known)):
         return column
     is_whole = all(isinstance(value, Integral) for value in known)
-    is_whole = is_whole and max(map(abs, known)) < 2**63
-    numbers = pd.array([pd.NA] * len(column), dtype="Int64" if is_whole else "Float64")
-    numbers[~missing] = [int(v) if is_whole else float(v) for v in known]
-    numbers = numbers if is_whole else numbers.to_numpy(np.float64, na_value=np.nan)
+    if is_whole and max(map(abs, known)) < 2**63:
+        numbers = pd.array([pd.NA] * len(column), dtype="Int64")
+        numbers[~missing] = list(map(int, known))
+    else:
+        numbers = np.full(len(column), np.nan)
+        numbers[~missing] = list(map(float, known))
     return pd.Series(numbers, index=column.index, name=column.name)
 
 
