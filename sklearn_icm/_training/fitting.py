@@ -1,7 +1,6 @@
 """The fit half of every generator: parameters of training, `fit`, and the state."""
 
 import copy
-from contextlib import contextmanager
 from functools import partial
 from numbers import Integral, Real
 from warnings import warn
@@ -17,7 +16,7 @@ from ..exceptions import FitInterruptedWarning
 from ..independence import check_penalty, resolve_penalty
 from ..mechanisms import tensor_of
 from ..utils._sklearn import Interval, StrOptions, fit_context
-from ..utils.checks import plain
+from ..utils.checks import plain, unchanged_on_error
 from ..utils.environments import find_rows, resolve_environments
 from ..utils.rows import check_fits_float32, find_bounds, fingerprint
 from . import seeds, state
@@ -115,7 +114,7 @@ class TrainedEstimator(BaseEstimator):
             If Ctrl-C ended the fit early; the model is usable.
         """
         fresh = not (self.warm_start and self.__sklearn_is_fitted__())
-        with self._unchanged_on_error():
+        with unchanged_on_error(self):
             X = self._rows_to_fit(X, y, environments, reset=fresh)
             self._train(X, self.max_epochs, fresh=fresh)
         return self
@@ -134,25 +133,13 @@ class TrainedEstimator(BaseEstimator):
         self : object
         """
         fresh = not self.__sklearn_is_fitted__()
-        with self._unchanged_on_error():
+        with unchanged_on_error(self):
             X = self._rows_to_fit(X, y, environments, reset=fresh)
             self._train(X, 1, fresh=fresh, one_pass=True)
         return self
 
     def __sklearn_is_fitted__(self):
         return getattr(self, "_module", None) is not None
-
-    @contextmanager
-    def _unchanged_on_error(self):
-        """Undo every change of attributes if a fit fails, so nothing is half-fitted."""
-        before = dict(self.__dict__)
-        try:
-            yield
-        except BaseException as error:
-            if not getattr(error, "keeps_model", False):
-                self.__dict__.clear()
-                self.__dict__.update(before)
-            raise
 
     def _rows_to_fit(self, X, y, environments, *, reset):
         labels = None

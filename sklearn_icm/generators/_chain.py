@@ -15,6 +15,7 @@ from ..exceptions import FitInterruptedWarning
 from ..independence import check_penalty, resolve_penalty
 from ..mechanisms import DataLayout
 from ..utils._sklearn import Interval, StrOptions, fit_context
+from ..utils.checks import unchanged_on_error
 from ..utils.environments import find_rows, resolve_environments
 from ..utils.rows import fingerprint
 from ._chain_module import ChainModule, Descent, Regression, SecondOrder
@@ -240,7 +241,7 @@ class ChainGenerator(DensityMixin, BaseGenerator):
             If Ctrl-C ended the fit early; the model is usable.
         """
         fresh = not (self.warm_start and self.__sklearn_is_fitted__())
-        with self._unchanged_on_error():
+        with unchanged_on_error(self):
             rows = self._rows_and_inputs(X, y, environments, inputs, reset=fresh)
             self._train(*rows, self.max_iter, fresh=fresh)
         return self
@@ -256,7 +257,7 @@ class ChainGenerator(DensityMixin, BaseGenerator):
         self : object
         """
         fresh = not self.__sklearn_is_fitted__()
-        with self._unchanged_on_error():
+        with unchanged_on_error(self):
             X, Z = self._rows_and_inputs(X, y, environments, inputs, reset=fresh)
             full = self.batch_size is None or self.optimizer == "gd"
             n_steps = 1 if full else -(-len(X) // self.batch_size)
