@@ -93,7 +93,9 @@ class HybridMixin:
         factual, changed = self.intervene(
             {node: given}, X=X, return_factual=True, residual="drop"
         )
-        return np.abs(np.asarray(changed) - np.asarray(factual)).mean(0)
+        # Unsigned numbers of a pipeline's input would wrap.
+        changed, factual = (np.asarray(v, dtype=np.float64) for v in (changed, factual))
+        return np.abs(changed - factual).mean(0)
 
 
 class CounterfactualMixin(HybridMixin):

@@ -1,15 +1,17 @@
 """A generator behind preprocessing that samples and intervenes in input space."""
 
-import numpy as np
 import pandas as pd
 from sklearn.pipeline import Pipeline
 from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_is_fitted
 
 from ..base import HybridMixin, is_generator
-from ..utils._sklearn import in_output_container
+from ..utils._sklearn import output_library
+from ..utils.checks import unchanged_on_error
 from ..utils.environments import find_rows, resolve_environments
 from ..utils.rows import select_rows
-from ._inverse import InputSpace, check_inverse, inverse_rows
+from ._inverse import check_inverse, check_keeps_columns, inverse_rows
+from ._space import InputSpace
 
 __all__ = ["GenerativePipeline"]
 
@@ -30,9 +32,13 @@ class GenerativePipeline(HybridMixin, Pipeline):
     -----
     With ``observational`` set on the generator, the transformers too are fitted on the
     observational rows alone. (A plain `Pipeline` fits its transformers on all rows.)
-    With ``bounds="data"`` rows are clipped to the range of the pipeline's input. Whole
-    numbers come out whole. If X is a DataFrame whose columns are not all numbers, so is
-    what comes out; otherwise it is an array, or what `set_output` says.
+    A `fit` that fails leaves the transformers, too, as they were. The columns of a
+    frame are found by name by every method: in any order, and beside others.
+    With ``bounds="data"`` rows are clipped to the range of the pipeline's input; a pair
+    of bounds, which would be in the units of the generator, is refused. Whole numbers
+    come out whole and within their type. If X is a pandas or polars frame whose columns
+    are not all numbers, so is what comes out; otherwise it is an array, or what
+    `set_output` says. Steps that lose columns or levels are refused by `fit`.
     Interventions act on the generator's nodes, in its units; only rows are mapped.
     Where steps lose a part of the numbers in given rows (as PCA does), ``intervene(X=X,
     residual="keep")`` adds it to the counterfactuals, so that ``intervene({}, X=X)``
@@ -66,9 +72,18 @@ class GenerativePipeline(HybridMixin, Pipeline):
         -------
         self : object
         """
-        X, labels, params = self._observational_rows(X, y, params)
-        self._input_space = InputSpace(X, self._bounded())
-        return super().fit(X, labels, **params)
+        self._check_steps()
+        with unchanged_on_error(self, *self._transformers()):
+            X, labels, params = self._observational_rows(X, y, params)
+            self._input_space = InputSpace(X, self._bounded())
+            return super().fit(self._input_space.aligned(X), labels, **params)
+
+    def _fit(self, X, *args, **kwargs):
+        """Fit the transformers; refuse what loses columns before anything trains."""
+        rows = super()._fit(X, *args, **kwargs)
+        for name, step in self.steps[:-1]:
+            check_keeps_columns(name, step)
+        return rows
 
     def fit_transform(self, X, y=None, **params):
         """Fit on the (observational) rows, and transform all rows.
@@ -86,7 +101,6 @@ class GenerativePipeline(HybridMixin, Pipeline):
 
     def _observational_rows(self, X, y, params):
         """Rows and labels that are fitted, and the other parameters of `fit`."""
-        self._check_steps()
         environments = params.pop("environments", None)
         observational = getattr(self._generator, "observational", None)
         if observational is None:
@@ -106,6 +120,12 @@ class GenerativePipeline(HybridMixin, Pipeline):
             return None
         is_table = getattr(self._generator, "data_shape", None) is None
         return "columns" if is_table else "entries"
+
+    def __getitem__(self, ind):
+        # Some of the steps know neither the input nor, without the last, a generator.
+        if isinstance(ind, slice):
+            return Pipeline(self.steps, memory=self.memory, verbose=self.verbose)[ind]
+        return super().__getitem__(ind)
 
     def sample(self, n_samples=1, random_state=None, **params):
         """Draw rows in input space.
@@ -224,6 +244,36 @@ class GenerativePipeline(HybridMixin, Pipeline):
         inner = None if X is None else self._to_generator(X)
         return self._generator.node_values(inner, **params)
 
+    @available_if(lambda self: hasattr(self._generator, "transform"))
+    def transform(self, X, **params):
+        """Latents of rows given in input space, as the generator's `transform`.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        **params
+            As `Pipeline.transform` takes them.
+
+        Returns
+        -------
+        array-like of shape (n_samples, n_latents)
+        """
+        return super().transform(self._aligned(X), **params)
+
+    @available_if(lambda self: hasattr(self._generator, "inverse_transform"))
+    def inverse_transform(self, X):
+        """Rows in input space of latents, as the generator's `inverse_transform`.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_latents)
+
+        Returns
+        -------
+        array-like of shape (n_samples, n_features)
+        """
+        return self._to_input(self._generator.inverse_transform(X))
+
     @available_if(lambda self: hasattr(self._generator, "score"))
     def score(self, X, y=None, environments=None):
         """Score of the generator on the transformed (observational) rows.
@@ -287,7 +337,7 @@ class GenerativePipeline(HybridMixin, Pipeline):
         return self._generator._draw_entropy(random_state)
 
     def _named(self, rows):
-        names = getattr(self, "feature_names_in_", None)
+        names = self._input_space.names
         if names is None or hasattr(rows, "columns"):
             return rows
         return pd.DataFrame(rows, columns=names)
@@ -306,19 +356,31 @@ class GenerativePipeline(HybridMixin, Pipeline):
                 "The last step of a GenerativePipeline must be a generator, got "
                 f"{type(last).__name__} in step {name!r}."
             )
-        for name, step in self.steps[:-1]:
-            check_inverse(name, step)
+        for inner, step in self.steps[:-1]:
+            check_inverse(inner, step)
+        bounds = getattr(last, "bounds", None)
+        if self._transformers() and not isinstance(bounds, (str, type(None))):
+            raise ValueError(
+                f"bounds={bounds!r} of the step {name!r} would be in the units of the "
+                "steps before it. Behind transformers set bounds='data', the range of "
+                "the input, or None."
+            )
 
     def _to_generator(self, X):
+        X = self._aligned(X)
         for step in self._transformers():
             X = step.transform(X)
         return X
+
+    def _aligned(self, X):
+        check_is_fitted(self)
+        return self._input_space.aligned(X)
 
     def _given(self, X, params):
         """Rows as the generator gets them; as given, and what the steps lose."""
         if X is None:
             return None, (None, None)
-        X = X if hasattr(X, "iloc") else np.asarray(X)
+        X = self._aligned(X)
         inner, lost = self._to_generator(X), None
         if params.get("residual", "keep") == "keep":
             lost = self._input_space.lost_part(X, self._before_steps(inner))
@@ -331,12 +393,6 @@ class GenerativePipeline(HybridMixin, Pipeline):
 
     def _to_input(self, rows, original=None, lost=None):
         """Map the generator's rows back, with the range and types of the input."""
+        library = output_library(self._generator)
         rows = self._before_steps(rows)
-        rows = self._input_space.restored(rows, original, lost)
-        if hasattr(rows, "dtypes"):
-            return rows
-        names = getattr(self, "feature_names_in_", None)
-        rows = in_output_container(self._generator, rows, original, names)
-        if names is not None and hasattr(rows, "astype") and hasattr(rows, "dtypes"):
-            rows = rows.astype(dict(self._input_space.dtypes))
-        return rows
+        return self._input_space.restored(rows, original, lost, library)

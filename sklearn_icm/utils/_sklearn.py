@@ -12,6 +12,7 @@ __all__ = [
     "StrOptions",
     "fit_context",
     "in_output_container",
+    "output_library",
 ]
 
 
@@ -23,3 +24,9 @@ def in_output_container(estimator, rows, original, columns=None):
     if columns is None:
         columns = np.array([f"x{i}" for i in range(rows.shape[1])], dtype=object)
     return adapter.create_container(rows, original, columns=columns)
+
+
+def output_library(estimator):
+    """What `set_output` wants rows in: "pandas", "polars", or None for an array."""
+    adapter = _get_container_adapter("transform", estimator)
+    return None if adapter is None else adapter.container_lib

@@ -33,7 +33,8 @@ def find_bounds(bounds, X, axis):
     if bounds is None:
         return None
     if isinstance(bounds, str):
-        low, high = X.min(axis=axis), X.max(axis=axis)
+        # What is missing in some rows says nothing about the range of the others.
+        low, high = np.fmin.reduce(X, axis=axis), np.fmax.reduce(X, axis=axis)
     else:
         try:
             low, high = (float(b) for b in bounds)
@@ -158,6 +159,9 @@ def in_dtype(values, dtype, low=-np.inf, high=np.inf):
 
 
 def select_rows(X, mask):
-    """Return the rows of an array-like or DataFrame where the mask is true."""
+    """Return the rows of an array-like or frame where the mask is true."""
     rows = np.flatnonzero(mask)
-    return X.iloc[rows] if hasattr(X, "iloc") else np.asarray(X)[rows]
+    if hasattr(X, "iloc"):
+        return X.iloc[rows]
+    # A polars frame has columns too, and takes positions of rows.
+    return X[rows] if hasattr(X, "columns") else np.asarray(X)[rows]

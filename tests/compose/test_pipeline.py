@@ -2,9 +2,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.base import clone
-from sklearn.compose import ColumnTransformer
+from sklearn.compose import ColumnTransformer, make_column_transformer
 from sklearn.decomposition import PCA
-from sklearn.feature_selection import SelectKBest
+from sklearn.exceptions import NotFittedError
+from sklearn.feature_selection import SelectKBest, VarianceThreshold
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import make_pipeline
@@ -122,12 +123,9 @@ def test_steps_that_cannot_be_inverted_are_named(steps, match):
         GenerativePipeline(steps).fit(X, X[:, 0])
 
 
-def test_transformers_with_inverses_of_any_kind():
+def test_logarithms_are_undone():
     log = FunctionTransformer(np.log1p, np.expm1, check_inverse=False)
     assert (pipeline(("log", log)).fit(X).sample(20) >= 0).all()
-    labels = np.arange(40) % 2
-    select = SelectKBest(k=2)
-    assert pipeline(("select", select)).fit(X, labels).sample(5).shape == (5, 3)
 
 
 def mixed():
@@ -203,7 +201,7 @@ def test_whole_numbers_stay_whole():
     [
         (
             ColumnTransformer([("a", StandardScaler(), ["age"])]),
-            r"'columns' drops the columns \['income', 'town', 'member'\]",
+            r"'columns' \(Col.* drops the columns \['income', 'town', 'member'\]",
         ),
         (
             ColumnTransformer([("a", "drop", ["age"])], remainder="passthrough"),
@@ -217,11 +215,46 @@ def test_whole_numbers_stay_whole():
             make_pipeline(StandardScaler(), Normalizer()),
             r"'columns__normalizer' \(Normalizer\) has no inverse_transform",
         ),
+        (
+            ColumnTransformer(
+                [("a", SelectKBest(k=1), ["age", "income"])], remainder="passthrough"
+            ),
+            r"'columns__a' \(SelectKBest\) drops the columns \['age'\]",
+        ),
+        (
+            make_column_transformer(
+                (VarianceThreshold(1e6), ["income", "age"]), remainder="passthrough"
+            ),
+            r"'columns__variancethreshold'.*drops the columns \['age'\]",
+        ),
+        (
+            make_column_transformer(
+                (OneHotEncoder(min_frequency=30), ["member", "town"]),
+                remainder="passthrough",
+            ),
+            r"makes one of the levels \['Aarhus', 'Bonn', 'Cork'\] of the column "
+            "'town'.*Join",
+        ),
+        (
+            make_column_transformer(
+                (OrdinalEncoder(max_categories=2), ["town"]), remainder="passthrough"
+            ),
+            "of the column 'town'.*Join them before",
+        ),
     ],
 )
 def test_columns_that_cannot_be_restored_are_named(step, match):
+    pipe, labels = pipeline(("columns", step)), mixed()["income"] > 2e4
     with pytest.raises(TypeError, match=match):
-        pipeline(("columns", step)).fit(mixed()).sample(2)
+        pipe.fit(mixed(), labels)
+    # Nothing was trained.
+    with pytest.raises(NotFittedError):
+        pipe.sample()
+
+
+def test_selectors_that_keep_every_column_work():
+    rows = pipeline(("select", VarianceThreshold())).fit(X).sample(5)
+    assert rows.shape == (5, 3)
 
 
 def test_an_encoder_alone_works_with_frames_out():

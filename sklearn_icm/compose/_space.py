@@ -1,0 +1,187 @@
+"""What the rows of a pipeline look like before its first step."""
+
+from warnings import warn
+
+import numpy as np
+import pandas as pd
+from pandas.api.types import (
+    is_bool_dtype,
+    is_integer_dtype,
+    is_numeric_dtype,
+    pandas_dtype,
+)
+
+from ..utils.rows import find_bounds
+from ._frames import as_frame, as_numbers, as_polars
+
+__all__ = ["InputSpace"]
+
+
+class InputSpace:
+    """Column names, types and bounds of the rows that a pipeline was fitted to.
+
+    Parameters
+    ----------
+    X : array-like of shape (n_samples, n_features)
+    bounded : {"columns", "entries"} or None
+        Numbers keep to the range of their column, or of all entries, or to none.
+    """
+
+    def __init__(self, X, bounded):
+        frame = as_frame(X).infer_objects()
+        self.library = None
+        if hasattr(X, "columns"):
+            self.library = "pandas" if isinstance(X, pd.DataFrame) else "polars"
+        self.names = None if self.library is None else list(frame.columns)
+        if self.names is not None and len(set(self.names)) < len(self.names):
+            twice = frame.columns[frame.columns.duplicated()].unique().tolist()
+            raise ValueError(f"The columns of X need unique names, got twice {twice}.")
+        # Few types of many columns, in plain data that any file format takes.
+        kinds = {}
+        kind_of = [kinds.setdefault(dtype, len(kinds)) for dtype in frame.dtypes]
+        self.kind_of, self.kinds = np.array(kind_of), list(map(_plain, kinds))
+        self.bounds = None
+        numeric = self._columns_where(is_numeric_dtype)
+        if bounded and len(numeric):
+            numbers = _numbers(frame, numeric)
+            axis = 0 if bounded == "columns" else None
+            self.bounds = find_bounds("data", numbers, axis=axis)
+
+    @property
+    def dtypes(self):
+        """Types of the columns."""
+        kinds = list(map(_from_plain, self.kinds))
+        return [kinds[k] for k in self.kind_of]
+
+    def _columns_where(self, condition):
+        which = [condition(_from_plain(kind)) for kind in self.kinds]
+        return np.flatnonzero(np.array(which, dtype=bool)[self.kind_of])
+
+    def aligned(self, X):
+        """Rows as the steps get them: an array, or the fitted columns in pandas."""
+        if not hasattr(X, "columns"):
+            return X if hasattr(X, "shape") else np.asarray(X)
+        # Not all steps take polars frames, some only say so.
+        X = as_frame(X)
+        if self.names is None:
+            return X
+        given = list(X.columns)
+        if given == self.names or (_are_names(given) and not _are_names(self.names)):
+            return X
+        missing = [name for name in self.names if given.count(name) != 1]
+        if missing:
+            raise ValueError(
+                f"X must have each of the {len(self.names)} columns of the fit once, "
+                f"but not so {missing[:10]}; its columns are {given[:20]}."
+            )
+        return X[self.names]
+
+    def lost_part(self, original, returned):
+        """What the steps lose of the numbers of rows, which came back `returned`."""
+        places = self._columns_where(is_numeric_dtype)
+        return _numbers(original, places) - _numbers(returned, places)
+
+    def restored(self, rows, original=None, lost=None, library=None):
+        """Rows within the bounds, whole numbers whole, with the `lost_part` if any.
+
+        An array; a frame of the library, or if not all columns are numbers.
+        """
+        places, dtypes = self._columns_where(is_numeric_dtype), self.dtypes
+        numbers = _numbers(rows, places)
+        if lost is not None:
+            numbers = numbers + lost
+        numbers = self._in_types(self._in_bounds(numbers, places, original), places)
+        has_truth = self.library and len(self._columns_where(is_bool_dtype))
+        if library is None and len(places) == len(dtypes) and not has_truth:
+            kinds = [_from_plain(kind) for kind in self.kinds]
+            is_plain = all(isinstance(kind, np.dtype) for kind in kinds)
+            return numbers.astype(np.result_type(*kinds) if is_plain else float)
+        columns, frame = dict(zip(places, numbers.T, strict=True)), as_frame(rows)
+        columns = [
+            pd.Series(columns[k] if k in columns else frame.iloc[:, k].to_numpy())
+            for k in range(len(dtypes))
+        ]
+        names = self.names or [f"x{k}" for k in range(len(dtypes))]
+        frame = pd.DataFrame(
+            {
+                name: column.astype(dtype)
+                for name, column, dtype in zip(names, columns, dtypes, strict=True)
+            }
+        )
+        if (library or self.library) == "polars":
+            return as_polars(frame)
+        index = getattr(original, "index", None)
+        return frame if index is None else frame.set_axis(index)
+
+    def _in_bounds(self, numbers, places, original):
+        if self.bounds is None:
+            return numbers
+        low, high = self.bounds
+        if original is not None:
+            given = _numbers(original, places)
+            low, high = np.fmin(low, given), np.fmax(high, given)
+        return np.clip(numbers, low, high)
+
+    def _in_types(self, numbers, places):
+        """Whole numbers whole and within their type, truth values 0 or 1."""
+        truth = np.isin(places, self._columns_where(is_bool_dtype))
+        if truth.any():
+            numbers = np.where(truth, numbers > 0.5, numbers)
+        limits = np.array([_limits(_from_plain(kind)) for kind in self.kinds])
+        low, high = limits[self.kind_of[places]].T
+        whole = np.isfinite(low)
+        if not whole.any():
+            return numbers
+        numbers = np.where(whole, np.round(numbers), numbers)
+        beyond = ((numbers < low) | (numbers > high)).any(0)
+        if beyond.any():
+            which = places[beyond].tolist()
+            names = which if self.names is None else [self.names[k] for k in which]
+            warn(
+                f"The columns {names[:10]} hold integers, and values outside the range "
+                "of their types were clipped to it. Fit with bounds='data', or make "
+                "them floats.",
+                stacklevel=2,
+            )
+        return np.clip(numbers, low, high)
+
+
+def _limits(dtype):
+    """Smallest and largest float64 that an integer type holds."""
+    if not is_integer_dtype(dtype):
+        return -np.inf, np.inf
+    limits = np.iinfo(getattr(dtype, "numpy_dtype", dtype))
+    high = float(limits.max)
+    # The nearest float of 2**63 - 1 is 2**63, which would wrap.
+    return limits.min, high if int(high) <= limits.max else np.nextafter(high, 0)
+
+
+def _plain(dtype):
+    """A pandas or numpy type as plain data."""
+    if not isinstance(dtype, pd.CategoricalDtype):
+        return str(dtype)
+    levels = dtype.categories
+    return {
+        "categories": levels.tolist(),
+        "of": str(levels.dtype),
+        "ordered": bool(dtype.ordered),
+    }
+
+
+def _from_plain(kind):
+    if isinstance(kind, str):
+        return pandas_dtype(kind)
+    levels = pd.Index(kind["categories"], dtype=kind["of"])
+    return pd.CategoricalDtype(levels, kind["ordered"])
+
+
+def _are_names(labels):
+    return all(isinstance(label, str) for label in labels)
+
+
+def _numbers(rows, places):
+    """Some columns of an array or frame, as float64."""
+    if not hasattr(rows, "columns"):
+        return np.asarray(np.asarray(rows)[:, places], dtype=np.float64)
+    frame = as_frame(rows).iloc[:, places].infer_objects()
+    return as_numbers(frame).astype(np.float64)
