@@ -16,8 +16,8 @@ from .independence import independence_table
 from .interventions import is_random
 from .mechanisms import tensor_of
 from .utils._sklearn import in_output_container
-from .utils.environments import find_rows, resolve_environments
-from .utils.rows import in_batches, select_rows
+from .utils.environments import observational_rows
+from .utils.rows import in_batches
 
 __all__ = [
     "BaseGenerator",
@@ -77,12 +77,7 @@ class DensityMixin:
             Nats per row; higher is better.
         """
         check_is_fitted(self)
-        if self.observational is not None:
-            labels = resolve_environments(X, y, environments)
-            if labels is not None:
-                X = select_rows(X, find_rows(labels, self.observational))
-        elif y is not None and environments is not None:
-            resolve_environments(X, y, environments)
+        X = observational_rows(X, y, environments, self.observational)
         return float(np.mean(self.score_samples(X)))
 
 

@@ -1,5 +1,6 @@
 """A generator behind preprocessing that samples and intervenes in input space."""
 
+import numpy as np
 import pandas as pd
 from sklearn.pipeline import Pipeline
 from sklearn.utils.metaestimators import available_if
@@ -8,8 +9,13 @@ from sklearn.utils.validation import check_is_fitted
 from ..base import HybridMixin, is_generator
 from ..utils._sklearn import output_library
 from ..utils.checks import unchanged_on_error
-from ..utils.environments import find_rows, resolve_environments
+from ..utils.environments import (
+    find_rows,
+    observational_rows,
+    resolve_environments,
+)
 from ..utils.rows import select_rows
+from ._density import log_volume
 from ._inverse import check_inverse, check_keeps_columns, inverse_rows
 from ._space import InputSpace
 
@@ -38,7 +44,8 @@ class GenerativePipeline(HybridMixin, Pipeline):
     of bounds, which would be in the units of the generator, is refused. Whole numbers
     come out whole and within their type. If X is a pandas or polars frame whose columns
     are not all numbers, so is what comes out; otherwise it is an array, or what
-    `set_output` says. Steps that lose columns or levels are refused by `fit`.
+    `set_output` says. Steps that lose columns or levels are refused by `fit`. Scores
+    are densities of the input, where it has one.
     Interventions act on the generator's nodes, in its units; only rows are mapped.
     Where steps lose a part of the numbers in given rows (as PCA does), ``intervene(X=X,
     residual="keep")`` adds it to the counterfactuals, so that ``intervene({}, X=X)``
@@ -274,9 +281,45 @@ class GenerativePipeline(HybridMixin, Pipeline):
         """
         return self._to_input(self._generator.inverse_transform(X))
 
-    @available_if(lambda self: hasattr(self._generator, "score"))
+    @available_if(lambda self: hasattr(self._generator, "score_samples"))
+    def score_samples(self, X, **params):
+        """Log density of each row in input space, in nats.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        **params
+            As the generator's `score_samples` takes them.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            That of the generator's row, and how much the steps stretch the space about
+            it: densities behind one scaler or another can be compared.
+
+        Raises
+        ------
+        ValueError
+            If a step is not known to have a density: it loses a part of the numbers (as
+            a `PCA` that drops components), makes numbers of levels, or is not smooth.
+            Behind steps that stretch space, if values are missing.
+        """
+        X, volume = self._aligned(X), 0.0
+        is_known = not np.any(pd.isna(X))
+        for name, step in self.steps[:-1]:
+            volume = volume + log_volume(name, step, X)
+            X = X if step is None or isinstance(step, str) else step.transform(X)
+        if not is_known and np.any(volume):
+            raise ValueError(
+                "X has missing values, and which columns of such a row the density is "
+                "of, only the generator knows. Score complete rows, or fit without "
+                "steps that change units."
+            )
+        return self._generator.score_samples(X, **params) + volume
+
+    @available_if(lambda self: hasattr(self._generator, "score_samples"))
     def score(self, X, y=None, environments=None):
-        """Score of the generator on the transformed (observational) rows.
+        """Mean of `score_samples`, over the observational rows when labels are given.
 
         Parameters
         ----------
@@ -287,10 +330,11 @@ class GenerativePipeline(HybridMixin, Pipeline):
         Returns
         -------
         float
+            Nats per row; higher is better.
         """
-        return self._generator.score(
-            self._to_generator(X), y, environments=environments
-        )
+        observational = getattr(self._generator, "observational", None)
+        X = observational_rows(X, y, environments, observational)
+        return float(np.mean(self.score_samples(X)))
 
     def independence(self, X=None, **params):
         """Independence table of the generator.

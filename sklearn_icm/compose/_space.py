@@ -57,6 +57,10 @@ class InputSpace:
         which = [condition(_from_plain(kind)) for kind in self.kinds]
         return np.flatnonzero(np.array(which, dtype=bool)[self.kind_of])
 
+    def _named(self, places):
+        places = places[:10].tolist()
+        return places if self.names is None else [self.names[k] for k in places]
+
     def aligned(self, X):
         """Rows as the steps get them: an array, or the fitted columns in pandas."""
         if not hasattr(X, "columns"):
@@ -88,6 +92,14 @@ class InputSpace:
         """
         places, dtypes = self._columns_where(is_numeric_dtype), self.dtypes
         numbers = _numbers(rows, places)
+        strange = ~np.isfinite(numbers).all(0)
+        if strange.any():
+            raise ValueError(
+                "The inverse_transform of the steps gives values of the columns "
+                f"{self._named(places[strange])} that are no finite numbers, for rows "
+                "of the generator outside of what they made of the data. Fit the "
+                "generator with bounds='data'."
+            )
         if lost is not None:
             numbers = numbers + lost
         numbers = self._in_types(self._in_bounds(numbers, places, original), places)
@@ -135,12 +147,10 @@ class InputSpace:
         numbers = np.where(whole, np.round(numbers), numbers)
         beyond = ((numbers < low) | (numbers > high)).any(0)
         if beyond.any():
-            which = places[beyond].tolist()
-            names = which if self.names is None else [self.names[k] for k in which]
             warn(
-                f"The columns {names[:10]} hold integers, and values outside the range "
-                "of their types were clipped to it. Fit with bounds='data', or make "
-                "them floats.",
+                f"The columns {self._named(places[beyond])} hold integers, and values "
+                "outside the range of their types were clipped to it. Fit with "
+                "bounds='data', or make them floats.",
                 stacklevel=2,
             )
         return np.clip(numbers, low, high)

@@ -5,8 +5,9 @@ import pandas as pd
 from sklearn.utils import check_consistent_length, column_or_1d
 
 from .checks import plain
+from .rows import select_rows
 
-__all__ = ["as_label_list", "find_rows", "resolve_environments"]
+__all__ = ["as_label_list", "find_rows", "observational_rows", "resolve_environments"]
 
 
 def resolve_environments(X, y=None, environments=None, *, required_by=None):
@@ -69,3 +70,13 @@ def find_rows(labels, wanted, name="observational"):
             f"{present[:20]}."
         )
     return np.array([label in wanted for label in labels], dtype=bool)
+
+
+def observational_rows(X, y, environments, observational):
+    """Rows that bear an observational label, or all if there are no labels."""
+    if observational is None and (y is None or environments is None):
+        return X
+    labels = resolve_environments(X, y, environments)
+    if observational is None or labels is None:
+        return X
+    return select_rows(X, find_rows(labels, observational))

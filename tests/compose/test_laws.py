@@ -186,6 +186,18 @@ def test_integers_never_wrap(dtype, is_mixed):
         assert first.dtype == dtype
 
 
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
+@pytest.mark.filterwarnings("ignore:overflow:RuntimeWarning")
+def test_values_that_no_row_has_are_refused_by_column():
+    root = FunctionTransformer(np.square, np.sqrt, check_inverse=False)
+    for step, value in ((root, -1.0), (LOG, 1e4)):
+        pipe = pipeline(step, small(bounds=None)).fit(NUMBERS)
+        with pytest.raises(ValueError, match=r"\['size', 'mass', .*bounds='data'"):
+            pipe.intervene({"data": value}, n_samples=2)
+    rows = pipeline(root, small()).fit(NUMBERS).sample(50)
+    assert np.isfinite(rows).all()
+
+
 def test_differences_of_unsigned_rows_do_not_wrap():
     counts = RNG.poisson(3, size=(40, 3)).astype("uint8")
     pipe = pipeline(StandardScaler(), small()).fit(counts)

@@ -1,0 +1,125 @@
+"""How much steps stretch the space of their rows: densities of their input."""
+
+import numpy as np
+from scipy.special import expit, log_expit, logit
+from sklearn.compose import ColumnTransformer
+from sklearn.decomposition import PCA
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import (
+    FunctionTransformer,
+    MaxAbsScaler,
+    MinMaxScaler,
+    PowerTransformer,
+    RobustScaler,
+    StandardScaler,
+)
+
+from ._frames import as_frame, as_numbers
+from ._inverse import places_of
+
+__all__ = ["log_volume"]
+
+# Logarithms of the derivatives of functions of one number.
+SLOPES = {
+    np.log: lambda x: -np.log(x),
+    np.log1p: lambda x: -np.log1p(x),
+    np.log2: lambda x: -np.log(x * np.log(2)),
+    np.log10: lambda x: -np.log(x * np.log(10)),
+    np.exp: lambda x: x,
+    np.expm1: lambda x: x,
+    np.sqrt: lambda x: -np.log(2 * np.sqrt(x)),
+    np.arcsinh: lambda x: -0.5 * np.log1p(x**2),
+    logit: lambda x: -np.log(x) - np.log1p(-x),
+    expit: lambda x: log_expit(x) + log_expit(-x),
+}
+
+
+def log_volume(name, step, X):
+    """Logarithm of the volume that a fitted step makes of a unit around each row.
+
+    Parameters
+    ----------
+    name : str
+    step : transformer, "passthrough" or None
+    X : array-like of shape (n_samples, n_features)
+        Rows before the step.
+
+    Returns
+    -------
+    float, or ndarray of shape (n_samples,)
+        What the log density of the input has more than that of the output.
+
+    Raises
+    ------
+    ValueError
+        If the step is not known to be smooth and invertible.
+    """
+    if step is None or isinstance(step, str):
+        return 0.0
+    if isinstance(step, Pipeline):
+        total = 0.0
+        for inner, part in step.steps:
+            total = total + log_volume(f"{name}__{inner}", part, X)
+            X = X if part is None or isinstance(part, str) else part.transform(X)
+        return total
+    if isinstance(step, ColumnTransformer):
+        return _volume_of_columns(name, step, X)
+    slopes = _slopes(step, X)
+    if slopes is None:
+        raise ValueError(
+            f"Behind the step {name!r} ({type(step).__name__}) there is no density of "
+            "X that is known exactly. Compare such models by a distance of their "
+            "samples, such as scoring=lambda model, X, y=None: -energy_distance(X, "
+            "model.sample(len(X), random_state=0)), or by make_extrapolation_scorer."
+        )
+    return slopes.sum(-1)
+
+
+def _volume_of_columns(name, step, X):
+    total, seen = 0.0, []
+    for inner, part, columns in step.transformers_:
+        places = places_of(columns, step)
+        seen += places.tolist()
+        block = X.iloc[:, places] if hasattr(X, "iloc") else np.asarray(X)[:, places]
+        if len(places):
+            total = total + log_volume(f"{name}__{inner}", part, block)
+    if len(set(seen)) < len(seen):
+        raise ValueError(
+            f"The step {name!r} (ColumnTransformer) takes a column twice, so there is "
+            "no density of X. Compare such models by a distance of their samples."
+        )
+    return total
+
+
+def _slopes(step, X):
+    """Log derivatives by column (and row), whose sum is the log volume, or None."""
+    clips = getattr(step, "clip", False)
+    if type(step) in {StandardScaler, MaxAbsScaler, RobustScaler} and not clips:
+        return -np.log(np.ones(1) if step.scale_ is None else step.scale_)
+    if type(step) is MinMaxScaler and not clips:
+        # A column that did not vary has no density, in any unit.
+        return np.log(np.where(step.data_range_ > 0, step.scale_, 1))
+    if type(step) is PCA and step.n_components_ == step.n_features_in_:
+        # A rotation.
+        return -0.5 * np.log(step.explained_variance_ if step.whiten else np.ones(1))
+    if type(step) is FunctionTransformer:
+        if step.func is None:
+            return np.zeros(1)
+        if step.func in SLOPES and not step.kw_args:
+            return SLOPES[step.func](_array(X))
+    if type(step) is PowerTransformer:
+        return _power_slopes(step, _array(X))
+    return None
+
+
+def _power_slopes(step, X):
+    """Of Box and Cox (1964), or Yeo and Johnson (2000), then scaled."""
+    if step.method == "box-cox":
+        slopes = (step.lambdas_ - 1) * np.log(X)
+    else:
+        slopes = (step.lambdas_ - 1) * np.sign(X) * np.log1p(np.abs(X))
+    return slopes - np.log(step._scaler.scale_) if step.standardize else slopes
+
+
+def _array(X):
+    return as_numbers(as_frame(X).infer_objects()).astype(np.float64)
