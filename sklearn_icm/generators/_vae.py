@@ -2,6 +2,7 @@
 
 import copy
 from numbers import Integral, Real
+from warnings import warn
 
 import numpy as np
 import torch
@@ -61,6 +62,8 @@ class VAEGenerator(
         output is in standardised units (gaussian) or logits (bernoulli).
     likelihood : {"gaussian", "bernoulli"}, default="gaussian"
         Gaussian noise of fitted variance, or Bernoulli entries for data in [0, 1].
+        Scores are densities of the one and probabilities of the other: no search can
+        choose between them by the default score.
     beta : float, default=1.0
         Weight of the Kullback-Leibler term in training.
     latent_density : {"mixture", "gaussian"}, default="mixture"
@@ -408,6 +411,11 @@ class VAEGenerator(
             Under the density that `sample` uses (before its values are clipped). All
             rows share one fixed set of noise, so that a row's value does not depend
             on the others.
+
+        Warns
+        -----
+        UserWarning
+            If X has two values alone, where a Gaussian density has no meaning.
         """
         check_is_fitted(self)
         whole = isinstance(n_importance, Integral) and not isinstance(
@@ -418,6 +426,8 @@ class VAEGenerator(
                 f"n_importance must be None or a positive int, got {n_importance!r}."
             )
         X = self._check_rows(X)
+        if self.likelihood == "gaussian":
+            _warn_if_binary(X)
         n_draws = n_importance or N_BOUND_DRAWS
         noise = torch.randn(
             n_draws,
@@ -440,6 +450,19 @@ class VAEGenerator(
         for start in range(0, len(X), SCORE_CHUNK):
             rows = torch.from_numpy(X[start : start + SCORE_CHUNK].astype(np.float64))
             yield self._module.layout.to_node(rows)
+
+
+def _warn_if_binary(X):
+    low, high = X.min(), X.max()
+    # Few values of any kind may be two by chance.
+    if X.size >= 50 and low < high and np.all((low == X) | (high == X)):
+        warn(
+            f"X has no values but {low:g} and {high:g}: a Gaussian density of them "
+            "grows without bound as its variance falls, and is no probability. Use "
+            "likelihood='bernoulli', and compare it with others by a distance of "
+            "samples.",
+            stacklevel=3,
+        )
 
 
 def _in_double(module):

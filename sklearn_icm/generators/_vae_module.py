@@ -131,7 +131,8 @@ class VAEModule(nn.Module):
             variances = z.var(0, correction=0) + LEAST_VARIANCE
             self.noise.set(torch.ones(1), z.mean(0)[None], variances.diag()[None])
             return
-        components = (mixture.weights_, mixture.means_, mixture.covariances_)
+        covariances = _shrunk(mixture.weights_, mixture.covariances_, len(mean))
+        components = (mixture.weights_, mixture.means_, covariances)
         self.noise.set(*map(torch.from_numpy, components))
 
     def _earlier_components(self, z, n_components, generator):
@@ -167,6 +168,21 @@ class VAEModule(nn.Module):
             log_p = self.likelihood.log_prob(x, output) + self.noise.log_prob(z)
             weights.append(log_p - log_q)
         return torch.stack(weights)
+
+
+def _shrunk(weights, covariances, n_rows):
+    """Covariances as full as the rows allow that they were estimated from.
+
+    Each counts as many rows as there are latents that have the covariance common to
+    all, and this as many that have only its variances. (Draws of a row say much about
+    each other: a dozen rows in 100 dimensions would have none but their own plane.)
+    """
+    n_latents = covariances.shape[1]
+    weights = n_rows * weights[:, None, None]
+    common = (weights * covariances).sum(0) / n_rows
+    variances = np.diag(np.diag(common))
+    common = (n_rows * common + n_latents * variances) / (n_rows + n_latents)
+    return (weights * covariances + n_latents * common) / (weights + n_latents)
 
 
 def _chosen_rows(n, most, generator):

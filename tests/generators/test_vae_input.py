@@ -206,3 +206,13 @@ def test_rows_far_outside_have_a_score(table_model, far, n_importance):
     scores = table_model.score_samples(TABLE * far, n_importance=n_importance)
     assert np.isfinite(scores).all()
     assert scores.max() < table_model.score(TABLE)
+
+
+def test_densities_of_two_values_are_doubted():
+    images = np.eye(9)[np.random.RandomState(0).randint(9, size=40)]
+    with pytest.warns(UserWarning, match="no values but 0 and 1.*'bernoulli'"):
+        small().fit(images).score(images)
+    assert np.isfinite(small(likelihood="bernoulli").fit(images).score(images))
+    model = small().fit(images + TABLE[:, :1])
+    for rows in (images + TABLE[:, :1], images[:2], 0 * images):
+        assert np.isfinite(model.score(rows))

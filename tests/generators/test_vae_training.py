@@ -473,3 +473,21 @@ def test_kept_rows_fade_as_new_ones_come():
     assert (kept == 5).sum() == 50
     assert 0 < (kept == 4).sum() < 50
     assert len(renewed(kept[:0], torch.arange(300.0)[:, None], 100, stream)) == 100
+
+
+@pytest.mark.parametrize(("n_rows", "n_latents"), [(60, 2), (120, 12), (150, 60)])
+def test_the_mixture_of_latents_explains_rows_that_it_was_not_fitted_to(
+    n_rows, n_latents
+):
+    rng = np.random.RandomState(0)
+    rows = rng.randn(n_rows + 200, 5) @ rng.randn(5, 80)
+    rows += rng.randn(*rows.shape)
+    fitted, held_out = rows[:n_rows], rows[n_rows:]
+    scores = [
+        small(n_latents=n_latents, max_epochs=30, latent_density=density)
+        .fit(fitted)
+        .score(held_out)
+        for density in ("mixture", "gaussian")
+    ]
+    # At most a few nats below the normal law of its latents, not thousands.
+    assert scores[0] > scores[1] - 3
