@@ -49,7 +49,7 @@ class GenerativePipeline(HybridMixin, Pipeline):
     Interventions act on the generator's nodes, in its units; only rows are mapped.
     Where steps lose a part of the numbers in given rows (as PCA does), ``intervene(X=X,
     residual="keep")`` adds it to the counterfactuals, so that ``intervene({}, X=X)``
-    returns X; levels that steps lose stay lost.
+    returns X.
 
     Examples
     --------
@@ -90,6 +90,8 @@ class GenerativePipeline(HybridMixin, Pipeline):
         rows = super()._fit(X, *args, **kwargs)
         for name, step in self.steps[:-1]:
             check_keeps_columns(name, step)
+        if self._input_space.has_levels:
+            self._input_space.check_levels(X, self._before_steps(rows))
         return rows
 
     def fit_transform(self, X, y=None, **params):
@@ -355,6 +357,19 @@ class GenerativePipeline(HybridMixin, Pipeline):
         return self._generator.independence(**params)
 
     @property
+    def n_features_in_(self):
+        """Number of columns of the fitted rows."""
+        return len(self._input_space.kind_of)
+
+    @property
+    def feature_names_in_(self):
+        """Names of the columns of the fitted rows, if they are strings."""
+        names = self._input_space.names
+        if names is None or not all(isinstance(name, str) for name in names):
+            raise AttributeError("The rows of the fit had no columns named by strings.")
+        return np.array(names, dtype=object)
+
+    @property
     def nodes_(self):
         """Nodes of the generator that can be intervened on."""
         return self._generator.nodes_
@@ -394,6 +409,7 @@ class GenerativePipeline(HybridMixin, Pipeline):
         return [s for _, s in self.steps[:-1] if s is not None and s != "passthrough"]
 
     def _check_steps(self):
+        self._validate_steps()
         name, last = self.steps[-1]
         if not is_generator(last):
             raise TypeError(
@@ -426,8 +442,11 @@ class GenerativePipeline(HybridMixin, Pipeline):
             return None, (None, None)
         X = self._aligned(X)
         inner, lost = self._to_generator(X), None
-        if params.get("residual", "keep") == "keep":
-            lost = self._input_space.lost_part(X, self._before_steps(inner))
+        keep = params.get("residual", "keep") == "keep"
+        if keep or self._input_space.has_levels:
+            returned = self._before_steps(inner)
+            self._input_space.check_levels(X, returned)
+            lost = self._input_space.lost_part(X, returned) if keep else None
         return inner, (X, lost)
 
     def _before_steps(self, rows):

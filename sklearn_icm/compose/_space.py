@@ -57,6 +57,11 @@ class InputSpace:
         which = [condition(_from_plain(kind)) for kind in self.kinds]
         return np.flatnonzero(np.array(which, dtype=bool)[self.kind_of])
 
+    @property
+    def has_levels(self):
+        """Whether some columns hold no numbers."""
+        return not all(is_numeric_dtype(_from_plain(kind)) for kind in self.kinds)
+
     def _named(self, places):
         places = places[:10].tolist()
         return places if self.names is None else [self.names[k] for k in places]
@@ -79,6 +84,22 @@ class InputSpace:
                 f"but not so {missing[:10]}; its columns are {given[:20]}."
             )
         return X[self.names]
+
+    def check_levels(self, original, returned):
+        """Refuse levels of rows that are not those which came back `returned`."""
+        original, returned = as_frame(original), as_frame(returned)
+        for k in self._columns_where(lambda dtype: not is_numeric_dtype(dtype)):
+            given = original.iloc[:, k].astype(object).to_numpy()
+            found = returned.iloc[:, k].astype(object).to_numpy()
+            differs = (given != found) & ~(pd.isna(given) & pd.isna(found))
+            if differs.any():
+                raise ValueError(
+                    "The steps do not give back the levels "
+                    f"{pd.unique(given[differs])[:10].tolist()} of the column "
+                    f"{self._named(np.array([k]))[0]!r}: an encoder that joins or "
+                    "ignores levels loses them. Give it all levels as categories, or "
+                    "join them before the pipeline."
+                )
 
     def lost_part(self, original, returned):
         """What the steps lose of the numbers of rows, which came back `returned`."""
@@ -120,7 +141,10 @@ class InputSpace:
                 for name, column, dtype in zip(names, columns, dtypes, strict=True)
             }
         )
-        if (library or self.library) == "polars":
+        library = library or self.library
+        if library is None:
+            return frame.to_numpy(dtype=object)
+        if library == "polars":
             return as_polars(frame)
         index = getattr(original, "index", None)
         return frame if index is None else frame.set_axis(index)

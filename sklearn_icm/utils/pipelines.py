@@ -82,6 +82,7 @@ def numeric_rows(estimator, X, name="X", **checks):
     distance 1. ``checks`` are keywords of `check_array`.
     """
     levels, dtypes = known_levels(estimator), [np.float64, np.float32]
+    X = _in_order(estimator, X)
     frame = X if hasattr(X, "iloc") else pd.DataFrame(np.asarray(X))
     n_columns = getattr(estimator, "n_features_in_", frame.shape[1])
     if frame.shape[1] != n_columns:
@@ -106,6 +107,17 @@ def numeric_rows(estimator, X, name="X", **checks):
     parts = [frame.iloc[:, numbers].to_numpy(dtype=np.float64)]
     parts += [_indicators(name, frame.iloc[:, k], known) for k, known in levels.items()]
     return check_array(np.hstack(parts), dtype=dtypes, input_name=name, **checks)
+
+
+def _in_order(estimator, X):
+    """Rows with the columns that the estimator was fitted with, if X has their names.
+
+    (Pipelines that select columns by name take them in any order.)
+    """
+    names = getattr(chosen_estimator(estimator), "feature_names_in_", None)
+    if names is None or not hasattr(X, "columns") or list(X.columns) == list(names):
+        return X
+    return X[list(names)] if set(names) <= set(X.columns) else X
 
 
 def _holds_numbers(frame, k):

@@ -8,7 +8,12 @@ from sklearn.compose import ColumnTransformer, make_column_transformer
 from sklearn.decomposition import PCA
 from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer, OrdinalEncoder, StandardScaler
+from sklearn.preprocessing import (
+    FunctionTransformer,
+    OneHotEncoder,
+    OrdinalEncoder,
+    StandardScaler,
+)
 from sklearn.utils.validation import check_is_fitted
 from skorch.callbacks import Callback
 
@@ -16,6 +21,7 @@ from sklearn_icm.compose import GenerativePipeline
 from sklearn_icm.compose._frames import as_frame, as_polars
 from sklearn_icm.exceptions import FitDivergedError
 from sklearn_icm.generators import GraphGenerator, VAEGenerator
+from sklearn_icm.metrics import make_extrapolation_scorer
 
 RNG = np.random.RandomState(0)
 NUMBERS = pd.DataFrame(
@@ -96,11 +102,31 @@ def test_columns_that_are_missing_are_named(fitted):
             verb(fitted, twice)
 
 
+def test_scorers_find_columns_by_name(fitted):
+    labels = np.repeat(["seen", "moved"], [40, 40])
+    rows = pd.concat([NUMBERS, NUMBERS * [1, 1, 2]])
+    scorer = make_extrapolation_scorer(
+        {"moved": {"dense1": 0.5}}, observational="seen", random_state=0
+    )
+    known = scorer(fitted, rows, labels)
+    turned = rows[["cost", "mass", "size"]]
+    for X in (turned, turned.assign(id=0.0)):
+        assert np.isclose(scorer(fitted, X, labels), known)
+
+
 def test_columns_may_be_named_by_numbers():
     frame = pd.DataFrame(NUMBERS.to_numpy())
     pipe = pipeline(StandardScaler()).fit(frame)
     known = pipe.intervene({"dense1": 0.5}, X=frame)
     assert np.array_equal(pipe.intervene({"dense1": 0.5}, X=frame[[2, 0, 1]]), known)
+
+
+def test_names_and_numbers_of_columns_are_those_of_the_input(fitted):
+    assert fitted.n_features_in_ == 3
+    assert list(fitted.feature_names_in_) == list(NUMBERS)
+    of_arrays = pipeline("passthrough").fit(NUMBERS.to_numpy())
+    assert not hasattr(of_arrays, "feature_names_in_")
+    assert not hasattr(pipeline("passthrough"), "n_features_in_")
 
 
 def test_the_columns_of_a_fit_have_unique_names():
@@ -267,6 +293,53 @@ def test_latents_are_decoded_to_the_input():
     rows = pipe.inverse_transform(pipe.transform(counts))
     assert rows.dtype == counts.dtype
     assert ((counts.min(0) <= rows) & (rows <= counts.max(0))).all()
+
+
+@pytest.mark.parametrize(
+    "encoder",
+    [
+        OneHotEncoder(handle_unknown="ignore", sparse_output=False),
+        OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1),
+    ],
+    ids=lambda encoder: type(encoder).__name__,
+)
+def test_levels_that_an_encoder_ignores_are_refused(encoder):
+    step = make_column_transformer((encoder, ["town"]), remainder="passthrough")
+    pipe = pipeline(step).fit(LEVELS)
+    strange = LEVELS.assign(town=["Rome", *LEVELS["town"][1:]])
+    with pytest.raises(ValueError, match=r"levels \['Rome'\] of the column 'town'"):
+        pipe.intervene({"dense1": 0.0}, X=strange)
+    with pytest.raises(ValueError, match=r"levels \['Rome'\] of the column 'town'"):
+        pipe.intervene({"dense1": 0.0}, X=strange, residual="drop")
+    pipe.set_params(
+        step__transformers=[
+            (
+                "encode",
+                clone(encoder).set_params(categories=[["Bonn", "Cork"]]),
+                ["town"],
+            )
+        ]
+    )
+    known = pipe.sample(3, random_state=0)
+    with pytest.raises(
+        ValueError, match=r"levels \['Oslo'\].*all levels as categories"
+    ):
+        pipe.fit(LEVELS)
+    assert pipe.sample(3, random_state=0).equals(known)
+
+
+def test_arrays_of_numbers_and_levels_come_back_as_such():
+    given = LEVELS.to_numpy()
+    step = ColumnTransformer(
+        [("town", OrdinalEncoder(), [3]), ("numbers", StandardScaler(), slice(0, 3))]
+    )
+    pipe = pipeline(step).fit(given)
+    rows = pipe.sample(5)
+    assert (type(rows), rows.dtype) == (np.ndarray, object)
+    assert set(rows[:, 3]) <= set(LEVELS["town"])
+    same = pipe.intervene({}, X=given)
+    assert np.array_equal(same[:, 3], given[:, 3])
+    assert np.allclose(same[:, :3].astype(float), NUMBERS)
 
 
 @pytest.fixture(scope="module")

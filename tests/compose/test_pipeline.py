@@ -124,6 +124,13 @@ def test_steps_that_cannot_be_inverted_are_named(steps, match):
         GenerativePipeline(steps).fit(X, X[:, 0])
 
 
+def test_pipelines_without_steps_or_of_classes_say_so():
+    with pytest.raises(ValueError, match="The pipeline is empty"):
+        GenerativePipeline([]).fit(X)
+    with pytest.raises(TypeError, match="Expected an estimator instance"):
+        pipeline(("scale", StandardScaler)).fit(X)
+
+
 def test_logarithms_are_undone():
     log = FunctionTransformer(np.log1p, np.expm1, check_inverse=False)
     assert (pipeline(("log", log)).fit(X).sample(20) >= 0).all()
