@@ -77,7 +77,7 @@ def check_keeps_columns(name, step):
         advice = "Set remainder='passthrough', or leave them out of X"
     elif hasattr(step, "get_support"):
         lost = np.flatnonzero(~step.get_support()).tolist()
-        advice = "Leave them out of X, or use a plain Pipeline"
+        advice = "Leave them out of X"
     else:
         _check_keeps_levels(name, step, names)
         return

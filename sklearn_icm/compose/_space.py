@@ -69,7 +69,13 @@ class InputSpace:
     def aligned(self, X):
         """Rows as the steps get them: an array, or the fitted columns in pandas."""
         if not hasattr(X, "columns"):
-            return X if hasattr(X, "shape") else np.asarray(X)
+            X = X if hasattr(X, "shape") else np.asarray(X)
+            if X.ndim == 2 and X.shape[1] != len(self.kind_of):
+                raise ValueError(
+                    f"X has {X.shape[1]} features, but GenerativePipeline is expecting "
+                    f"{len(self.kind_of)} features as input."
+                )
+            return X
         # Not all steps take polars frames, some only say so.
         X = as_frame(X)
         if self.names is None:
@@ -91,7 +97,9 @@ class InputSpace:
         for k in self._columns_where(lambda dtype: not is_numeric_dtype(dtype)):
             given = original.iloc[:, k].astype(object).to_numpy()
             found = returned.iloc[:, k].astype(object).to_numpy()
-            differs = (given != found) & ~(pd.isna(given) & pd.isna(found))
+            differs = pd.isna(given) != pd.isna(found)
+            known = ~(pd.isna(given) | pd.isna(found))
+            differs[known] = given[known] != found[known]
             if differs.any():
                 raise ValueError(
                     "The steps do not give back the levels "

@@ -58,6 +58,13 @@ def rows_under(estimator, interventions, X=None, **query):
     has_transformers = len(estimator.steps) > 1
     if X is not None and has_transformers:
         X = estimator[:-1].transform(X)
+    for name, step in estimator.steps[:-1]:
+        # What its inverse_transform gives for the others is no more than a zero.
+        if hasattr(step, "get_support") and not step.get_support().all():
+            raise TypeError(
+                f"The step {name!r} ({type(step).__name__}) drops columns, so that its "
+                "rows cannot be compared with those of X. Leave them out of X instead."
+            )
     rows = rows_under(estimator.steps[-1][1], interventions, X, **query)
     return estimator[:-1].inverse_transform(rows) if has_transformers else rows
 

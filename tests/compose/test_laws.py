@@ -100,6 +100,8 @@ def test_columns_that_are_missing_are_named(fitted):
             verb(fitted, NUMBERS.drop(columns="mass"))
         with pytest.raises(ValueError, match=r"once, but not so \['mass'\]"):
             verb(fitted, twice)
+    with pytest.raises(ValueError, match="has 2 features, but .* expecting 3 features"):
+        fitted.intervene({}, X=NUMBERS.to_numpy()[:, :2])
 
 
 def test_scorers_find_columns_by_name(fitted):
@@ -326,6 +328,16 @@ def test_levels_that_an_encoder_ignores_are_refused(encoder):
     ):
         pipe.fit(LEVELS)
     assert pipe.sample(3, random_state=0).equals(known)
+
+
+def test_missing_levels_are_levels_of_an_encoder_that_takes_them():
+    frame = LEVELS.copy()
+    frame.loc[3, "town"] = np.nan
+    step = make_column_transformer(
+        (OrdinalEncoder(encoded_missing_value=3), ["town"]), remainder="passthrough"
+    )
+    same = pipeline(step).fit(frame).intervene({}, X=frame)
+    pd.testing.assert_frame_equal(same, frame, check_exact=False)
 
 
 def test_arrays_of_numbers_and_levels_come_back_as_such():

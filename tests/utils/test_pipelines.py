@@ -3,6 +3,7 @@ import pandas as pd
 import pytest
 from helpers import TABLE, small
 from sklearn.exceptions import NotFittedError
+from sklearn.feature_selection import VarianceThreshold
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -86,6 +87,15 @@ def test_a_search_without_a_best_model_says_so():
     fitted = search(small(), refit=False).fit(TABLE)
     with pytest.raises(NotFittedError, match="refit=True"):
         rows_under(fitted, {}, n_samples=2)
+
+
+def test_columns_that_a_step_drops_are_not_invented():
+    constant = np.where([True, True, True, False], TABLE, 1.0)
+    lossy = make_pipeline(VarianceThreshold(), small(bounds=None)).fit(constant)
+    with pytest.raises(TypeError, match="'variancethreshold'.*drops columns"):
+        rows_under(lossy, {}, n_samples=2)
+    kept = make_pipeline(VarianceThreshold(), small(bounds=None)).fit(TABLE)
+    assert rows_under(kept, {}, n_samples=2).shape == (2, 4)
 
 
 def test_only_fitted_graphs_are_graphs():
