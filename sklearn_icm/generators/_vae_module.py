@@ -173,16 +173,16 @@ class VAEModule(nn.Module):
 def _shrunk(weights, covariances, n_rows):
     """Covariances as full as the rows allow that they were estimated from.
 
-    Each counts as many rows as there are latents that have the covariance common to
-    all, and this as many that have only its variances. (Draws of a row say much about
-    each other: a dozen rows in 100 dimensions would have none but their own plane.)
+    To each are added half as many rows as there are latents that have the covariance
+    common to all, and to this as many that have only its variances. (Draws of a row say
+    much about each other: a dozen rows in 100 dimensions have but their own plane.)
     """
-    n_latents = covariances.shape[1]
+    n_added = covariances.shape[1] / 2
     weights = n_rows * weights[:, None, None]
     common = (weights * covariances).sum(0) / n_rows
     variances = np.diag(np.diag(common))
-    common = (n_rows * common + n_latents * variances) / (n_rows + n_latents)
-    return (weights * covariances + n_latents * common) / (weights + n_latents)
+    common = (n_rows * common + n_added * variances) / (n_rows + n_added)
+    return (weights * covariances + n_added * common) / (weights + n_added)
 
 
 def _chosen_rows(n, most, generator):
