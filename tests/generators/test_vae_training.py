@@ -475,7 +475,7 @@ def test_kept_rows_fade_as_new_ones_come():
     assert len(renewed(kept[:0], torch.arange(300.0)[:, None], 100, stream)) == 100
 
 
-@pytest.mark.parametrize(("n_rows", "n_latents"), [(60, 2), (120, 12), (150, 60)])
+@pytest.mark.parametrize(("n_rows", "n_latents"), [(60, 2), (150, 60)])
 def test_the_mixture_of_latents_explains_rows_that_it_was_not_fitted_to(
     n_rows, n_latents
 ):
@@ -484,7 +484,7 @@ def test_the_mixture_of_latents_explains_rows_that_it_was_not_fitted_to(
     rows += rng.randn(*rows.shape)
     fitted, held_out = rows[:n_rows], rows[n_rows:]
     scores = [
-        small(n_latents=n_latents, max_epochs=30, latent_density=density)
+        small(n_latents=n_latents, max_epochs=8, latent_density=density)
         .fit(fitted)
         .score(held_out)
         for density in ("mixture", "gaussian")
