@@ -92,10 +92,10 @@ def check_keeps_columns(name, step):
 def _check_keeps_levels(name, step, names):
     groups = getattr(step, "infrequent_categories_", None) or []
     for k, group in enumerate(groups):
-        if group is not None and len(group) > 1:
+        if group is not None:
             raise TypeError(
-                f"The step {name!r} ({type(step).__name__}) makes one of the levels "
-                f"{group.tolist()[:10]} of the column "
+                f"The step {name!r} ({type(step).__name__}) forgets the infrequent "
+                f"levels {group.tolist()[:10]} of the column "
                 f"{k if names is None else str(names[k])!r}, so rows cannot be mapped "
                 "back to input space. Join them before the pipeline."
             )

@@ -237,10 +237,10 @@ def test_whole_numbers_stay_whole():
         ),
         (
             make_column_transformer(
-                (OneHotEncoder(min_frequency=30), ["member", "town"]),
+                (OneHotEncoder(min_frequency=30), ["town"]),
                 remainder="passthrough",
             ),
-            r"makes one of the levels \['Aarhus', 'Bonn', 'Cork'\] of the column "
+            r"infrequent levels \['Aarhus', 'Bonn', 'Cork'\] of the column "
             "'town'.*Join",
         ),
         (
@@ -248,6 +248,13 @@ def test_whole_numbers_stay_whole():
                 (OrdinalEncoder(max_categories=2), ["town"]), remainder="passthrough"
             ),
             "of the column 'town'.*Join them before",
+        ),
+        (
+            make_column_transformer(
+                (OneHotEncoder(min_frequency=2, sparse_output=False), ["age"]),
+                remainder="passthrough",
+            ),
+            r"infrequent levels \[.*\] of the column 'age'",
         ),
     ],
 )
