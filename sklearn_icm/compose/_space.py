@@ -11,7 +11,7 @@ from pandas.api.types import (
     pandas_dtype,
 )
 
-from ..utils.rows import find_bounds
+from ..utils.rows import find_bounds, integer_limits
 from ._frames import as_frame, as_numbers, as_polars
 
 __all__ = ["InputSpace"]
@@ -171,8 +171,12 @@ class InputSpace:
         truth = np.isin(places, self._columns_where(is_bool_dtype))
         if truth.any():
             numbers = np.where(truth, numbers > 0.5, numbers)
-        limits = np.array([_limits(_from_plain(kind)) for kind in self.kinds])
-        low, high = limits[self.kind_of[places]].T
+        kinds = map(_from_plain, self.kinds)
+        limits = [
+            integer_limits(kind) if is_integer_dtype(kind) else (-np.inf, np.inf)
+            for kind in kinds
+        ]
+        low, high = np.array(limits)[self.kind_of[places]].T
         whole = np.isfinite(low)
         if not whole.any():
             return numbers
@@ -186,16 +190,6 @@ class InputSpace:
                 stacklevel=2,
             )
         return np.clip(numbers, low, high)
-
-
-def _limits(dtype):
-    """Smallest and largest float64 that an integer type holds."""
-    if not is_integer_dtype(dtype):
-        return -np.inf, np.inf
-    limits = np.iinfo(getattr(dtype, "numpy_dtype", dtype))
-    high = float(limits.max)
-    # The nearest float of 2**63 - 1 is 2**63, which would wrap.
-    return limits.min, high if int(high) <= limits.max else np.nextafter(high, 0)
 
 
 def _plain(dtype):

@@ -10,6 +10,7 @@ __all__ = [
     "fingerprint",
     "in_batches",
     "in_dtype",
+    "integer_limits",
     "select_rows",
 ]
 
@@ -145,17 +146,22 @@ def in_dtype(values, dtype, low=-np.inf, high=np.inf):
     if plain.kind == "b":
         values = values > 0.5
     elif plain.kind in "iu":
-        limits = np.iinfo(plain)
-        # The float next to the largest int64 is larger than it.
-        top = float(limits.max)
-        top = np.nextafter(top, 0) if int(top) > limits.max else top
-        values = np.clip(np.rint(values), float(limits.min), top)
+        values = np.clip(np.rint(values), *integer_limits(plain))
     values = values.astype(plain)
     if not nullable:
         return values
     array = pd.array(values, dtype=dtype)
     array[missing] = pd.NA
     return array
+
+
+def integer_limits(dtype):
+    """Smallest and largest float64 that an integer type holds."""
+    limits = np.iinfo(getattr(dtype, "numpy_dtype", dtype))
+    # The float next to the largest int64 is larger than it.
+    top = float(limits.max)
+    top = np.nextafter(top, 0) if int(top) > limits.max else top
+    return float(limits.min), top
 
 
 def select_rows(X, mask):
