@@ -70,13 +70,14 @@ class MappedRows:
         """Yield the rows in a given order, ``size`` at a time, reading ahead."""
         row_bytes = self.X.shape[1] * self.dtype.itemsize
         per_block = max(1, BLOCK_BYTES // (row_bytes * size)) * size
-        blocks = iter(order.split(per_block))
+        blocks = iter(order.split(batch_sizes(len(order), per_block)))
         with ThreadPoolExecutor(1) as reader:
             ahead = reader.submit(self._read, next(blocks))
             for block in blocks:
                 ready, ahead = ahead.result(), reader.submit(self._read, block)
                 yield from ready.split(size)
-            yield from ahead.result().split(size)
+            last = ahead.result()
+            yield from last.split(batch_sizes(len(last), size))
 
     def _read(self, order: Tensor) -> Tensor:
         places = self._places(order.numpy())
@@ -104,10 +105,22 @@ def open_rows(
     return to_node(torch.from_numpy(np.array(X)))
 
 
+def batch_sizes(n: int, size: int) -> list[int]:
+    """Sizes of the batches of n rows.
+
+    A single last row joins the batch before it: layers such as BatchNorm cannot train
+    on one row.
+    """
+    full, rest = divmod(n, size)
+    if rest == 1 and full:
+        return [size] * (full - 1) + [size + 1]
+    return [size] * full + [rest] * (rest > 0)
+
+
 def epoch_batches(
     x: Tensor | MappedRows, order: Tensor, size: int
 ) -> Iterator[Tensor] | tuple[Tensor, ...]:
     """Batches of one epoch; those in memory are gathered all at once."""
     if isinstance(x, MappedRows):
         return x.batches(order, size)
-    return x[order.to(x.device)].split(size)
+    return x[order.to(x.device)].split(batch_sizes(len(x), size))

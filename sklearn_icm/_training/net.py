@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from ..exceptions import FitDivergedError
 from ..independence._penalties import blind_part
 from ..mechanisms import tensor_of
-from .mapped import MappedRows, epoch_batches
+from .mapped import MappedRows, batch_sizes, epoch_batches
 from .penalty import PenaltyTerms
 from .progress import ProgressLine
 from .schedules import WarmUp
@@ -128,7 +128,7 @@ class GeneratorNet(NeuralNet):
     def _scheduler(self, n_rows: int, epochs: int) -> Any:
         if not self.one_cycle:
             return None
-        steps = epochs * -(-n_rows // self.batch_size)
+        steps = epochs * len(batch_sizes(n_rows, self.batch_size))
         return torch.optim.lr_scheduler.OneCycleLR(
             self.optimizer_, max_lr=self.lr, total_steps=steps + 1
         )
