@@ -25,6 +25,8 @@ __all__ = ["FixedGenerator"]
 N_STARTS = 1024
 MOST_STEPS = 500
 TOLERANCE = 1e-4
+# Observation noise relative to the data, and in all, whose square float32 can hold.
+MOST_NOISE, LARGEST_NOISE = 1e18, 1e37
 
 
 class FixedGenerator(BaseGenerator):
@@ -38,7 +40,7 @@ class FixedGenerator(BaseGenerator):
     graph : MechanismGraph, default=None
         Its one root is standard normal noise, and its data node is in the units of the
         data. None stands for independent normal columns with the means and variances
-        of the rows that `fit` gets.
+        of the rows that `fit`, and `partial_fit` since, got.
     data_shape : tuple of int, default=None
         Shape of one row: ``(length,)`` of a signal, ``(height, width)`` of a grey and
         ``(height, width, channels)`` of a colour image. None means a table.
@@ -140,7 +142,11 @@ class FixedGenerator(BaseGenerator):
         )
 
     def _train(self, X, epochs, *, fresh, one_pass=False):
-        _, module = self._start(X)
+        if fresh:
+            _, module = self._start(X)
+        else:
+            x, module = self._continue(X)
+            module.prepare(x)
         self._module, self._net = module.eval(), None
         self._history, self.n_iter_ = {}, 0
         self._fitted_on = fingerprint(X)
@@ -155,20 +161,42 @@ class FixedModule(nn.Module):
         self.graph = graph.requires_grad_(False)
         self.units = units
         self.likelihood = GaussianLikelihood(layout.node_shape)
+        # Of each entry: noise of one deviation in the units of the data.
+        self.likelihood.variance = torch.zeros(layout.node_shape)
         self.noise_std, self.is_table = noise_std, is_table
         self.noise = MixtureNoise(next(iter(graph.roots.values()))[0])
+        self.register_buffer("n_rows", torch.zeros((), dtype=torch.long))
+        self.register_buffer("mean", torch.zeros(layout.node_shape))
+        self.register_buffer("deviation", torch.zeros(layout.node_shape))
 
     def prepare(self, x):
-        """Take the units of the data, and the observation noise in these units."""
-        self.units.set_units(x)
+        """Take the units of all rows so far, and the observation noise in them."""
+        self._count(x)
+        self.units.take_units(self.mean.cpu().double(), self.deviation.cpu().double())
         offset, scale = self.units.link.offset, self.units.link.scale
         if not self.is_table:
             # Entries of images have one unit, also where the data node is flat.
             scale = scale.double().square().mean().sqrt().expand_as(scale)
         self.likelihood.link.offset.copy_(offset)
         self.likelihood.link.scale.copy_(scale)
+        most = min(MOST_NOISE * float(scale.min()), LARGEST_NOISE)
+        if self.noise_std > most:
+            raise ValueError(
+                f"noise_std must be at most {most:.3g} in the units of these data, for "
+                f"float32 to hold it beside them, got {self.noise_std}."
+            )
         # The noise has one deviation in the units of the data, not in these.
         self.likelihood.variance = (self.noise_std / self.likelihood.link.scale) ** 2
+
+    def _count(self, x):
+        """Join moments of rows with those of earlier ones."""
+        mean, deviation = (m.to(self.mean) for m in self.units.moments(x))
+        share = len(x) / (len(x) + int(self.n_rows))
+        gap = (mean - self.mean) * (share * (1 - share)) ** 0.5
+        within = share**0.5 * deviation, (1 - share) ** 0.5 * self.deviation
+        self.deviation.copy_(torch.hypot(torch.hypot(*within), gap))
+        self.mean.lerp_(mean.expand_as(self.mean), share)
+        self.n_rows += len(x)
 
     def abduct(self, x):
         """Most probable noise, from the nearest of many draws."""

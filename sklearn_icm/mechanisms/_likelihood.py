@@ -46,13 +46,21 @@ class GaussianLikelihood(nn.Module):
         self.register_buffer("variance", torch.ones(()))
 
     def set_units(self, x: Tensor) -> None:
-        """Take offset and scale from data: per column of a table, else one of each.
+        """Take offset and scale from data, see `moments`."""
+        self.take_units(*self.moments(x))
+
+    @staticmethod
+    def moments(x: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation: per column of a table, else one of each.
 
         Data need only ``len`` and ``split``, so that they may stay in a file.
         """
-        offset = _mean(chunk.double() for chunk in x.split(UNITS_CHUNK))
-        deviations = (chunk.double() - offset for chunk in x.split(UNITS_CHUNK))
-        scale = _mean(d.square() for d in deviations).sqrt()
+        mean = _mean(chunk.double() for chunk in x.split(UNITS_CHUNK))
+        deviations = (chunk.double() - mean for chunk in x.split(UNITS_CHUNK))
+        return mean, _mean(d.square() for d in deviations).sqrt()
+
+    def take_units(self, offset: Tensor, scale: Tensor) -> None:
+        """Take the mean and the standard deviation of data as units."""
         # A constant column keeps the unit 1; the mean of equal numbers is not exact.
         constant = scale <= self.ROUNDING * offset.abs()
         blurred = ~constant & (scale < self.RESOLUTION * offset.abs())
@@ -63,6 +71,13 @@ class GaussianLikelihood(nn.Module):
                 f"Column {column} of X varies by {float(scale.flatten()[column]):.3g} "
                 f"about {centre:.3g}, which float32 cannot resolve. Subtract the mean "
                 "first (StandardScaler)."
+            )
+        tiny = ~constant & (scale < torch.finfo(torch.float32).tiny)
+        if bool(tiny.any()):
+            column = int(tiny.flatten().int().argmax())
+            raise ValueError(
+                f"Column {column} of X varies by {float(scale.flatten()[column]):.3g}, "
+                "too little for float32. Give it in another unit (StandardScaler)."
             )
         scale = torch.where(constant, torch.ones_like(scale), scale)
         self.link.offset.copy_(offset.expand_as(self.link.offset))

@@ -98,3 +98,28 @@ def test_units_of_columns_do_not_matter(units, noise_std):
     part = 1 / (1 + (noise_std * min(units) / X.std(0)) ** 2)
     assert np.allclose(found.noise, part * standardised, atol=0.1)
     assert np.isfinite(model.sample(5)).all()
+
+
+@pytest.mark.parametrize("sizes", [(50, 10, 140), (2, 198), (199, 2)], ids=str)
+def test_rows_in_parts_are_rows_at_once(sizes):
+    rng = np.random.RandomState(0)
+    X = rng.randn(sum(sizes), 4) * [1, 1e4, 1e-25, 1e30] + [0, 5, 0, 0]
+    X = np.hstack([X, np.full((len(X), 1), 7.0)])
+    X[: len(X) // 2] *= 2
+    whole = FixedGenerator(random_state=0, bounds="data").fit(X)
+    model = FixedGenerator(random_state=0, bounds="data")
+    for part in np.split(X, np.cumsum(sizes)[:-1]):
+        model.partial_fit(part)
+    assert np.array_equal(model.bounds_, whole.bounds_)
+    drawn, expected = model.sample(9, 0), whole.sample(9, 0)
+    assert np.allclose(drawn / X.std(0).clip(1e-30), expected / X.std(0).clip(1e-30))
+    again = model.fit(X[:50]).sample(9, 0)
+    assert not np.allclose(again[:, 0], expected[:, 0])
+
+
+@pytest.mark.parametrize("noise_std", [1e18, 1e30, 1e300])
+def test_noise_that_float32_cannot_hold(noise_std):
+    with pytest.raises(ValueError, match="noise_std must be at most .* got 1e"):
+        FixedGenerator(noise_std=noise_std).fit(np.eye(4))
+    drawn = FixedGenerator(noise_std=1e17, random_state=0).fit(np.eye(4)).sample(99)
+    assert 0.8e17 < drawn.std() < 1.2e17
