@@ -295,19 +295,22 @@ class TrainedEstimator(BaseEstimator):
         return kept
 
     def __setstate__(self, kept):
-        kept = dict(kept)
-        arrays = kept.pop("_arrays", None)
-        super().__setstate__(kept)
-        if arrays is None:
+        kept = state.unpacked(kept)
+        if "_architecture" not in kept:
+            super().__setstate__(kept)
             return
+        state.warn_of_versions(type(self).__name__, kept.pop("_versions", {}))
+        arrays, shown = kept.pop("_arrays", {}), kept.pop("_appearance", "")
+        kept["_architecture"] = state.unpacked(kept["_architecture"])
         # Parameters may have been set after the fit: build with those of the fit.
         as_fitted = object.__new__(type(self))
-        as_fitted.__dict__.update({**self.__dict__, **self._architecture})
+        as_fitted.__dict__.update({**kept, **kept["_architecture"]})
         module = seeds.build_seeded(
             lambda: as_fitted._build_module(as_fitted._make_layout()), 0
         )
-        state.load_arrays(module, arrays)
-        device = resolve_device(self._architecture["device"], fallback="cpu")
+        state.load_arrays(module, arrays, shown)
+        device = resolve_device(kept["_architecture"]["device"], fallback="cpu")
+        super().__setstate__(kept)
         self._module, self._net = module.to(device).eval(), None
 
 
@@ -319,13 +322,16 @@ def _kept(value):
 
 
 def _comparable(value):
-    """Sequences as lists, partial functions as what they bind."""
+    """Sequences as lists, partial functions as what they bind, modules as arrays."""
     if isinstance(value, np.ndarray):
         value = value.tolist()
     if isinstance(value, (list, tuple)):
         return [_comparable(v) for v in value]
     if isinstance(value, dict):
         return {k: _comparable(v) for k, v in value.items()}
+    if isinstance(value, nn.Module):
+        arrays = state.to_arrays(value)
+        return [state.appearance(value), {k: v.tobytes() for k, v in arrays.items()}]
     if isinstance(value, partial):
         return [partial, value.func, *map(_comparable, (value.args, value.keywords))]
     return value

@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
+import copy
+import re
+import warnings
+from collections.abc import Iterator, Mapping
+from itertools import chain, zip_longest
+from typing import Any
+
 import numpy as np
 import torch
-from torch import nn
+from sklearn.exceptions import InconsistentVersionWarning
+from torch import Tensor, nn
+
+from .. import __version__
+
+VERSIONS = {"sklearn_icm": __version__, "torch": str(torch.__version__)}
+MOST_FAULTS = 3
 
 
 def to_arrays(module: nn.Module) -> dict[str, np.ndarray]:
@@ -13,15 +26,44 @@ def to_arrays(module: nn.Module) -> dict[str, np.ndarray]:
     return {name: value.detach().cpu().numpy().copy() for name, value in state.items()}
 
 
-def load_arrays(module: nn.Module, arrays: dict[str, np.ndarray]) -> None:
-    """Put arrays back; buffers may have another size than the new module's.
+def appearance(module: nn.Module) -> str:
+    """What a module prints, without addresses in memory: its layers and options."""
+    return re.sub(r" at 0x[0-9a-f]+", "", repr(module))
 
-    (The number of mixture components, say, is known only after fitting.)
+
+def load_arrays(module: nn.Module, arrays: dict[str, np.ndarray], shown: str) -> None:
+    """Put arrays back into a module that is as the one they were taken from.
+
+    Names, shapes and what is printed must be the same, and numbers finite. A module
+    says what fitting changes of that: ``sized_by_fit`` names buffers whose number of
+    rows (one for all of a module) is only known then, ``any_number`` those that may
+    hold NaN or infinity.
+
+    Raises
+    ------
+    ValueError
+        If something does not fit; the module is then as it was.
     """
+    own = module.state_dict(keep_vars=True)
+    faults = [f"{name!r} is missing" for name in own if name not in arrays]
+    faults += [f"{name!r} is not of this model" for name in arrays if name not in own]
+    for name in filter(arrays.__contains__, own):
+        faults += _faults(module, name, own[name], arrays)
+    here = appearance(module)
+    if here != shown:
+        lines = zip_longest(shown.splitlines(), here.splitlines(), fillvalue="nothing")
+        was, now = next((a.strip(), b.strip()) for a, b in lines if a != b)
+        faults.append(f"it was fitted with {was}, where there is now {now}")
+    if faults:
+        more = len(faults) - MOST_FAULTS
+        raise ValueError(
+            f"The saved state does not fit the model: {'; '.join(faults[:MOST_FAULTS])}"
+            f"{f'; and {more} more faults' if more > 0 else ''}. Load it where its "
+            "decoder and the package are as they were when it was saved, or fit anew."
+        )
     for name, array in arrays.items():
-        path, _, leaf = name.rpartition(".")
-        owner = module.get_submodule(path)
         value = torch.from_numpy(np.array(array))
+        owner, leaf = _place(module, name)
         if leaf in owner._buffers:
             owner._buffers[leaf] = value.to(owner._buffers[leaf])
         else:
@@ -29,6 +71,117 @@ def load_arrays(module: nn.Module, arrays: dict[str, np.ndarray]) -> None:
                 owner.get_parameter(leaf).copy_(value)
 
 
-def snapshot(module: nn.Module) -> dict[str, torch.Tensor]:
+def _faults(
+    module: nn.Module, name: str, own: Tensor, arrays: Mapping[str, np.ndarray]
+) -> Iterator[str]:
+    """What is wrong with one array."""
+    owner, leaf = _place(module, name)
+    array, shape = np.asarray(arrays[name]), tuple(own.shape)
+    sized = getattr(owner, "sized_by_fit", ())
+    if leaf in sized:
+        first = np.shape(arrays.get(name.removesuffix(leaf) + sized[0]))[:1]
+        # Only what starts without rows may have none.
+        shape = (max(*first, min(1, *shape[:1])) if first else 1, *shape[1:])
+    kind = np.empty(0, str(own.dtype).split(".")[-1]).dtype
+    if (array.shape, array.dtype) != (shape, kind):
+        yield (
+            f"{name!r} must be of shape {shape} and type {kind}, got {array.shape} and "
+            f"{array.dtype}"
+        )
+    elif leaf not in getattr(owner, "any_number", ()) and array.dtype.kind in "fc":
+        strange = ~np.isfinite(array)
+        if leaf not in sized:
+            # An own module may hold a mask of infinities.
+            strange &= own.detach().isfinite().cpu().numpy()
+        if strange.any():
+            yield f"{name!r} holds {array[strange].flat[0]}"
+
+
+def _place(module: nn.Module, name: str) -> tuple[nn.Module, str]:
+    path, _, leaf = name.rpartition(".")
+    return module.get_submodule(path), leaf
+
+
+def warn_of_versions(name: str, versions: Mapping[str, str]) -> None:
+    """Warn, as scikit-learn does, of a state that other versions saved."""
+    if versions == VERSIONS:
+        return
+    said = [", ".join(f"{k} {v}" for k, v in vs.items()) for vs in (versions, VERSIONS)]
+    warnings.warn(
+        InconsistentVersionWarning(
+            estimator_name=name,
+            original_sklearn_version=said[0] or "unknown",
+            current_sklearn_version=said[1],
+        ),
+        stacklevel=4,
+    )
+
+
+def is_spoiled(module: nn.Module, good: Mapping[str, Tensor]) -> bool:
+    """Whether numbers are NaN or infinite that were not so in a snapshot."""
+    now = {k: v for k, v in module.state_dict().items() if v.is_floating_point()}
+    bad = [(~v.isfinite() & good[k].isfinite()).any() for k, v in now.items()]
+    return bool(torch.stack(bad).any())
+
+
+def snapshot(module: nn.Module) -> dict[str, Tensor]:
     """Copy parameters and buffers, on their device."""
     return {name: v.detach().clone() for name, v in module.state_dict().items()}
+
+
+class Packed:
+    """A module that is a parameter, without torch's tensors: arrays beside its frame.
+
+    Parameters
+    ----------
+    module : nn.Module
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        tensors: dict[int, tuple[Tensor, list[str]]] = {}
+        named = (
+            module.named_parameters(remove_duplicate=False),
+            module.named_buffers(remove_duplicate=False),
+        )
+        # One that is shared stands at several places.
+        for name, tensor in chain(*named):
+            tensors.setdefault(id(tensor), (tensor, []))[1].append(name)
+        self.frame = copy.deepcopy(module, dict.fromkeys(tensors))
+        self.tensors = [
+            {
+                "names": names,
+                "value": tensor.detach().cpu().numpy().copy(),
+                "is_parameter": isinstance(tensor, nn.Parameter),
+                "requires_grad": tensor.requires_grad,
+            }
+            for tensor, names in tensors.values()
+        ]
+
+    def module(self) -> nn.Module:
+        """The module, on the CPU."""
+        module = copy.deepcopy(self.frame)
+        for kept in self.tensors:
+            value = torch.from_numpy(np.array(kept["value"]))
+            if kept["is_parameter"]:
+                value = nn.Parameter(value, requires_grad=kept["requires_grad"])
+            for name in kept["names"]:
+                owner, leaf = _place(module, name)
+                places = owner._parameters if kept["is_parameter"] else owner._buffers
+                places[leaf] = value
+        return module
+
+
+def packed(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Modules among some values as `Packed` ones."""
+    return {
+        name: Packed(value) if isinstance(value, nn.Module) else value
+        for name, value in values.items()
+    }
+
+
+def unpacked(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values that were `packed`."""
+    return {
+        name: value.module() if isinstance(value, Packed) else value
+        for name, value in values.items()
+    }

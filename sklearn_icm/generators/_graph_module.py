@@ -64,6 +64,8 @@ class GraphModule(nn.Module):
         Dimensions of the unobserved nodes.
     """
 
+    sized_by_fit = any_number = ("residuals",)
+
     def __init__(
         self,
         layout: DataLayout,

@@ -21,6 +21,8 @@ class KernelNoise(nn.Module):
     wider the kernel, the more normal they are.
     """
 
+    sized_by_fit, any_number = ("points",), ("smoothing",)
+
     def __init__(self, n_columns: int) -> None:
         super().__init__()
         self.register_buffer("points", torch.zeros(1, n_columns))

@@ -23,6 +23,8 @@ LOG_VARIANCES = (-30.0, 20.0)
 class VAEModule(nn.Module):
     """Decoder graph, encoder and the two distributions at their ends."""
 
+    sized_by_fit = ("kept",)
+
     def __init__(self, layout, *, graph, encoder, likelihood, beta, fits_mixture):
         super().__init__()
         self.layout = layout

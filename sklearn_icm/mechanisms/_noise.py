@@ -10,6 +10,8 @@ from torch.distributions import Categorical, MixtureSameFamily, MultivariateNorm
 class MixtureNoise(nn.Module):
     """Mixture of Gaussians; a standard normal until `set` gives it components."""
 
+    sized_by_fit = ("weights", "means", "factors")
+
     def __init__(self, n_latents: int) -> None:
         super().__init__()
         self.register_buffer("weights", torch.ones(1))

@@ -243,21 +243,6 @@ def test_parameters_set_after_fit_do_not_change_the_fitted_model(table_model):
     assert np.array_equal(loaded.sample(3, random_state=0), expected)
 
 
-def test_pickle_holds_arrays_and_no_torch_objects(table_model):
-    state = table_model.__getstate__()
-    assert not any(isinstance(v, (nn.Module, torch.Tensor)) for v in state.values())
-    assert all(isinstance(v, np.ndarray) for v in state["_arrays"].values())
-
-
-def test_skops_round_trip(table_model):
-    skops = pytest.importorskip("skops.io")
-    data = skops.dumps(table_model)
-    trusted = skops.get_untrusted_types(data=data)
-    loaded = skops.loads(data, trusted=trusted)
-    expected = table_model.sample(3, random_state=0)
-    assert np.array_equal(loaded.sample(3, random_state=0), expected)
-
-
 def test_model_of_another_device_loads_here(table_model):
     model = copy.deepcopy(table_model)
     model._architecture["device"] = "cuda:7"
