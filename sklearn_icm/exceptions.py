@@ -21,7 +21,8 @@ class FitDivergedError(ArithmeticError):
     epoch : int
         Epoch, counted from 1, in which it happened.
     term : str
-        Name of the first loss term that is not finite.
+        Name of the first loss term that is not finite; "weights" if these became so
+        after the epoch before, in a callback.
 
     Attributes
     ----------
@@ -37,10 +38,16 @@ class FitDivergedError(ArithmeticError):
             if self.keeps_model
             else "No epoch was finished, so there is no model to keep."
         )
-        super().__init__(
-            f"The loss term {term!r} became non-finite in epoch {epoch}. {kept} Try a "
-            "smaller lr or icm_weight, a longer warm-up of it, or scaled features."
-        )
+        if term == "weights":
+            what = f"The weights became non-finite after epoch {epoch - 1}"
+            advice = "Look at the callbacks."
+        else:
+            what = f"The loss term {term!r} became non-finite in epoch {epoch}"
+            advice = (
+                "Try a smaller lr or icm_weight, a longer warm-up of it, or scaled "
+                "features."
+            )
+        super().__init__(f"{what}. {kept} {advice}")
 
     def __reduce__(self):
         return type(self), (self.epoch, self.term)

@@ -193,7 +193,8 @@ class TrainedEstimator(BaseEstimator):
         self._history = net.history_columns()
         self.n_iter_ = len(self._history["loss"])
         self._fitted_on = fingerprint(X)
-        interrupted = self.n_iter_ - done < epochs and not net.stopped_early
+        # Not from the history: a callback may go back to an earlier one.
+        interrupted = net.epochs_done < epochs and not net.stopped_early
         try:
             module.finish(train, int(self._entropy), renew=one_pass and not fresh)
         except KeyboardInterrupt:
@@ -201,7 +202,7 @@ class TrainedEstimator(BaseEstimator):
         if diverged is not None:
             raise diverged
         if interrupted:
-            warn(FitInterruptedWarning(self.n_iter_ - done, epochs), stacklevel=4)
+            warn(FitInterruptedWarning(net.epochs_done, epochs), stacklevel=4)
 
     def _start(self, X):
         """Build everything that a fresh fit starts from; return data and module."""

@@ -27,9 +27,11 @@ from .penalty import PenaltyTerms
 from .progress import ProgressLine
 from .schedules import WarmUp
 from .seeds import torch_stream
-from .state import snapshot
+from .state import is_spoiled, snapshot
 
 HELD_OUT_CHUNK = 4096
+# What skorch's callbacks monitor by default, beside "..._best".
+MONITORED = ("train_loss", "valid_loss")
 OPTIMIZERS = {
     "adam": torch.optim.Adam,
     "adamw": torch.optim.AdamW,
@@ -73,22 +75,54 @@ class GeneratorNet(NeuralNet):
         Returns the error of a training that diverged but leaves a model to keep;
         without one, it is raised.
         """
+        self._check_monitors(x_valid)
         try:
             self.partial_fit(x, x_valid, epochs=epochs)
+            # By a callback, or in an epoch that Ctrl-C ended.
+            if is_spoiled(self.module_, self._good):
+                self.module_.load_state_dict(self._good)
+                done = len(self.history_columns()["loss"])
+                raise FitDivergedError(done + 1, "weights")
         except FitDivergedError as error:
             if not error.keeps_model:
                 raise
             return error
+        finally:
+            self.__dict__.pop("_good", None)
         return None
+
+    def _check_monitors(self, x_valid: Tensor | MappedRows | None) -> None:
+        """Refuse callbacks that wait for the loss of rows which nobody held out."""
+        for _, callback in self.callbacks_:
+            monitor = getattr(callback, "monitor", None)
+            held_out = isinstance(monitor, str) and monitor.startswith("valid_")
+            if held_out and x_valid is None:
+                instead = monitor.replace("valid_", "train_", 1)
+                raise ValueError(
+                    f"{type(callback).__name__} in callbacks monitors {monitor!r}, but "
+                    "no rows are held out (never in partial_fit). Set "
+                    f"validation_fraction to more than 0, or monitor={instead!r}."
+                )
+
+    def infer(self, x: Tensor, **fit_params: Any) -> Tensor:
+        """Refuse what scorers of predictions ask for."""
+        raise TypeError(
+            "A generator predicts nothing that a scoring callback could compare: "
+            "give it a function scoring(net, X, y) that asks net.module_."
+        )
 
     def continued(
         self, before: GeneratorNet | None, history: Mapping[str, Any]
     ) -> GeneratorNet:
         """Initialise, and take over optimiser and history of earlier training."""
         self.initialize()
+        self._best: dict[str, float] = {}
+        self.epochs_done = 0
         for epoch in range(len(history.get("loss", ()))):
-            row = {name: float(values[epoch]) for name, values in history.items()}
-            self.history.append({"batches": [], **row})
+            self.history.new_epoch()
+            self._record(
+                {name: float(values[epoch]) for name, values in history.items()}
+            )
         if before is not None:
             self.generator.set_state(before.generator.get_state())
         if before is not None and type(before.optimizer_) is type(self.optimizer_):
@@ -109,7 +143,7 @@ class GeneratorNet(NeuralNet):
     def fit_loop(self, X, y=None, epochs=None, **kwargs):
         """Train for ``epochs``; ``X`` and ``y`` are training and held-out tensors."""
         scheduler = self._scheduler(len(X), epochs)
-        good = snapshot(self.module_)
+        self._good = snapshot(self.module_)
         first = len(self.history)
         for epoch in range(first, first + epochs):
             start = time.perf_counter()
@@ -117,13 +151,23 @@ class GeneratorNet(NeuralNet):
             row = self._train_epoch(X, self.weight(epoch), scheduler)
             if y is not None:
                 row |= {f"valid_{k}": v for k, v in self._evaluate(y).items()}
-            self._check_finite(row, epoch, good)
-            good = snapshot(self.module_)
+            self._check_finite(row, epoch)
+            self._good = snapshot(self.module_)
             row["duration"] = time.perf_counter() - start
-            for name, value in row.items():
-                self.history.record(name, value)
+            self._record(row)
+            self.epochs_done += 1
             self.notify("on_epoch_end", dataset_train=X, dataset_valid=y)
         return self
+
+    def _record(self, row: Mapping[str, float]) -> None:
+        """Put an epoch in the history, with the names that callbacks monitor too."""
+        row = {**row, "train_loss": row["loss"]}
+        for name in filter(row.__contains__, MONITORED):
+            best = self._best.get(name, float("inf"))
+            self._best[name] = min(row[name], best)
+            row[f"{name}_best"] = row[name] < best
+        for name, value in row.items():
+            self.history.record(name, value)
 
     def _scheduler(self, n_rows: int, epochs: int) -> Any:
         if not self.one_cycle:
@@ -136,7 +180,7 @@ class GeneratorNet(NeuralNet):
     def history_columns(self) -> dict[str, np.ndarray]:
         """Losses of the finished epochs, one array per column."""
         rows = [row for row in self.history if "loss" in row]
-        skipped = {"batches", "epoch"}
+        skipped = {"batches", "epoch", "train_loss", *(f"{k}_best" for k in MONITORED)}
         names = dict.fromkeys(k for row in rows for k in row if k not in skipped)
         names.setdefault("loss")
         return {k: np.array([row.get(k, np.nan) for row in rows]) for k in names}
@@ -197,7 +241,10 @@ class GeneratorNet(NeuralNet):
         if self.notifies_batches:
             self.history.record_batch("train_loss", float(loss.detach()))
             self.history.record_batch("train_batch_size", len(batch))
-            output = nodes[self.module_.graph.data_node].detach()
+            # A family whose mechanisms are trained side by side has no output.
+            output = None
+            if nodes is not None:
+                output = nodes[self.module_.graph.data_node].detach()
             self._notify_batch(
                 "on_batch_end", batch=(batch, None), loss=loss.detach(), y_pred=output
             )
@@ -222,9 +269,7 @@ class GeneratorNet(NeuralNet):
                 totals[name] = totals.get(name, 0.0) + share
         return {"loss": sum(totals.values())} | totals
 
-    def _check_finite(
-        self, row: Mapping[str, float], epoch: int, good: Mapping[str, Tensor]
-    ) -> None:
+    def _check_finite(self, row: Mapping[str, float], epoch: int) -> None:
         ignored = "penalty" if row["icm_weight"] == 0 else ()
         bad = [
             name
@@ -232,11 +277,10 @@ class GeneratorNet(NeuralNet):
             if not abs(value) < float("inf") and not name.startswith(ignored)
         ]
         # The last step of an epoch shows in no loss of it.
-        finite = torch.stack([p.isfinite().all() for p in self.module_.parameters()])
-        if not bad and bool(finite.all()):
+        if not bad and not is_spoiled(self.module_, self._good):
             return
         bad = bad or ["loss"]
-        self.module_.load_state_dict(good)
+        self.module_.load_state_dict(self._good)
         term = next((k for k in bad if k != "loss"), bad[0])
         raise FitDivergedError(epoch + 1, term)
 

@@ -274,7 +274,13 @@ class RowQueries:
 
     def to_rows(self, node: Tensor) -> np.ndarray:
         """Values of the data node as float64 rows."""
-        return self.module.layout.to_rows(node).cpu().numpy().astype(np.float64)
+        rows = self.module.layout.to_rows(node).cpu().numpy().astype(np.float64)
+        if not np.isfinite(rows).all():
+            raise ValueError(
+                "The model's answer holds values that are NaN or infinite: noise or an "
+                "intervention is so large that float32 overflows. Give smaller values."
+            )
+        return rows
 
     def clip(self, rows: np.ndarray) -> np.ndarray:
         """Rows inside the bounds."""

@@ -106,6 +106,7 @@ class GraphGenerator(GraphQueriesMixin, DensityMixin, BaseGenerator):
     n_iter_no_change : int, default=10
     tol : float, default=1e-4
     callbacks : list of skorch callbacks, default=None
+        As in :class:`VAEGenerator`; here batches have no output, ``y_pred`` is None.
     device : str, default="auto"
         "auto" is CUDA, else MPS, else CPU; or the name of a torch device.
     warm_start : bool, default=False

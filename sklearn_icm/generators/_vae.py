@@ -97,7 +97,9 @@ class VAEGenerator(
     n_iter_no_change : int, default=10
     tol : float, default=1e-4
     callbacks : list of skorch callbacks, default=None
-        They see epochs, batches and gradients. An ``LRScheduler`` needs
+        They see epochs, batches and gradients, and ``net.history`` holds the columns
+        of `history_`, "train_loss", "train_loss_best" and, if rows are held out,
+        "valid_loss" and "valid_loss_best". An ``LRScheduler`` needs
         ``lr_schedule="constant"``, or both change the rate.
     device : str, default="auto"
         "auto" is CUDA, else MPS, else CPU; or the name of a torch device.
