@@ -4,12 +4,15 @@ from numbers import Integral, Real
 
 import numpy as np
 import torch
-from sklearn.utils import Bunch, check_scalar
+from sklearn.utils import Bunch
 from sklearn.utils.validation import check_is_fitted
 
 from ._training.abduction import most_probable_noise
 from ._training.queries import RowQueries
 from .interventions import Units, check_interventions
+from .utils._sklearn import n_rows
+from .utils.checks import check_scalar
+from .utils.rows import plain_rows
 
 __all__ = ["CounterfactualMixin", "HybridMixin"]
 
@@ -43,12 +46,14 @@ class HybridMixin:
         structure of deep generative models*, arXiv 1812.03253.
         """
         check_is_fitted(self)
-        if len(X_base) != len(X_source):
+        values = self.node_values(X_source)
+        n_source, n_base = len(values[next(iter(values))]), n_rows(plain_rows(X_base))
+        if n_base != n_source:
             raise ValueError(
                 "hybridise needs one row of X_source for each row of X_base, got "
-                f"{len(X_source)} and {len(X_base)}."
+                f"{n_source} and {n_base}."
             )
-        given = _given_units(self, node, units, self.node_values(X_source))
+        given = _given_units(self, node, units, values)
         return self.intervene({node: given}, X=X_base)
 
     def influence_map(self, node, units, X=None, *, n_samples=256, random_state=0):

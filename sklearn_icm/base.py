@@ -5,7 +5,7 @@ from numbers import Integral
 import numpy as np
 import pandas as pd
 import torch
-from sklearn.utils import check_random_state, check_scalar, get_tags
+from sklearn.utils import check_random_state, get_tags
 from sklearn.utils.validation import check_is_fitted
 
 from ._counterfactual import CounterfactualMixin, HybridMixin, check_abduction
@@ -16,8 +16,9 @@ from .independence import independence_table
 from .interventions import is_random
 from .mechanisms import tensor_of
 from .utils._sklearn import in_output_container
+from .utils.checks import check_scalar
 from .utils.environments import observational_rows
-from .utils.rows import in_batches
+from .utils.rows import in_batches, plain_rows
 
 __all__ = [
     "BaseGenerator",
@@ -77,7 +78,7 @@ class DensityMixin:
             Nats per row; higher is better.
         """
         check_is_fitted(self)
-        X = observational_rows(X, y, environments, self.observational)
+        X = observational_rows(plain_rows(X), y, environments, self.observational)
         return float(np.mean(self.score_samples(X)))
 
 

@@ -18,7 +18,7 @@ ALLOWED = {
     "exceptions": set(),
     "interventions": set(),
     "mechanisms": {"interventions"},
-    "independence": {"mechanisms", "interventions", "exceptions"},
+    "independence": {"mechanisms", "interventions", "exceptions", "utils"},
     "_training": {
         "mechanisms",
         "independence",
@@ -27,7 +27,7 @@ ALLOWED = {
         "utils",
     },
     "utils": set(),
-    "_counterfactual": {"_training", "interventions"},
+    "_counterfactual": {"_training", "interventions", "utils"},
     "base": {
         "_counterfactual",
         "_training",
@@ -45,7 +45,7 @@ ALLOWED = {
         "interventions",
         "utils",
     },
-    "datasets": {"mechanisms", "interventions"},
+    "datasets": {"mechanisms", "interventions", "utils"},
     "metrics": {"base", "independence", "interventions", "utils"},
     "model_selection": {"base", "interventions", "metrics", "utils"},
     "compose": {"base", "metrics", "utils"},

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import validate_data
+from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import nn
 
 from ..exceptions import FitInterruptedWarning
@@ -18,7 +18,7 @@ from ..mechanisms import tensor_of
 from ..utils._sklearn import Interval, StrOptions, fit_context
 from ..utils.checks import plain, unchanged_on_error
 from ..utils.environments import find_rows, resolve_environments
-from ..utils.rows import check_fits_float32, find_bounds, fingerprint
+from ..utils.rows import check_fits_float32, find_bounds, fingerprint, plain_rows
 from . import seeds, state
 from .device import resolve_device
 from .mapped import open_rows
@@ -142,7 +142,7 @@ class TrainedEstimator(BaseEstimator):
         return getattr(self, "_module", None) is not None
 
     def _rows_to_fit(self, X, y, environments, *, reset):
-        labels = None
+        X, labels = plain_rows(X), None
         if self.observational is not None:
             labels = resolve_environments(
                 X, y, environments, required_by=f"observational={self.observational!r}"
@@ -161,6 +161,7 @@ class TrainedEstimator(BaseEstimator):
 
     def _check_rows(self, X, *, reset=False, **options):
         """Validate rows: finite float32 or float64, within the range of float32."""
+        X = plain_rows(X)
         if getattr(X, "ndim", 2) > 2:
             raise ValueError(
                 f"Found array with dim {X.ndim}, while rows of numbers (dim 2) are "
@@ -283,16 +284,27 @@ class TrainedEstimator(BaseEstimator):
         -------
         bool
         """
-        found, kept = fingerprint(np.asarray(X, dtype=self._dtype)), self._fitted_on
+        check_is_fitted(self)
+        X = plain_rows(X)
+        if np.shape(X)[1:] != (self.n_features_in_,):
+            return False
+        named = X if hasattr(X, "columns") else self._named(X)
+        rows = self._check_rows(named, ensure_all_finite="allow-nan")
         # A transformer's fit_transform and transform may differ in the last digits.
-        return found.shape == kept.shape and np.allclose(found, kept, rtol=1e-5)
+        return np.allclose(
+            fingerprint(rows), self._fitted_on, rtol=1e-5, equal_nan=True
+        )
 
     def __getstate__(self):
-        kept = dict(super().__getstate__())
-        module = kept.pop("_module", None)
-        kept.pop("_net", None)
-        if module is not None:
-            kept["_arrays"] = state.to_arrays(module)
+        held = super().__getstate__()
+        kept = state.packed(
+            {k: v for k, v in held.items() if k not in {"_module", "_net"}}
+        )
+        if self.__sklearn_is_fitted__():
+            kept["_architecture"] = state.packed(self._architecture)
+            kept["_arrays"] = state.to_arrays(self._module)
+            kept["_appearance"] = state.appearance(self._module)
+            kept["_versions"] = dict(state.VERSIONS)
         return kept
 
     def __setstate__(self, kept):

@@ -17,7 +17,7 @@ from ..mechanisms import DataLayout
 from ..utils._sklearn import Interval, StrOptions, fit_context
 from ..utils.checks import unchanged_on_error
 from ..utils.environments import find_rows, resolve_environments
-from ..utils.rows import fingerprint
+from ..utils.rows import fingerprint, plain_rows
 from ._chain_module import ChainModule, Descent, Regression, SecondOrder
 from ._chain_weights_module import (
     conv_shapes,
@@ -273,7 +273,7 @@ class ChainGenerator(DensityMixin, BaseGenerator):
                     "fit(X, inputs=Z). It would add to the variance of X otherwise."
                 )
             return rows, None
-        Z = check_array(inputs, dtype=np.float64, input_name="inputs")
+        Z = check_array(plain_rows(inputs), dtype=np.float64, input_name="inputs")
         check_consistent_length(X, Z)
         if self.observational is not None:
             labels = resolve_environments(X, y, environments)

@@ -12,7 +12,7 @@ from ..base import BaseGenerator, DensityMixin
 from ..mechanisms import DataLayout, tensor_of
 from ..utils._sklearn import Interval, StrOptions
 from ..utils.environments import find_rows, resolve_environments
-from ..utils.rows import fingerprint
+from ..utils.rows import fingerprint, plain_rows
 from ._edges_module import check_hidden, parse_graph, targeted_entries
 from ._graph_module import GraphModule
 from ._graph_queries import GraphQueriesMixin
@@ -354,7 +354,7 @@ class GraphGenerator(GraphQueriesMixin, DensityMixin, BaseGenerator):
         return list(names)
 
     def _check_rows(self, X, *, reset=False, **options):
-        X = plain_columns(X)
+        X = plain_columns(plain_rows(X))
         if reset:
             self._levels = find_levels(X, self.categorical_features, self.mechanism)
             self._whole = whole_columns(X, self._levels)

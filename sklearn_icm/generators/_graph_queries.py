@@ -8,13 +8,14 @@ import numpy as np
 import pandas as pd
 import torch
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils import check_array, check_scalar
+from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
 from .._training.queries import RowQueries
 from .._training.seeds import stream_seed, torch_stream
 from ..interventions import Compose, Do
-from ..utils.rows import draws_by_content, in_dtype
+from ..utils.checks import check_scalar
+from ..utils.rows import draws_by_content, in_dtype, plain_rows
 from ._level_changes_module import (
     in_codes,
     keeping_levels,
@@ -93,23 +94,6 @@ class GraphQueriesMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
     def _n_features_out(self):
         return len(self._module.noise.width)
 
-    def was_fitted_on(self, X):
-        """Whether the last fit saw exactly the rows X, in this order.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-
-        Returns
-        -------
-        bool
-        """
-        if np.shape(X)[1:] != (self.n_features_in_,):
-            return False
-        named = X if hasattr(X, "columns") else self._named(X)
-        rows = self._check_rows(named, ensure_all_finite="allow-nan")
-        return super().was_fitted_on(rows)
-
     def transform(self, X):
         """Noise behind given rows: what each column's parents do not explain.
 
@@ -141,7 +125,7 @@ class GraphQueriesMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         ndarray of shape (n_samples, n_features)
         """
         check_is_fitted(self)
-        noise = check_array(X, dtype=[np.float64, np.float32])
+        noise = check_array(plain_rows(X), dtype=[np.float64, np.float32])
         if noise.shape[1] != self._n_features_out:
             raise ValueError(
                 f"inverse_transform needs {self._n_features_out} noise variables per "

@@ -26,6 +26,7 @@ from ..mechanisms import (
 )
 from ..mechanisms._checks import final_activation, refuse_random
 from ..utils._sklearn import Interval, StrOptions
+from ..utils.rows import plain_rows
 from ._vae_module import VAEModule
 
 __all__ = ["VAEGenerator"]
@@ -387,7 +388,7 @@ class VAEGenerator(
         ndarray of shape (n_samples, n_features)
         """
         check_is_fitted(self)
-        Z = check_array(X, dtype=[np.float64, np.float32])
+        Z = check_array(plain_rows(X), dtype=[np.float64, np.float32])
         if Z.shape[1] != self._n_features_out:
             raise ValueError(
                 f"inverse_transform needs {self._n_features_out} latents per row, got "

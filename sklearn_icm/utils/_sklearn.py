@@ -3,8 +3,10 @@
 import numpy as np
 from sklearn.base import _fit_context as fit_context
 from sklearn.utils._metadata_requests import _MetadataRequester as MetadataRequester
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import Interval as _Interval
+from sklearn.utils._param_validation import StrOptions
 from sklearn.utils._set_output import _get_container_adapter
+from sklearn.utils.validation import _num_samples as n_rows
 
 __all__ = [
     "Interval",
@@ -12,8 +14,16 @@ __all__ = [
     "StrOptions",
     "fit_context",
     "in_output_container",
+    "n_rows",
     "output_library",
 ]
+
+
+class Interval(_Interval):
+    """Numbers of an interval, but no booleans: Python counts these among the ints."""
+
+    def is_satisfied_by(self, val):
+        return not isinstance(val, bool) and super().is_satisfied_by(val)
 
 
 def in_output_container(estimator, rows, original, columns=None):

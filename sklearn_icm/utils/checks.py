@@ -2,16 +2,31 @@
 
 import copy
 from contextlib import contextmanager
-from numbers import Real
+from numbers import Integral, Real
 
 import numpy as np
+from sklearn.utils import check_scalar as _check_scalar
 
-__all__ = ["check_level", "plain", "unchanged_on_error"]
+__all__ = ["check_level", "check_scalar", "is_count", "plain", "unchanged_on_error"]
+
+
+def check_scalar(x, name, target_type, **limits):
+    """scikit-learn's check of a number, which refuses booleans too."""
+    if isinstance(x, bool):
+        kind = "a number" if target_type is Real else "an int"
+        raise TypeError(f"{name} must be {kind}, not a bool, got {x!r}.")
+    return _check_scalar(x, name, target_type, **limits)
+
+
+def is_count(value, least=1):
+    """Whether a value is an int, of any library, that is at least so large."""
+    whole = isinstance(value, Integral) and not isinstance(value, bool)
+    return whole and value >= least
 
 
 def check_level(level):
     """Raise if a level of significance or coverage is no number between 0 and 1."""
-    if not isinstance(level, Real) or not 0 < level < 1:
+    if isinstance(level, bool) or not isinstance(level, Real) or not 0 < level < 1:
         raise ValueError(f"level must be a number between 0 and 1, got {level!r}.")
 
 

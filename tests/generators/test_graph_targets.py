@@ -29,7 +29,7 @@ def test_a_targeted_mechanism_is_fitted_without_the_environment():
     )
     assert abs(shared - own) < 0.15
     assert abs(shared - mixed) > 0.5
-    assert est.was_fitted_on(X.to_numpy())
+    assert est.was_fitted_on(X)
 
 
 def test_environments_share_what_is_not_targeted():
