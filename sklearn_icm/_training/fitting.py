@@ -116,7 +116,7 @@ class TrainedEstimator(BaseEstimator):
         fresh = not (self.warm_start and self.__sklearn_is_fitted__())
         with unchanged_on_error(self):
             X = self._rows_to_fit(X, y, environments, reset=fresh)
-            self._train(X, self.max_epochs, fresh=fresh)
+            self._train(X, int(self.max_epochs), fresh=fresh)
         return self
 
     @fit_context(prefer_skip_nested_validation=True)
@@ -249,8 +249,8 @@ class TrainedEstimator(BaseEstimator):
         net = make_net(
             module,
             optimizer=self.optimizer,
-            lr=self.lr,
-            weight_decay=self.weight_decay,
+            lr=float(self.lr),
+            weight_decay=float(self.weight_decay),
             n_epochs=epochs,
             patience=patience,
             tol=self.tol,
@@ -260,7 +260,7 @@ class TrainedEstimator(BaseEstimator):
             weight=WarmUp(self.icm_weight, self.icm_warmup),
             generator=seeds.torch_stream(self._entropy, "batches"),
             one_cycle=not one_pass and self.lr_schedule == "one-cycle",
-            batch_size=self.batch_size,
+            batch_size=int(self.batch_size),
         )
         if fresh:
             return net.continued(None, {})

@@ -5,10 +5,10 @@ from numbers import Integral
 
 import numpy as np
 import torch
-from sklearn.utils import check_scalar
 from torch import nn
 
 from ..mechanisms import MechanismGraph
+from ..utils.checks import check_scalar
 from ._worlds import (
     check_number,
     constant,

@@ -5,10 +5,11 @@ from numbers import Integral
 import numpy as np
 import torch
 from scipy.stats import special_ortho_group
-from sklearn.utils import check_random_state, check_scalar
+from sklearn.utils import check_random_state
 from torch import nn
 
 from ..mechanisms import MechanismGraph
+from ..utils.checks import check_scalar
 from ._worlds import (
     UniformFactors,
     bumps,

@@ -4,8 +4,9 @@ from numbers import Integral
 
 import numpy as np
 from sklearn.datasets import load_digits
-from sklearn.utils import Bunch, check_array, check_random_state, check_scalar
+from sklearn.utils import Bunch, check_array, check_random_state
 
+from ..utils.checks import check_scalar
 from ._worlds import check_number
 
 __all__ = ["make_glyph_pairs"]

@@ -5,10 +5,11 @@ from numbers import Integral
 
 import numpy as np
 import torch
-from sklearn.utils import check_random_state, check_scalar
+from sklearn.utils import check_random_state
 from torch import nn
 
 from ..mechanisms import MechanismGraph
+from ..utils.checks import check_scalar
 from ._worlds import check_number, constant, draw_noise, make_world
 
 __all__ = ["make_scm"]

@@ -4,9 +4,11 @@ from numbers import Integral, Real
 
 import numpy as np
 import torch
-from sklearn.utils import Bunch, check_random_state, check_scalar
+from sklearn.utils import Bunch, check_random_state
 from torch import nn
 from torch.nn.utils import skip_init
+
+from ..utils.checks import check_scalar
 
 CHUNK = 512
 

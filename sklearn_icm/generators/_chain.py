@@ -243,7 +243,7 @@ class ChainGenerator(DensityMixin, BaseGenerator):
         fresh = not (self.warm_start and self.__sklearn_is_fitted__())
         with unchanged_on_error(self):
             rows = self._rows_and_inputs(X, y, environments, inputs, reset=fresh)
-            self._train(*rows, self.max_iter, fresh=fresh)
+            self._train(*rows, int(self.max_iter), fresh=fresh)
         return self
 
     @fit_context(prefer_skip_nested_validation=True)
@@ -260,7 +260,7 @@ class ChainGenerator(DensityMixin, BaseGenerator):
         with unchanged_on_error(self):
             X, Z = self._rows_and_inputs(X, y, environments, inputs, reset=fresh)
             full = self.batch_size is None or self.optimizer == "gd"
-            n_steps = 1 if full else -(-len(X) // self.batch_size)
+            n_steps = 1 if full else -(-len(X) // int(self.batch_size))
             self._train(X, Z, n_steps, fresh=fresh)
         return self
 
@@ -297,7 +297,7 @@ class ChainGenerator(DensityMixin, BaseGenerator):
             PenaltyTerms(penalty, seeds.torch_stream(self._entropy, "penalty")),
             weight=self.icm_weight,
             optimizer=self.optimizer,
-            lr=self.lr,
+            lr=float(self.lr),
             batch_size=self.batch_size,
             generator=seeds.torch_stream(self._entropy, "batches"),
             before=None if fresh else self._net,

@@ -5,6 +5,8 @@ from numbers import Integral
 
 import numpy as np
 
+from ..utils.checks import is_count
+
 SMALL, HALF = 0.01, 0.5
 
 
@@ -78,9 +80,7 @@ def _kernel_sizes(grid, kernel_size, n_layers):
     for size in kernel_size:
         if size is None or isinstance(size, Integral):
             size = grid if size is None else (size,) * len(grid)
-        whole = isinstance(size, (tuple, list)) and all(
-            isinstance(k, Integral) and k > 0 for k in size
-        )
+        whole = isinstance(size, (tuple, list)) and all(map(is_count, size))
         if not whole or len(size) != len(grid) or len(kernel_size) != n_layers:
             raise ValueError(
                 "kernel_size must be None, a positive int, or a sequence with one "

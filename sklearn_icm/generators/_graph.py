@@ -301,7 +301,8 @@ class GraphGenerator(GraphQueriesMixin, DensityMixin, BaseGenerator):
         hidden = check_hidden(self.hidden, names)
         levels = {names[k]: len(v) for k, v in self._levels.items()}
         kinds = allowed_kinds(self.mechanism, parents, names, levels, set(hidden))
-        module = GraphModule(layout, parents, kinds, levels, self.n_units, hidden)
+        n_units = int(self.n_units)
+        module = GraphModule(layout, parents, kinds, levels, n_units, hidden)
         if self.noise == "normal":
             module.noise.be_normal()
         return module

@@ -260,7 +260,7 @@ class VAEGenerator(
         if self.hidden is None:
             return (256, 256) if is_table else (32, 16)
         widths = tuple(self.hidden)
-        whole = all(isinstance(w, Integral) and w > 0 for w in widths)
+        whole = all(map(is_count, widths))
         if not whole or (not widths and not is_table):
             raise ValueError(
                 "hidden must be None or a sequence of positive ints (not empty with a "
@@ -269,33 +269,34 @@ class VAEGenerator(
         return tuple(int(w) for w in widths)
 
     def _build_decoder(self, layout):
+        n_latents = int(self.n_latents)
         if self.decoder is None:
             is_table = layout.data_shape is None
             hidden = self._hidden_widths(is_table)
             if is_table:
                 return dense_decoder(
-                    self.n_latents,
+                    n_latents,
                     layout.node_shape,
                     hidden,
                     activation=self.activation,
                 )
             return conv_decoder(
-                self.n_latents,
+                n_latents,
                 layout.node_shape,
                 hidden,
-                kernel_size=self.kernel_size,
+                kernel_size=int(self.kernel_size),
                 activation=self.activation,
             )
-        graph = self.decoder(self.n_latents, layout.node_shape)
+        graph = self.decoder(n_latents, layout.node_shape)
         if not isinstance(graph, MechanismGraph):
             raise TypeError(
                 "decoder must return a MechanismGraph, got "
-                f"{type(graph).__name__} from decoder({self.n_latents}, "
+                f"{type(graph).__name__} from decoder({n_latents}, "
                 f"{layout.node_shape})."
             )
-        if list(graph.roots.values()) != [(self.n_latents,)]:
+        if list(graph.roots.values()) != [(n_latents,)]:
             raise ValueError(
-                f"The decoder's graph must have one root of shape ({self.n_latents},), "
+                f"The decoder's graph must have one root of shape ({n_latents},), "
                 f"got {graph.roots}."
             )
         # A builder may keep a reference to its modules; training must not move them.
@@ -330,15 +331,15 @@ class VAEGenerator(
         if is_table:
             return dense_encoder(
                 layout.node_shape,
-                2 * self.n_latents,
+                2 * int(self.n_latents),
                 hidden,
                 activation=self.activation,
             )
         return conv_encoder(
             layout.node_shape,
-            2 * self.n_latents,
+            2 * int(self.n_latents),
             hidden,
-            kernel_size=self.kernel_size,
+            kernel_size=int(self.kernel_size),
             activation=self.activation,
         )
 
@@ -421,10 +422,7 @@ class VAEGenerator(
             If X has two values alone, where a Gaussian density has no meaning.
         """
         check_is_fitted(self)
-        whole = isinstance(n_importance, Integral) and not isinstance(
-            n_importance, bool
-        )
-        if n_importance is not None and (not whole or n_importance < 1):
+        if n_importance is not None and not is_count(n_importance):
             raise ValueError(
                 f"n_importance must be None or a positive int, got {n_importance!r}."
             )

@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.utils import check_random_state, check_scalar
+from sklearn.utils import check_random_state
 from torch import Tensor, nn
 
 from ..interventions._apart import called_apart
 from ..mechanisms import MechanismGraph, tensor_of
 from ..mechanisms._modules import deterministic
+from ..utils.checks import check_scalar
 from ._common import like_input
 from ._contrasts import Power
 from ._groups import FrequencyShift, Group, Orthogonal

@@ -12,11 +12,11 @@ import numpy as np
 import pandas as pd
 import torch
 from scipy.stats import false_discovery_control
-from sklearn.utils import check_scalar
 from torch import Tensor
 
 from ..exceptions import DegenerateMechanismWarning
 from ..mechanisms import LinearOperator, tensor_of
+from ..utils.checks import check_scalar
 from ._common import as_tensors, refuse_all_zero
 from ._contrasts import Power
 from ._generic import (

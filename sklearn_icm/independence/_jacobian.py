@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import numbers
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.func import jacfwd, jvp, vmap
 
+from ..utils.checks import is_count
 from ._common import as_tensors, like_input
 
 ArrayLike = np.ndarray | Tensor
@@ -257,11 +257,11 @@ def slot_norms(j: Tensor, group_sizes: int | Sequence[int]) -> Tensor:
 
 def slot_sizes(group_sizes: int | Sequence[int], n_inputs: int) -> list[int]:
     """Sizes of the slots of ``n_inputs`` inputs, checked."""
-    if isinstance(group_sizes, numbers.Integral):
+    if is_count(group_sizes, 0):
         sizes = [group_sizes] * (n_inputs // max(group_sizes, 1))
     else:
         sizes = list(group_sizes) if isinstance(group_sizes, Iterable) else []
-    whole = all(isinstance(s, numbers.Integral) and s > 0 for s in sizes)
+    whole = all(map(is_count, sizes))
     if not whole or sum(sizes) != n_inputs:
         raise ValueError(
             "group_sizes must be a positive int that divides the number of inputs, or "
@@ -283,8 +283,7 @@ def _row_function(
         )
     if z.ndim == 0 or len(z) == 0:
         raise ValueError(f"z must have at least one row, got shape {tuple(z.shape)}.")
-    whole = isinstance(chunk_size, numbers.Integral) and chunk_size > 0
-    if chunk_size is not None and not whole:
+    if chunk_size is not None and not is_count(chunk_size):
         raise ValueError(
             f"chunk_size must be a positive int, or None for all, got {chunk_size!r}."
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import numbers
 from collections.abc import Callable, Mapping
 
 import torch
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 
 from ..mechanisms import MechanismGraph
 from ..mechanisms._modules import deterministic
+from ..utils.checks import is_count
 from ._jacobian import (
     compositional_contrast,
     hessian_penalty,
@@ -55,7 +55,7 @@ class _JacobianPenalty(PenaltyValue):
 
     def _check(self, graph: MechanismGraph) -> None:
         name = type(self).__name__
-        if not isinstance(self.n_rows, numbers.Integral) or self.n_rows < 1:
+        if not is_count(self.n_rows):
             raise ValueError(f"{name}: n_rows must be an int > 0, got {self.n_rows!r}.")
         if len(graph.roots) != 1:
             raise ValueError(

@@ -5,13 +5,13 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import fields, replace
-from numbers import Integral
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..exceptions import DegenerateMechanismWarning
+from ..utils.checks import is_count
 from ._common import PairMeasure, as_tensors, like_input, refuse_all_zero, scaled
 from ._correlations import (
     Lags,
@@ -331,7 +331,7 @@ def _warn_of_silent_channels(w1: Tensor, w2: Tensor) -> None:
 def _per_axis(name: str, value: int | Sequence[int], n_axes: int) -> tuple[int, ...]:
     several = isinstance(value, (tuple, list, np.ndarray))
     factors = tuple(value) if several else (value,) * n_axes
-    whole = all(isinstance(f, Integral) and f >= 1 for f in factors)
+    whole = all(map(is_count, factors))
     if len(factors) != n_axes or not whole:
         raise ValueError(
             f"{name} must be a positive int or {n_axes} of them, got {value!r}."

@@ -3,10 +3,10 @@
 from numbers import Integral
 
 import numpy as np
-from sklearn.utils import check_scalar
 from sklearn.utils.validation import check_is_fitted
 
 from ..interventions import Intervention, Shift, Units
+from ..utils.checks import check_scalar
 from ..utils.pipelines import last_step, rows_under
 from ._images import SamplesDisplay
 from ._plotting import data_shape_of

@@ -25,7 +25,7 @@ RESHAPING = {
 
 def check_count(name: str, value: Any) -> None:
     """Refuse what is not an int of at least 1."""
-    if not _is_count(value):
+    if not is_count(value):
         raise ValueError(f"{name} must be an int of at least 1, got {value!r}.")
 
 
@@ -33,7 +33,7 @@ def check_counts(name: str, values: Any, *, least: int = 0) -> None:
     """Refuse what is not a sequence of so many ints of at least 1."""
     listed = isinstance(values, Iterable) and not isinstance(values, str)
     values = list(values) if listed else values
-    if not listed or len(values) < least or not all(map(_is_count, values)):
+    if not listed or len(values) < least or not all(map(is_count, values)):
         some = f"{least} or more " if least else ""
         raise ValueError(
             f"{name} must be a sequence of {some}ints of at least 1, got {values!r}."
@@ -100,5 +100,6 @@ def final_activation(graph: nn.Module) -> str | None:
     return None
 
 
-def _is_count(value: Any) -> bool:
+def is_count(value: Any) -> bool:
+    """Whether a value is an int of at least 1."""
     return isinstance(value, Integral) and not isinstance(value, bool) and value >= 1

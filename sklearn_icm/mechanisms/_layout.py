@@ -6,9 +6,10 @@ import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from numbers import Integral
 
 from torch import Tensor
+
+from ._checks import is_count
 
 MOST_COLOURS = 4
 
@@ -48,7 +49,7 @@ class DataLayout:
         if data_shape is None:
             return cls(n_features)
         shape = tuple(data_shape)
-        whole = all(isinstance(n, Integral) and n > 0 for n in shape)
+        whole = all(map(is_count, shape))
         if not whole or not 1 <= len(shape) <= 3:
             raise ValueError(
                 "data_shape must be None or (length,), (height, width) or (height, "
@@ -64,7 +65,7 @@ class DataLayout:
                 f"-1), with data_shape={(width, channels, height)}.",
                 stacklevel=2,
             )
-        return cls(n_features, shape)
+        return cls(n_features, tuple(map(int, shape)))
 
     @property
     def node_shape(self) -> tuple[int, ...]:

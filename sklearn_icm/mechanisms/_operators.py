@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from numbers import Real
 
 import torch
 from torch import Tensor, nn
@@ -215,7 +216,7 @@ def _operator_after_resizing(resizer: nn.Upsample, layer: nn.Module) -> LinearOp
             f"nn.Upsample is understood before a convolution without a stride, got "
             f"{_name(layer)}"
         )
-    whole = isinstance(factor, (int, float)) and factor == int(factor)
+    whole = isinstance(factor, Real) and factor == int(factor)
     known = mode in {"nearest", "linear", "bilinear", "trilinear"}
     if not whole or not known or resizer.align_corners:
         raise NoLinearOperator(

@@ -5,8 +5,9 @@ from numbers import Integral
 
 import numpy as np
 import pandas as pd
-from sklearn.utils import Bunch, check_scalar
+from sklearn.utils import Bunch
 
+from ..utils.checks import check_scalar
 from ..utils.pipelines import numeric_rows, rows_under
 from ._inputs import name_changes
 from ._refits import RefitScorer, derive_seed, draw_entropy, resolve_refits

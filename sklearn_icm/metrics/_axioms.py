@@ -3,9 +3,9 @@
 from numbers import Integral
 
 import numpy as np
-from sklearn.utils import check_scalar
 
 from ..interventions import inverse_of
+from ..utils.checks import check_scalar
 from ._counterfactuals import (
     Counterfactuals,
     ExplainedRows,

@@ -7,8 +7,9 @@ from numbers import Integral
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
-from sklearn.utils import Bunch, check_scalar
+from sklearn.utils import Bunch
 
+from ..utils.checks import check_scalar
 from ._alignment import alignment_r2
 from ._identifiability import mcc_score
 from ._inputs import direction_stream

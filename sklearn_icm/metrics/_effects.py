@@ -5,11 +5,11 @@ from numbers import Integral
 
 import numpy as np
 from scipy.stats import norm
-from sklearn.utils import check_random_state, check_scalar
+from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from ..base import is_generator
-from ..utils.checks import check_level, plain
+from ..utils.checks import check_level, check_scalar, plain
 from ..utils.pipelines import last_step, rows_under
 
 __all__ = ["AverageEffect", "average_effect"]

@@ -9,8 +9,9 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.model_selection import KFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from sklearn.utils import check_random_state, check_scalar
+from sklearn.utils import check_random_state
 
+from ..utils.checks import check_scalar
 from ..utils.pipelines import before_last, check_graph_generator
 from ._mechanism_shift import families
 

@@ -1,13 +1,13 @@
 """Does the model, changed by an intervention, predict data of another environment?"""
 
 from functools import partial
-from numbers import Integral
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from ..base import is_generator
+from ..utils.checks import is_count
 from ..utils.environments import as_label_list, find_rows, resolve_environments
 from ..utils.pipelines import before_last, last_step, numeric_rows, rows_under
 from ..utils.rows import select_rows
@@ -283,7 +283,7 @@ def make_extrapolation_scorer(
             "interventions must say what was changed in at least one environment, got "
             f"{interventions!r}."
         )
-    if n_samples is not None and (not isinstance(n_samples, Integral) or n_samples < 2):
+    if n_samples is not None and not is_count(n_samples, 2):
         raise ValueError(f"n_samples must be None or an int >= 2, got {n_samples!r}.")
     check_distance(distance)
     check_baseline(baseline)

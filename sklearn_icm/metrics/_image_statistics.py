@@ -1,12 +1,12 @@
 """Distances of images as seen close by (patches) and from afar (layout)."""
 
 from collections.abc import Sequence
-from numbers import Integral
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from sklearn.preprocessing import normalize
 
+from ..utils.checks import is_count
 from ._distances import energy_distance
 from ._inputs import check_integer, check_samples, direction_stream
 
@@ -146,7 +146,7 @@ def _check_images(X_real, X_gen, data_shape):
     """Both samples as arrays (n, height, width, channels)."""
     X_real, X_gen = check_samples(X_real, X_gen)
     shape = tuple(data_shape) if isinstance(data_shape, Sequence) else ()
-    whole = all(isinstance(n, Integral) and n > 0 for n in shape)
+    whole = all(map(is_count, shape))
     if not whole or len(shape) not in (2, 3):
         raise ValueError(
             "data_shape must be (height, width) or (height, width, channels) of "

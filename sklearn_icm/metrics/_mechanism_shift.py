@@ -7,9 +7,9 @@ import pandas as pd
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 from scipy.stats import false_discovery_control
-from sklearn.utils import check_random_state, check_scalar
+from sklearn.utils import check_random_state
 
-from ..utils.checks import check_level
+from ..utils.checks import check_level, check_scalar
 from ..utils.environments import find_rows, resolve_environments
 from ..utils.pipelines import before_last, check_graph_generator
 

@@ -5,10 +5,10 @@ from zlib import crc32
 
 import numpy as np
 from sklearn.base import clone
-from sklearn.utils import check_scalar
 from sklearn.utils.parallel import Parallel, delayed
 
 from ..base import is_generator
+from ..utils.checks import check_scalar
 from ..utils.environments import resolve_environments
 from ._inputs import direction_stream
 from ._scorer import RoutedScorer

@@ -7,12 +7,13 @@ from numbers import Integral
 import numpy as np
 from scipy.optimize import minimize, minimize_scalar
 from sklearn.metrics.pairwise import euclidean_distances
-from sklearn.utils import check_random_state, check_scalar
+from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from ..base import is_generator
 from ..interventions import as_family, check_interventions
 from ..metrics import energy_distance
+from ..utils.checks import check_scalar
 from ..utils.pipelines import known_levels, last_step, numeric_rows, rows_under
 
 __all__ = ["Comparison", "candidates_for", "latin_design"]

@@ -5,8 +5,9 @@ from numbers import Integral, Real
 
 import numpy as np
 import pandas as pd
-from sklearn.utils import check_consistent_length, check_random_state, check_scalar
+from sklearn.utils import check_consistent_length, check_random_state
 
+from ..utils.checks import check_scalar, is_count
 from ._split import PartSplitter
 
 __all__ = ["LeaveCombinationOut"]
@@ -149,7 +150,7 @@ class LeaveCombinationOut(PartSplitter):
 
     def _n_wanted(self, grid):
         size, n_present = self.test_size, len(grid.combinations)
-        if isinstance(size, Integral) and 1 <= size < n_present:
+        if is_count(size) and size < n_present:
             return int(size)
         if isinstance(size, Real) and 0 < size < 1:
             return ceil(size * n_present)

@@ -6,10 +6,10 @@ from numbers import Integral
 import numpy as np
 import pandas as pd
 from scipy.stats import norm
-from sklearn.utils import _safe_indexing, check_random_state, check_scalar
+from sklearn.utils import _safe_indexing, check_random_state
 
 from ..interventions import families_for
-from ..utils.checks import check_level
+from ..utils.checks import check_level, check_scalar
 from ._candidates import (
     LEAST_ROWS,
     SEED_BOUND,

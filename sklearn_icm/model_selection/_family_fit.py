@@ -3,13 +3,9 @@
 from numbers import Real
 
 import numpy as np
-from sklearn.utils import (
-    _safe_indexing,
-    check_array,
-    check_random_state,
-    check_scalar,
-)
+from sklearn.utils import _safe_indexing, check_array, check_random_state
 
+from ..utils.checks import check_scalar
 from ._candidates import LEAST_ROWS
 from ._fit_intervention import fit_intervention
 

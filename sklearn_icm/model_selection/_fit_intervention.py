@@ -6,9 +6,9 @@ from numbers import Integral
 
 import numpy as np
 import pandas as pd
-from sklearn.utils import check_random_state, check_scalar
+from sklearn.utils import check_random_state
 
-from ..utils.checks import check_level
+from ..utils.checks import check_level, check_scalar
 from ._candidates import Comparison, candidates_for, latin_design
 
 __all__ = ["fit_intervention"]

@@ -5,9 +5,9 @@ from numbers import Integral
 
 import numpy as np
 from sklearn.model_selection import KFold
-from sklearn.utils import check_scalar
 
 from ..utils._sklearn import MetadataRequester
+from ..utils.checks import check_scalar
 from ..utils.environments import as_label_list, find_rows, resolve_environments
 
 __all__ = ["LeaveEnvironmentOut", "PartSplitter"]
