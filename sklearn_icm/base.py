@@ -131,15 +131,22 @@ class BaseGenerator(GeneratorMixin, CounterfactualMixin, TrainedEstimator):
         n_samples : int
             Number of rows, at least 1.
         random_state : int, RandomState or None
-            None draws from `random_state_`, so that successive calls differ.
+            None draws from `random_state_`, so that successive calls differ; but
+            copies of a model, as in parallel workers, go on alike: see Notes.
         observation_noise : bool
             False gives the mean of each row instead of a draw about it.
 
         Returns
         -------
         ndarray of shape (n_samples, n_features)
-            In the dtype of the fitted data (a DataFrame under `set_output`), clipped
-            to `bounds_`.
+            float32 if the fitted data were (or a bfloat16 tensor), else float64, as of
+            float16 and whole numbers (a DataFrame under `set_output`); clipped to
+            `bounds_`.
+
+        Notes
+        -----
+        Give every parallel worker a seed of its own:
+        ``[s.generate_state(1)[0] for s in numpy.random.SeedSequence(0).spawn(8)]``.
         """
         check_scalar(n_samples, "n_samples", Integral, min_val=1)
         return self.intervene(
