@@ -177,6 +177,13 @@ def test_another_decoder_is_refused(layers, fitted, monkeypatch):
         pickle.loads(data)
 
 
+@pytest.mark.parametrize("case", ["vae", "vae, images"])
+def test_another_activation_is_refused(case, fitted):
+    architecture = fitted[case].__getstate__()["_architecture"]
+    with pytest.raises(ValueError, match=r"SiLU\(\), where there is now .*ReLU\(\)"):
+        loads(fitted[case], _architecture={**architecture, "activation": "relu"})
+
+
 def test_the_message_says_what_is_different(fitted, monkeypatch):
     data = pickle.dumps(fitted["vae, own decoder"])
     monkeypatch.setitem(globals(), "HIDDEN_LAYERS", [*HIDDEN_LAYERS[:2], nn.Tanh()])
