@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 import torch
 from helpers import small
+from sklearn.base import clone
+from torch import nn
 
 from sklearn_icm._training import mapped
-from sklearn_icm._training.mapped import MappedRows, is_mapped
+from sklearn_icm._training.mapped import MappedRows, batch_sizes, is_mapped
 from sklearn_icm.generators import VAEGenerator
+from sklearn_icm.mechanisms import MechanismGraph
 
 
 def in_file(tmp_path, X, mode="r"):
@@ -86,3 +89,31 @@ def test_memory_does_not_grow_with_the_rows_of_a_file(tmp_path, small_blocks):
 
     peak(10_000)
     assert peak(80_000) < 1.5 * peak(20_000)
+
+
+def with_batchnorm(n, shape):
+    hidden = nn.Sequential(nn.Linear(n, 8), nn.BatchNorm1d(8), nn.ReLU())
+    return MechanismGraph(
+        {"noise": (n,)},
+        {"hidden": ("noise", hidden), "data": ("hidden", nn.Linear(8, *shape))},
+    )
+
+
+@pytest.mark.parametrize("n_rows", [2, 8, 9, 10, 17, 33])
+def test_no_batch_is_a_single_row(n_rows, tmp_path, small_blocks):
+    model = small(decoder=with_batchnorm, batch_size=8)
+    X = np.random.RandomState(0).rand(n_rows, 3)
+    drawn = clone(model).fit(X).partial_fit(X).sample(5, 0)
+    again = clone(model).fit(in_file(tmp_path, X)).partial_fit(X).sample(5, 0)
+    assert np.array_equal(again, drawn)
+    if n_rows > 2:
+        clone(model).set_params(validation_fraction=0.01).fit(X)
+
+
+@pytest.mark.parametrize("n_rows", [1, 7, 8, 9, 16, 17, 100])
+def test_batches_hold_every_row_once(n_rows):
+    sizes = batch_sizes(n_rows, 8)
+    assert sum(sizes) == n_rows
+    assert min(sizes) > 1 or n_rows == 1
+    assert set(sizes[:-1]) <= {8}
+    assert batch_sizes(n_rows, 1) == [1] * n_rows

@@ -16,7 +16,6 @@ from sklearn.exceptions import NotFittedError
 from skorch.callbacks import Callback, GradientNormClipping, LRScheduler, PrintLog
 from torch import nn
 
-from sklearn_icm._training.mapped import batch_sizes
 from sklearn_icm._training.reservoir import renewed
 from sklearn_icm.exceptions import (
     FitDivergedError,
@@ -416,35 +415,6 @@ def test_a_callback_may_load_a_model_while_dropout_is_trained():
             pickle.loads(kept)
 
     small(decoder=with_dropout, callbacks=[Loads()]).fit(TABLE)
-
-
-def with_batchnorm(n, shape):
-    hidden = nn.Sequential(nn.Linear(n, 8), nn.BatchNorm1d(8), nn.ReLU())
-    return MechanismGraph(
-        {"noise": (n,)},
-        {"hidden": ("noise", hidden), "data": ("hidden", nn.Linear(8, *shape))},
-    )
-
-
-@pytest.mark.parametrize("n_rows", [2, 8, 9, 10, 17, 33])
-def test_no_batch_is_a_single_row(n_rows, tmp_path):
-    model = small(decoder=with_batchnorm, batch_size=8)
-    X = np.random.RandomState(0).rand(n_rows, 3)
-    np.save(tmp_path / "rows.npy", X)
-    in_file = np.load(tmp_path / "rows.npy", mmap_mode="r")
-    drawn = clone(model).fit(X).partial_fit(X).sample(5, 0)
-    assert_array_equal(clone(model).fit(in_file).partial_fit(X).sample(5, 0), drawn)
-    if n_rows > 2:
-        clone(model).set_params(validation_fraction=0.01).fit(X)
-
-
-@pytest.mark.parametrize("n_rows", [1, 7, 8, 9, 16, 17, 100])
-def test_batches_hold_every_row_once(n_rows):
-    sizes = batch_sizes(n_rows, 8)
-    assert sum(sizes) == n_rows
-    assert min(sizes) > 1 or n_rows == 1
-    assert set(sizes[:-1]) <= {8}
-    assert batch_sizes(n_rows, 1) == [1] * n_rows
 
 
 # ---------------------------------------------------------- streams of batches
