@@ -26,6 +26,7 @@ from ..mechanisms import (
 )
 from ..mechanisms._checks import final_activation, refuse_random
 from ..utils._sklearn import Interval, StrOptions
+from ..utils.checks import is_count
 from ..utils.rows import plain_rows
 from ._vae_module import VAEModule
 
