@@ -35,14 +35,17 @@ class InterventionFamily:
     relative : sequence of str
         Parameters whose bounds and neutral value are in standard deviations of the
         node's values, and not in the units of the node.
+    open_ended : sequence of str
+        Parameters whose bounds are where a search starts: while the best value lies at
+        an end other than 0, and going on helps, it looks beyond.
 
     Raises
     ------
     TypeError
         If `make` is not callable or `bounds` is not a dict.
     ValueError
-        For bounds that are reversed, equal or not finite, and for names in `neutral`
-        or `relative` that are not those of `bounds`.
+        For bounds that are reversed, equal or not finite, and for names in `neutral`,
+        `relative` or `open_ended` that are not those of `bounds`.
 
     Examples
     --------
@@ -62,6 +65,7 @@ class InterventionFamily:
     neutral: Mapping[str, float] | None = None
     name: str | None = None
     relative: Sequence[str] = ()
+    open_ended: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         if not callable(self.make):
@@ -73,13 +77,14 @@ class InterventionFamily:
         object.__setattr__(self, "bounds", bounds)
         if self.neutral is not None:
             object.__setattr__(self, "neutral", _check_neutral(self.neutral, bounds))
-        unknown = [name for name in self.relative if name not in bounds]
-        if isinstance(self.relative, str) or unknown:
-            raise ValueError(
-                "InterventionFamily: relative must be a sequence of names of "
-                f"parameters, which are {list(bounds)}, got {self.relative!r}."
-            )
-        object.__setattr__(self, "relative", tuple(self.relative))
+        for field in ("relative", "open_ended"):
+            names = getattr(self, field)
+            if isinstance(names, str) or any(name not in bounds for name in names):
+                raise ValueError(
+                    f"InterventionFamily: {field} must be a sequence of names of "
+                    f"parameters, which are {list(bounds)}, got {names!r}."
+                )
+            object.__setattr__(self, field, tuple(names))
         if self.name is None:
             made_by = getattr(self.make, "func", self.make)
             name = getattr(made_by, "__name__", type(made_by).__name__)
@@ -148,7 +153,8 @@ class InterventionFamily:
             # Equal partials are different objects after a pickle.
             make = (make.func, make.args, tuple(sorted(make.keywords.items())))
         neutral = self.neutral and tuple(self.neutral.items())
-        return (make, tuple(self.bounds.items()), neutral, self.name, self.relative)
+        bounds, ends = tuple(self.bounds.items()), (self.relative, self.open_ended)
+        return (make, bounds, neutral, self.name, *ends)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, InterventionFamily) and self._key() == other._key()
@@ -207,8 +213,9 @@ def families_for(shape: Shape) -> list[InterventionFamily]:
     -------
     list of InterventionFamily
         One number for the whole node (two for "affine"). Shifts and noise go up to 3
-        standard deviations of the node, scales from 0 to 3, stretches from 0.5 to 2,
-        translations to a quarter of the axis, rotations to 90 degrees.
+        standard deviations of the node and scales from 0 to 3 where a search starts (it
+        goes on beyond while that helps), stretches from 0.5 to 2, translations to a
+        quarter of the axis, rotations to 90 degrees.
 
     Examples
     --------
@@ -264,20 +271,24 @@ def _fits(family: InterventionFamily, shape: Shape) -> bool:
 def _ready(shape: Shape) -> dict[str, InterventionFamily]:
     """All ready families, with the ranges for a shape, by name."""
     lengths = dict(zip(AXES.get(len(shape) - 1, {}), shape[1:], strict=False))
+    value, scale, both = ["value"], ["scale"], ["scale", "shift"]
     families = [
         InterventionFamily(
-            Shift, {"value": (-3, 3)}, {"value": 0}, "shift", relative=["value"]
+            Shift, {"value": (-3, 3)}, {"value": 0}, "shift", value, value
         ),
-        InterventionFamily(Scale, {"value": (0, 3)}, {"value": 1}, "scale"),
+        InterventionFamily(
+            Scale, {"value": (0, 3)}, {"value": 1}, "scale", open_ended=value
+        ),
         InterventionFamily(
             Affine,
             {"scale": (0, 3), "shift": (-3, 3)},
             {"scale": 1, "shift": 0},
             "affine",
-            relative=["shift"],
+            ["shift"],
+            both,
         ),
         InterventionFamily(
-            Noise, {"scale": (0, 3)}, {"scale": 0}, "noise", relative=["scale"]
+            Noise, {"scale": (0, 3)}, {"scale": 0}, "noise", scale, scale
         ),
         InterventionFamily(Rotate, {"degrees": (-90, 90)}, {"degrees": 0}, "rotate"),
     ]

@@ -1,6 +1,7 @@
 """Candidates for an intervention, and how far a model under each is from some rows."""
 
 import warnings
+from dataclasses import replace
 from functools import cached_property
 from numbers import Integral
 
@@ -16,7 +17,7 @@ from ..metrics import energy_distance
 from ..utils.checks import check_scalar
 from ..utils.pipelines import known_levels, last_step, numeric_rows, rows_under
 
-__all__ = ["Comparison", "candidates_for", "latin_design"]
+__all__ = ["Comparison", "candidates_for", "ends_that_matter", "latin_design"]
 
 LEAST_ROWS = 8
 # Draws of the model per row of the environment, and limits of their number: more than
@@ -25,6 +26,8 @@ DRAWS_PER_ROW, FEWEST_DRAWS, MOST_DRAWS = 3, 500, 2000
 SEED_BOUND = 2**31 - 1
 # Of the range of a parameter.
 GRID, PRECISION = 11, 1e-3
+# How often an open range doubles, and the part of a distance that makes it worthwhile.
+MOST_DOUBLINGS, WORTHWHILE = 8, 0.01
 
 
 def check_rows(est, X_env, least):
@@ -171,13 +174,22 @@ class Candidate:
     node : str
     family : InterventionFamily
         In the units of the node.
+
+    Attributes
+    ----------
+    may_gain : bool
+        Whether a better value may lie beyond an end; not if a search went on in vain.
     """
 
     def __init__(self, comparison, node, family):
         self.comparison, self.node, self.family = comparison, node, family
-        low, high = np.array(list(family.bounds.values())).T
+        self._distances, self.may_gain = {}, True
+        self._take_range()
+        self._tolerance = PRECISION * self.width
+
+    def _take_range(self):
+        low, high = np.array(list(self.family.bounds.values())).T
         self.low, self.width = low, high - low
-        self._distances = {}
 
     def params(self, point):
         """Parameters by name."""
@@ -222,7 +234,40 @@ class Candidate:
         return ends
 
     def search(self):
-        """Minimise the distance: on a coarse design first, then locally."""
+        """Minimise the distance, and go on beyond open ends while that helps."""
+        self._search_range()
+        for _ in range(MOST_DOUBLINGS):
+            before = self.distance
+            if not self._widened():
+                return
+            self._search_range()
+            self.may_gain = before - self.distance > WORTHWHILE * abs(before)
+            if not self.may_gain:
+                return
+
+    def _widened(self):
+        """Move the open ends where best values lie by a width; whether any was."""
+        bounds = dict(self.family.bounds)
+        for (name, (low, high)), place in zip(bounds.items(), self.best, strict=True):
+            if name in self.at_end and name in self.family.open_ended:
+                width, at_low = high - low, place < 0.5
+                if at_low and low != 0:
+                    bounds[name] = low - width, high
+                elif not at_low and high != 0:
+                    bounds[name] = low, high + width
+        if bounds == self.family.bounds:
+            return False
+        low, width = self.low, self.width
+        self.family = replace(self.family, bounds=bounds)
+        self._take_range()
+        self._distances = {
+            tuple((low + point * width - self.low) / self.width): distance
+            for point, distance in self._distances.items()
+        }
+        return True
+
+    def _search_range(self):
+        """On a coarse design first, then locally."""
         p = len(self.low)
         for point in [*self._neutral_points(), *latin_design(GRID * p, p)]:
             self.distance_at(point)
@@ -238,7 +283,7 @@ class Candidate:
             self.distance_at,
             bounds=(known[max(k - 1, 0)], known[min(k + 1, len(known) - 1)]),
             method="bounded",
-            options={"xatol": PRECISION},
+            options={"xatol": (self._tolerance / self.width).item()},
         )
 
     def _search_box(self):
@@ -251,7 +296,7 @@ class Candidate:
             bounds=[(0, 1)] * len(start),
             options={
                 "initial_simplex": np.vstack([start, start + np.diag(step)]),
-                "xatol": PRECISION,
+                "xatol": (self._tolerance / self.width).min(),
                 "fatol": np.inf,
                 "maxfev": 60 * len(start),
             },
@@ -262,6 +307,17 @@ class Candidate:
             return []
         point = (np.array(list(self.family.neutral.values())) - self.low) / self.width
         return [point] if np.all((point >= 0) & (point <= 1)) else []
+
+
+def ends_that_matter(candidates, leaves_some, identity_distance):
+    """Candidates, best first, at an end beyond which a better answer may lie."""
+    return [
+        candidate
+        for k, candidate in enumerate(candidates)
+        if candidate.at_end
+        and candidate.distance < identity_distance
+        and (k == 0 or (leaves_some and candidate.may_gain))
+    ]
 
 
 def latin_design(n, p):

@@ -80,17 +80,18 @@ def explain_shift(
     ShiftExplanation
         With the attributes
 
-        - ``table_``, DataFrame with a row per candidate, best first: ``node``,
+        - ``table_``, DataFrame with a row per candidate, first the one that is chosen,
+          then by distance: ``node``,
           ``family``, ``params`` (dict), ``distance`` on the held-out rows,
           ``identity_distance`` (of the unchanged model), ``noise_floor`` (what
           ``distance`` stays below at this level if rows and draws come from one
           distribution), ``skill`` (part of the shift that is explained, 1 - distance /
           identity distance; NaN without a shift), ``gain`` (identity distance -
           distance) with its standard error ``gain_se``, ``as_good`` (whether chance may
-          be why the best candidate is better), and ``verdict``, a sentence;
+          be why the chosen one is better), and ``verdict``, a sentence;
         - ``conclusion_``, a sentence or two;
-        - ``intervention_``, the best candidate as ``est.intervene`` takes it; empty if
-          no candidate explains any of the shift.
+        - ``intervention_``, the chosen candidate as ``est.intervene`` takes it; empty
+          if it does not explain any of the shift.
 
     Raises
     ------
@@ -99,10 +100,12 @@ def explain_shift(
 
     Notes
     -----
-    A candidate explains something if its gain is positive at the level, one-sided,
-    corrected for the number of candidates by Bonferroni; standard errors are of the
-    paired bootstrap of held-out rows and draws. There is a shift if the unchanged model
-    is beyond its noise floor.
+    Of the candidates that explain something (of all, if none does) and are within one
+    standard error of the closest, the one with fewest parameters is chosen, and of
+    these the closest. A candidate explains something if its gain is positive at the
+    level, one-sided, corrected for the number of candidates by Bonferroni; standard
+    errors are of the paired bootstrap of held-out rows and draws. There is a shift if
+    the unchanged model is beyond its noise floor.
 
     "Shift" means between the model and the rows: what the model gets wrong of its own
     environment counts as shift, and an intervention that repairs it as an explanation.
@@ -171,7 +174,7 @@ class _Judge:
 
     def __init__(self, comparison, n_bootstrap, level, n_candidates, rng):
         self.comparison, self.n_bootstrap, self.level = comparison, n_bootstrap, level
-        self.rng, self.n_candidates = rng, n_candidates
+        self.rng = rng
         self.margin = norm.ppf(1 - (1 - level) / n_candidates)
         self.resampled = comparison.resampling(n_bootstrap, rng)
         unchanged = comparison.rows({})
@@ -194,7 +197,7 @@ class _Judge:
             rows.append(self._row(candidate, change, drawn, values))
             resampled.append(values)
             changes.append(change)
-        order = np.argsort([row["distance"] for row in rows], kind="stable")
+        order = _simplest_first(rows, np.stack(resampled))
         table = pd.DataFrame([rows[k] for k in order])
         lags = np.stack(resampled)[order] - resampled[order[0]]
         behind = table["distance"] - table["distance"][0]
@@ -217,20 +220,20 @@ class _Judge:
             "gain": gain,
             "gain_se": gain_se,
             "explains": gain > self.margin * gain_se,
-            "at_end": list(candidate.at_end),
+            "at_end": list(candidate.at_end) if candidate.may_gain else [],
         }
 
     def _verdict(self, row):
         if not self.is_shift:
             return "There is no shift to explain."
-        values = ", ".join(f"{k}={v:.3g}" for k, v in row["params"].items())
-        what = f"{row['family']} ({values}) at {row['node']!r}"
+        what = _what(row)
         if not row["explains"]:
             return f"{what} is no better than no intervention, up to chance."
         rest = "within" if row["distance"] <= row["noise_floor"] else "beyond"
+        part = min(row["skill"], 1)
         return (
-            f"{what} explains {row['skill']:.0%} of the shift; what is left is {rest} "
-            f"the noise floor.{_ends(row['at_end'])}"
+            f"{what} explains {part:.0%} of the shift; what is left is {rest} the "
+            f"noise floor.{_ends(row['at_end'])}"
         )
 
     def conclusion(self, table):
@@ -241,25 +244,57 @@ class _Judge:
                 "floor."
             )
         if not table["explains"][0]:
+            fits = table["distance"] <= table["noise_floor"]
+            if fits.any():
+                row = table[fits].iloc[0]
+                return (
+                    f"These rows are too few to tell: {_what(row)} leaves nothing "
+                    "beyond the noise floor, but is no better than the unchanged "
+                    f"model, up to chance, nor is another of {len(table)} candidates."
+                )
             return (
                 "No intervention of these families explains the shift: none of "
-                f"{self.n_candidates} candidates is better than the unchanged model, "
+                f"{len(table)} candidates is better than the unchanged model, "
                 "up to chance."
             )
         best = table.iloc[0]
         found = best["verdict"]
         if best["distance"] > best["noise_floor"]:
             found = f"No intervention of these families explains all of it: {found}"
+            ended = table[1:][table["at_end"][1:].map(bool) & table["explains"][1:]]
+            if len(ended):
+                names = ", ".join(map(repr, ended["node"].drop_duplicates()))
+                found += f" The range that was searched also ended at {names}."
         others = int(table["as_good"].sum()) - 1
         if others:
-            return f"{found} {others} of {self.n_candidates} candidates may be as good."
-        return f"{found} It is the best of {self.n_candidates} candidates."
+            may = f"{others} of the other {len(table) - 1} candidates may be as good."
+            return f"{found} {may}"
+        return f"{found} It is the best of {len(table)} candidates."
+
+
+def _what(row):
+    values = ", ".join(f"{k}={v:.3g}" for k, v in row["params"].items())
+    return f"{row['family']} ({values}) at {row['node']!r}"
+
+
+def _simplest_first(rows, resampled):
+    """Order by distance, but first the simplest within an error of the closest."""
+    distances = np.array([row["distance"] for row in rows])
+    explains = np.array([row["explains"] for row in rows])
+    able = np.where(explains == explains.any(), distances, np.inf)
+    error = resampled[able.argmin()].std()
+    n_params = np.array([len(row["params"]) for row in rows])
+    simplest = np.where(able <= able.min() + error, n_params, np.inf)
+    chosen = np.lexsort([distances, simplest])[0]
+    order = np.argsort(distances, kind="stable")
+    return np.concatenate([[chosen], order[order != chosen]])
 
 
 def _ends(names):
     if not names:
         return ""
+    lies = "lies" if len(names) == 1 else "lie"
     return (
-        f" The best {' and '.join(names)} lies at the end of the range that was "
+        f" The best {' and '.join(names)} {lies} at the end of the range that was "
         "searched: an InterventionFamily with wider bounds may explain more."
     )

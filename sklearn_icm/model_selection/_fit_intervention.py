@@ -9,7 +9,12 @@ import pandas as pd
 from sklearn.utils import check_random_state
 
 from ..utils.checks import check_level, check_scalar
-from ._candidates import Comparison, candidates_for, latin_design
+from ._candidates import (
+    Comparison,
+    candidates_for,
+    ends_that_matter,
+    latin_design,
+)
 
 __all__ = ["fit_intervention"]
 
@@ -41,8 +46,14 @@ class FittedIntervention:
         where = f"{found} at {self.node!r}" if self.node else "nothing changed"
         return (
             f"FittedIntervention({where}: distance {self.distance:.3g}, without it "
-            f"{self.identity_distance:.3g}, noise floor {self.noise_floor:.3g})"
+            f"{self.identity_distance:.3g}, noise floor {self.noise_floor:.3g}"
+            f"{self._others_at_end()})"
         )
+
+    def _others_at_end(self):
+        others = self.table[self.table["at_end"].map(bool)]["node"].drop_duplicates()
+        names = [repr(name) for name in others if name != self.node]
+        return f"; the range ended at {', '.join(names)}" if names else ""
 
 
 def fit_intervention(
@@ -101,8 +112,9 @@ def fit_intervention(
         - ``noise_floor``, what ``distance`` stays below at this level if rows and draws
           come from one distribution (random permutations of the two samples);
         - ``table``, DataFrame with a row per node, best first: ``node``, ``family``,
-          the parameters, ``distance``, and ``support``, the part of the resamples in
-          which this node was the best one;
+          the parameters, ``distance``, ``support``, the part of the resamples in
+          which this node was the best one, and ``at_end``, the list of the parameters
+          at an end beyond which a better answer may lie;
         - ``at_end``, dict of parameter to its (low, high), of those whose best value
           lies at the end of that range.
 
@@ -117,8 +129,10 @@ def fit_intervention(
     Warns
     -----
     UserWarning
-        If the best value of a parameter lies at the end of its range: a better one may
-        lie beyond, and the interval, which does not leave the range, does not hold it.
+        If the best value of a parameter lies at the end of its range, at the best node
+        or, where this one leaves something to explain, at another that explains a part:
+        a better one may lie beyond, and the interval, which does not leave the range,
+        does not hold it. The ready families go on beyond their range while that helps.
 
     Notes
     -----
@@ -159,13 +173,17 @@ def fit_intervention(
     candidates.sort(key=lambda candidate: candidate.distance)
     resampled = comparison.resampling(n_bootstrap, rng)
     best, identity = candidates[0], comparison.distance_to({})
-    table = _table(candidates, [resampled(c.rows(c.best)) for c in candidates])
-    if best.distance >= identity:
-        floor = comparison.noise_floor(comparison.rows({}), n_bootstrap, level, rng)
+    found = best.distance < identity
+    drawn = best.rows(best.best) if found else comparison.rows({})
+    floor = comparison.noise_floor(drawn, n_bootstrap, level, rng)
+    ended = ends_that_matter(candidates, best.distance > floor, identity)
+    table = _table(candidates, ended, [resampled(c.rows(c.best)) for c in candidates])
+    if not found:
         return FittedIntervention(
             {}, {}, {}, None, identity, identity, floor, table, {}
         )
-    _warn_of_ends(best)
+    for candidate in ended:
+        _warn_of_ends(candidate)
     return FittedIntervention(
         intervention=best.intervention(best.best),
         params=best.params(best.best),
@@ -173,9 +191,7 @@ def fit_intervention(
         node=best.node,
         distance=best.distance,
         identity_distance=identity,
-        noise_floor=comparison.noise_floor(
-            best.rows(best.best), n_bootstrap, level, rng
-        ),
+        noise_floor=floor,
         table=table,
         at_end=best.at_end,
     )
@@ -193,7 +209,7 @@ def _warn_of_ends(candidate):
         )
 
 
-def _table(candidates, resampled):
+def _table(candidates, ended, resampled):
     closest = np.argmin(resampled, axis=0)
     return pd.DataFrame(
         [
@@ -203,6 +219,7 @@ def _table(candidates, resampled):
                 **candidate.params(candidate.best),
                 "distance": candidate.distance,
                 "support": float(np.mean(closest == k)),
+                "at_end": list(candidate.at_end) * (candidate in ended),
             }
             for k, candidate in enumerate(candidates)
         ]

@@ -3,7 +3,7 @@ import pytest
 
 from sklearn_icm.datasets import make_faces
 from sklearn_icm.generators import FixedGenerator
-from sklearn_icm.interventions import Scale, Shift
+from sklearn_icm.interventions import InterventionFamily, Scale, Shift
 from sklearn_icm.model_selection import explain_shift
 
 X = np.random.RandomState(0).randn(200, 3) * [1, 2, 0.5] + 1
@@ -91,7 +91,7 @@ def test_equivalent_candidates_are_named_as_good():
         families=[Shift([1.0, 2.0, 0.5]), Shift([1.0, 1.0, 1.0])],
     )
     assert found.table_["as_good"].sum() >= 2
-    assert "of 4 candidates may be as good" in found.conclusion_
+    assert "of the other 3 candidates may be as good" in found.conclusion_
     assert repr(found) == f"ShiftExplanation({found.conclusion_!r})"
 
 
@@ -135,11 +135,36 @@ def test_bad_input(rows, params, message):
         explain(rows, **params)
 
 
+def test_a_far_shift_is_explained_by_the_simplest_family():
+    X = np.random.RandomState(0).randn(200, 2)
+    est = FixedGenerator(random_state=0).fit(X)
+    found = explain_shift(est, X + 6, nodes="data", random_state=0, **QUICK)
+    (change,) = found.intervention_.values()
+    assert isinstance(change, Shift)
+    assert change.value == pytest.approx(6, abs=0.3)
+    assert "within the noise floor" in found.conclusion_
+
+
+def test_rows_that_are_too_few_to_tell_are_not_called_unexplained():
+    X = np.random.RandomState(0).randn(300, 2) * 6
+    est = FixedGenerator(random_state=0).fit(X)
+    rows = np.random.RandomState(100).randn(60, 2) * 6 + 6
+    found = explain_shift(est, rows, random_state=0)
+    best = found.table_.iloc[0]
+    assert best["distance"] < best["noise_floor"] < best["identity_distance"]
+    assert found.conclusion_.startswith("These rows are too few to tell: shift")
+
+
 def test_a_value_at_the_end_of_its_range_is_named():
     X = np.random.RandomState(0).randn(100, 2)
     est = FixedGenerator(random_state=0).fit(X)
     found = explain_shift(
-        est, X + 20, families=["shift"], nodes="data", n_bootstrap=20, random_state=0
+        est,
+        X + 20,
+        families=[InterventionFamily(Shift, {"value": (-3, 3)})],
+        nodes="data",
+        n_bootstrap=20,
+        random_state=0,
     )
     assert "value lies at the end of the range" in found.conclusion_
     assert "at_end" not in found.table_

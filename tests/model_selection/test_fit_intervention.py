@@ -1,5 +1,6 @@
 import pickle
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from sklearn_icm.generators import FixedGenerator
 from sklearn_icm.interventions import Affine, InterventionFamily, Scale, Shift, Stretch
 from sklearn_icm.metrics import energy_distance, mmd2
 from sklearn_icm.model_selection import fit_intervention
-from sklearn_icm.model_selection._candidates import _distances
+from sklearn_icm.model_selection._candidates import _distances, ends_that_matter
 from sklearn_icm.model_selection._fit_intervention import _surface_minimisers
 
 X = np.random.RandomState(0).randn(200, 3) * [1, 2, 0.5] + 1
@@ -25,6 +26,43 @@ QUICK = {"n_samples": 300, "n_bootstrap": 30}
 
 def environment(change, n=100, node="data", seed=1000):
     return TABLE.intervene({node: change}, n_samples=n, random_state=seed)
+
+
+@pytest.mark.parametrize("value", [-22.0, 33.0])
+def test_a_ready_family_is_searched_as_far_as_the_data_lie(value):
+    rows = environment(Shift(value))
+    found = fit_intervention(TABLE, "shift", rows, "data", random_state=0, **QUICK)
+    assert found.params["value"] == pytest.approx(value, abs=0.5)
+    low, high = found.interval["value"]
+    assert low <= found.params["value"] <= high < low + 2
+    assert found.at_end == {}
+
+
+def test_ends_are_said_of_every_node_that_may_hold_the_answer():
+    def candidate(distance, at_end, may_gain=True):
+        return SimpleNamespace(distance=distance, at_end=at_end, may_gain=may_gain)
+
+    best, other = candidate(1.0, {}), candidate(2.0, {"value": (-3, 3)})
+    useless, stalled = candidate(9.0, other.at_end), candidate(3.0, other.at_end, False)
+    candidates = [best, other, stalled, useless]
+    assert ends_that_matter(candidates, True, 5.0) == [other]
+    assert ends_that_matter(candidates, False, 5.0) == []
+    assert ends_that_matter([other, stalled], False, 5.0) == [other]
+
+
+def test_an_end_at_another_node_than_the_best_one_warns():
+    family = InterventionFamily(Scale, {"value": (0.5, 1.5)}, {"value": 1.0})
+    rows = environment(Shift(6.0))
+    with pytest.warns(UserWarning, match="at the end of the range") as caught:
+        found = fit_intervention(TABLE, family, rows, random_state=0, **QUICK)
+    nodes = {
+        node
+        for node in TABLE.nodes_
+        if any(repr(node) in str(w.message) for w in caught)
+    }
+    assert nodes == set(found.table["node"][found.table["at_end"].map(bool)])
+    assert len(nodes) == 2
+    assert "the range ended at" in repr(found)
 
 
 @settings(max_examples=5)
@@ -149,7 +187,11 @@ def test_identity_is_a_candidate_of_every_family():
     assert len(found.table) == 1
 
 
-@pytest.mark.parametrize("family", ["shift", Shift(2.0)], ids=["family", "strength"])
+@pytest.mark.parametrize(
+    "family",
+    [InterventionFamily(Shift, {"value": (-3, 3)}), Shift(2.0)],
+    ids=["family", "strength"],
+)
 def test_a_value_at_the_end_of_its_range_is_not_certain(family):
     with pytest.warns(UserWarning, match="at the end of the range.*wider bounds"):
         found = fit_intervention(TABLE, family, X + 50, "data", random_state=0, **QUICK)
