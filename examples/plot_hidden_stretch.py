@@ -63,7 +63,7 @@ in_fitted = hidden / distances(fitted, "data")
 # %%
 # The finding.
 print(
-    "A stretch of a hidden map changes the texture by a share of what a stretch of the "
-    f"pixels changes: by {max(in_truth, 0):.1f} in the true generator, and by at best "
-    f"{in_fitted:.1f} in the fitted one."
+    f"A stretch of a hidden map changes the texture {max(in_truth, 0):.1f} times as "
+    "much as a stretch of the pixels in the true generator, and at least "
+    f"{max(in_fitted, 0):.1f} times as much in the fitted one."
 )

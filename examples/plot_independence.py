@@ -32,6 +32,7 @@ for weight, model in models.items():
 plain, penalised = (abs(m.independence()["rho"] - 1).max() for m in models.values())
 cost = models[0.0].score(X) - models[0.1].score(X)
 print(
-    f"The penalty brought the largest |rho - 1| from {plain:.2f} to {penalised:.3f}, "
-    f"at {cost:.1f} nats per row of the bound on the fitted digits."
+    f"With the penalty the largest |rho - 1| is {penalised:.3f}, not {plain:.3f}, and "
+    f"the bound on the fitted digits {abs(cost):.1f} nats per row "
+    f"{'lower' if cost > 0 else 'higher'}."
 )

@@ -59,4 +59,5 @@ print("  ".join(f"{name}: {value:.2f}" for name, value in errors.items()))
 # %%
 # The finding.
 best = min(errors, key=errors.get)
-print(f"Stretching {best!r} comes closest to the faces that nobody has seen.")
+stretched = "No stretch" if best == "as seen" else f"Stretching {best!r}"
+print(f"{stretched} comes closest to the faces that nobody has seen.")

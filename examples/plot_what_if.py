@@ -51,4 +51,5 @@ for node in ("conv1", "conv2", "data"):
 # The finding.
 best = min(errors, key=errors.get)
 print("  ".join(f"{node}: {value:.2f}" for node, value in errors.items()))
-print(f"Stretching {best} comes closest to the true counterfactuals on these data.")
+stretched = "No stretch" if best == "no intervention" else f"Stretching {best}"
+print(f"{stretched} comes closest to the true counterfactuals on these data.")

@@ -155,6 +155,8 @@ def finding(search, n_folds):
     skills = np.array(
         [search.cv_results_[f"split{k}_test_skill"] for k in range(n_folds)]
     )
+    if not np.isfinite(skills).all():
+        return "Some folds have no skill, so no claim about the ICM weight."
     best = int(skills.mean(0).argmax())
     if best == 0:
         gap = skills.mean(0)[0] - skills.mean(0)[1:].max()

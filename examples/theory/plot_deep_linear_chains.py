@@ -70,9 +70,11 @@ axes[0].legend()
 
 # %%
 # The finding.
+arms = (
+    f"from {errors[init, 0.0]:.2f} to {errors[init, 0.05]:.2f} from the {init} start"
+    for init in ("small", "identity", "xavier")
+)
 print(
-    "Small weights end in dependent mechanisms (spectrum error "
-    f"{errors['small', 0.0]:.2f}); the penalty brings it to "
-    f"{errors['small', 0.05]:.2f}. It fixes the power under random rotations, not the "
-    "mechanisms: the rest of the error stays."
+    f"The penalty takes the spectrum error {', '.join(arms)}. It fixes the power under "
+    "random rotations, not the mechanisms: the rest of the error stays."
 )

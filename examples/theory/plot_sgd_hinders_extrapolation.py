@@ -91,6 +91,6 @@ for name, (fit, rho, extrapolation) in ends.items():
 plain, kept, _ = (end[2] for end in ends.values())
 print(
     f"From the truth, SGD ends with an extrapolation error of {plain:.3f}, with the "
-    f"penalty {kept:.3f}; from a random start it is {lost[-1][2]:.2f} all the same: "
+    f"penalty {kept:.3f}; with the penalty from a random start {lost[-1][2]:.2f}: "
     "independence alone does not identify free kernels."
 )

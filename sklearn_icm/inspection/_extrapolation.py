@@ -5,6 +5,7 @@ import pandas as pd
 
 from ..metrics import extrapolation_skill, skill_interval
 from ..metrics._skill import comparable_distance
+from ..utils.words import part_of
 from ._plotting import axes_or_new
 
 __all__ = ["ExtrapolationDisplay", "ExtrapolationReport"]
@@ -140,16 +141,13 @@ def _explained(found):
             "The environment cannot be told from the observational rows, so there is "
             "nothing to predict."
         )
-    part = f"The changed model removes {found.skill:.0%} of the distance"
-    if found.skill < 0:
-        part = f"The changed model is {-found.skill:.0%} further away than no change"
+    part = f"The changed model {part_of(found.skill, 'removes', 'adds')} the distance"
     low, high = found.interval
     sure = f" (interval {low:.0%} to {high:.0%})"
     if found.distance <= found.noise_floor:
         return f"{part}{sure}; what is left is no more than chance."
-    return (
-        f"{part}{sure}; a perfect one would remove about {found.ceiling:.0%} or more."
-    )
+    ceiling = max(found.ceiling, 0)
+    return f"{part}{sure}; a perfect one would remove about {ceiling:.0%} or more."
 
 
 class ExtrapolationDisplay:

@@ -16,14 +16,14 @@ from ..metrics import (
     mcc_score,
 )
 from ..utils.pipelines import last_step
+from ..utils.words import part_of
 
 __all__ = ["IdentifiabilityReport"]
 
 CONSISTENCY = {
     True: "Latents of two refits, matched one to one, have a mean absolute correlation "
     "of {:.2f}.",
-    False: "The latents of one refit explain {:.0%} of the variance of another's, once "
-    "aligned.",
+    False: "The latents of one refit {} the variance of another's, once aligned.",
 }
 COLUMNS = ["value", "worst", "perfect", "chance", "explanation"]
 # Measures of the factors against the latents, with what their value means.
@@ -35,7 +35,7 @@ TRUTH = {
     ),
     "affine R2 of factors": (
         alignment_r2,
-        "An affine map of the latents explains {:.0%} of the factors' variance.",
+        "An affine map of the latents {} the factors' variance.",
     ),
 }
 
@@ -236,7 +236,7 @@ def _agreement_row(result):
     changes = result.table.iloc[1:]
     worst = int(np.argmin(changes["agreement"]))
     reading = (
-        f"Refits are {ratios[worst] / reference:.1f} times as far apart under "
+        f"Refits are {ratios[worst] / reference:.3g} times as far apart under "
         f"{changes.index[worst]!r} as without an intervention, in units of what chance "
         "explains."
     )
@@ -246,13 +246,17 @@ def _agreement_row(result):
 
 
 def _consistency_row(result):
-    reading = CONSISTENCY[result.alignment == "permutation_scale"].format(result.value)
+    matched = result.alignment == "permutation_scale"
+    value = result.value if matched else part_of(result.value, "explain")
+    reading = CONSISTENCY[matched].format(value)
     return [result.value, np.nanmin(result.pairs), 1.0, result.chance, reading]
 
 
 def _truth_row(name, result):
     value = result.per_refit.mean()
-    reading = TRUTH[name][1].format(value)
+    measure, sentence = TRUTH[name]
+    told = part_of(value, "explains") if measure is alignment_r2 else value
+    reading = sentence.format(told)
     return [value, result.per_refit.min(), 1.0, result.chance, reading]
 
 

@@ -13,12 +13,14 @@ from sklearn.utils import check_random_state
 
 from ..utils.checks import check_scalar
 from ..utils.pipelines import before_last, check_graph_generator
+from ..utils.words import part_of
 from ._mechanism_shift import families
 
 __all__ = ["evaluate"]
 
 N_FOLDS = 5
-LEVEL = 0.01
+# P-values below which noise depends on the parents, and may depend on them.
+LEVELS = 0.01, 0.1
 
 
 def evaluate(estimator, X, *, n_draws=50, random_state=None):
@@ -164,13 +166,24 @@ def _row(name, has_parents, crps, constant, linear, p_value):
 
 
 def _sentence(name, has_parents, skill, linear_skill, p_value):
-    if not has_parents:
-        return f"{name} has no parents; its distribution saves {skill:.0%}."
-    text = (
-        f"The mechanism of {name} saves {skill:.0%} of the error of its distribution "
-        f"and {linear_skill:.0%} of that of a linear mechanism"
+    saved, saved_of_line = (
+        part_of(part, "saves", "adds") for part in (skill, linear_skill)
     )
+    text = f"{name} has no parents; its own distribution"
+    if has_parents:
+        text = f"The mechanism of {name}"
+    if np.isnan(skill):
+        return f"{text} has no error to save: {name} is the same in all rows."
+    text = f"{text} {saved} the error of the distribution of these rows"
+    if not has_parents:
+        return f"{text}."
+    if np.isnan(linear_skill):
+        text = f"{text}; a linear mechanism has no error"
+    else:
+        text = f"{text} and {saved_of_line} that of a linear mechanism"
     if np.isnan(p_value):
         return f"{text}."
-    depends = "depends on" if p_value < LEVEL else "shows no dependence on"
+    strong, weak = (p_value < level for level in LEVELS)
+    depends = "depends on" if strong else "may depend on"
+    depends = depends if weak else "shows no dependence on"
     return f"{text}; its noise {depends} its parents (p = {p_value:.2g})."

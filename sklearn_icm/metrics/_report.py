@@ -141,7 +141,8 @@ def _line(name, axiom, asked, options):
         value = float(errors.mean())
         if len(errors) > 1:
             error = float(errors.std(ddof=1) / np.sqrt(len(errors)))
-        amount = f"{100 * value:.3g} % (standard error {100 * error:.2g} %)"
+        sure = "" if np.isnan(error) else f" (standard error {100 * error:.2g} %)"
+        amount = f"{100 * value:.3g} %{sure}"
         told = (amount,) if axiom == "composition" else (name, amount)
         sentence = sentence.format(*told)
     return {

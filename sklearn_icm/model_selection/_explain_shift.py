@@ -10,6 +10,7 @@ from sklearn.utils import _safe_indexing, check_random_state
 
 from ..interventions import families_for
 from ..utils.checks import check_level, check_scalar
+from ..utils.words import part_of
 from ._candidates import (
     LEAST_ROWS,
     SEED_BOUND,
@@ -230,10 +231,9 @@ class _Judge:
         if not row["explains"]:
             return f"{what} is no better than no intervention, up to chance."
         rest = "within" if row["distance"] <= row["noise_floor"] else "beyond"
-        part = min(row["skill"], 1)
         return (
-            f"{what} explains {part:.0%} of the shift; what is left is {rest} the "
-            f"noise floor.{_ends(row['at_end'])}"
+            f"{what} {part_of(row['skill'], 'explains')} the shift; what is left is "
+            f"{rest} the noise floor.{_ends(row['at_end'])}"
         )
 
     def conclusion(self, table):
