@@ -19,6 +19,7 @@ from .utils._sklearn import in_output_container
 from .utils.checks import check_scalar
 from .utils.environments import observational_rows
 from .utils.rows import in_batches, plain_rows
+from .utils.pipelines import last_step
 
 __all__ = [
     "BaseGenerator",
@@ -39,7 +40,7 @@ class GeneratorMixin:
 
 
 def is_generator(estimator):
-    """Whether an estimator (or a pipeline's last step) is a generator.
+    """Whether an estimator, a pipeline's last step or a search's best is a generator.
 
     Parameters
     ----------
@@ -55,7 +56,10 @@ def is_generator(estimator):
     >>> is_generator(GaussianMixture())
     False
     """
-    return get_tags(estimator).estimator_type == "generator"
+    estimator = last_step(estimator)
+    # A search of another library may have no tags.
+    tagged = hasattr(estimator, "__sklearn_tags__")
+    return tagged and get_tags(estimator).estimator_type == "generator"
 
 
 class DensityMixin:

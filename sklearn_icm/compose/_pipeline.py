@@ -14,6 +14,7 @@ from ..utils.environments import (
     observational_rows,
     resolve_environments,
 )
+from ..utils.pipelines import chosen_estimator
 from ..utils.rows import select_rows
 from ._density import log_volume
 from ._inverse import check_inverse, check_keeps_columns, inverse_rows
@@ -403,7 +404,7 @@ class GenerativePipeline(HybridMixin, Pipeline):
 
     @property
     def _generator(self):
-        return self.steps[-1][1]
+        return chosen_estimator(self.steps[-1][1])
 
     def _transformers(self):
         return [s for _, s in self.steps[:-1] if s is not None and s != "passthrough"]

@@ -15,7 +15,7 @@ from ..metrics import (
     latent_consistency,
     mcc_score,
 )
-from ..utils.pipelines import last_step
+from ..utils.pipelines import chosen_estimator, last_step
 from ..utils.words import part_of
 
 __all__ = ["IdentifiabilityReport"]
@@ -162,7 +162,8 @@ class IdentifiabilityReport:
                 n_samples=n_samples,
                 random_state=random_state,
             )
-        if hasattr(estimator, "transform"):
+        refits = list(map(chosen_estimator, refits))
+        if hasattr(refits[0], "transform"):
             parts["consistency"] = latent_consistency(
                 refits, X, alignment=alignment, random_state=random_state
             )
@@ -199,7 +200,8 @@ class IdentifiabilityReport:
 
 def _check_measurable(estimator, interventions, factors):
     """Refuse what cannot be measured, before anything is fitted."""
-    name, encodes = type(estimator).__name__, hasattr(estimator, "transform")
+    name = type(estimator).__name__
+    encodes = hasattr(chosen_estimator(estimator), "transform")
     if interventions is not None and not is_generator(estimator):
         raise TypeError(f"interventions need a generator with `intervene`, got {name}.")
     if factors is not None and not encodes:

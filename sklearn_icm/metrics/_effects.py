@@ -10,7 +10,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ..base import is_generator
 from ..utils.checks import check_level, check_scalar, plain
-from ..utils.pipelines import last_step, rows_under
+from ..utils.pipelines import chosen_estimator, last_step, rows_under
 
 __all__ = ["AverageEffect", "average_effect"]
 
@@ -121,7 +121,7 @@ def average_effect(
             "average_effect needs a generator with `intervene`, got "
             f"{type(estimator).__name__}."
         )
-    check_is_fitted(estimator)
+    check_is_fitted(last_step(estimator))
     measure = _resolve_target(estimator, target)
     stream = (
         last_step(estimator).random_state_ if random_state is None else random_state
@@ -149,6 +149,7 @@ def _resolve_target(estimator, target):
     """Return ``rows -> (n,)``."""
     if callable(target):
         return lambda rows: _measured(target, rows)
+    estimator = chosen_estimator(estimator)
     n, names = estimator.n_features_in_, getattr(estimator, "feature_names_in_", None)
     columns = {} if names is None else {name: k for k, name in enumerate(names)}
     number = isinstance(target, Integral) and not isinstance(target, bool)

@@ -5,6 +5,7 @@ from inspect import signature
 
 import numpy as np
 
+from ..utils.pipelines import chosen_estimator
 from ._alignment import alignment_r2
 from ._identifiability import block_mcc_score, check_choice, mcc_score
 from ._scorer import RoutedScorer
@@ -43,6 +44,7 @@ class IdentifiabilityScorer(RoutedScorer):
 
     def __call__(self, estimator, X, y=None, *, factors=None):
         """Score of the latents of the rows X."""
+        estimator = chosen_estimator(estimator)
         if not hasattr(estimator, "transform"):
             raise TypeError(
                 "The identifiability scorer needs an estimator with `transform`, got "

@@ -10,6 +10,7 @@ from sklearn.utils.parallel import Parallel, delayed
 from ..base import is_generator
 from ..utils.checks import check_scalar
 from ..utils.environments import resolve_environments
+from ..utils.pipelines import chosen_estimator
 from ._inputs import direction_stream
 from ._scorer import RoutedScorer
 
@@ -112,20 +113,21 @@ def resolve_refits(estimator, X, *, needs, needed_by, **params):
     """
     given = isinstance(estimator, (list, tuple))
     for one in estimator if given else [estimator]:
-        can = is_generator(one) if needs == "intervene" else hasattr(one, needs)
+        chosen = chosen_estimator(one)
+        can = is_generator(one) if needs == "intervene" else hasattr(chosen, needs)
         if not can:
             raise TypeError(
                 f"{needed_by} needs estimators with `{needs}`, got "
                 f"{type(one).__name__}."
             )
     if not given:
-        return fit_refits(estimator, X, **params)
+        return list(map(chosen_estimator, fit_refits(estimator, X, **params)))
     if len(estimator) < 2:
         raise ValueError(
             f"{needed_by} compares at least 2 fitted estimators, got a list of "
             f"{len(estimator)}."
         )
-    return list(estimator)
+    return list(map(chosen_estimator, estimator))
 
 
 class RefitScorer(RoutedScorer):

@@ -36,7 +36,7 @@ def check_rows(est, X_env, least):
         raise TypeError(
             f"est must be a generator with `intervene`, got {type(est).__name__}."
         )
-    check_is_fitted(est)
+    check_is_fitted(last_step(est))
     X_env = numeric_rows(est, X_env, "X_env", ensure_min_samples=0)
     if len(X_env) < least:
         raise ValueError(

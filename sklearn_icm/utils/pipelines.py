@@ -88,6 +88,7 @@ def numeric_rows(estimator, X, name="X", **checks):
     Levels become indicator columns behind the numbers, so that different levels are at
     distance 1. ``checks`` are keywords of `check_array`.
     """
+    estimator = chosen_estimator(estimator)
     levels, dtypes = known_levels(estimator), [np.float64, np.float32]
     X = _in_order(estimator, X)
     frame = X if hasattr(X, "iloc") else pd.DataFrame(np.asarray(X))

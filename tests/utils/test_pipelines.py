@@ -8,7 +8,10 @@ from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from sklearn_icm.base import is_generator
+from sklearn_icm.compose import GenerativePipeline
 from sklearn_icm.generators import FixedGenerator, GraphGenerator
+from sklearn_icm.inspection import TrainingDisplay
 from sklearn_icm.interventions import Shift
 from sklearn_icm.metrics import (
     average_effect,
@@ -64,6 +67,58 @@ def test_a_search_answers_the_queries_of_a_generator():
         fitted, Shift(1.0), TABLE + 1, "data", n_samples=50, n_bootstrap=20
     )
     assert found.node == "data"
+
+
+class ForeignSearch:
+    """A fitted search of another library, which has nothing of scikit-learn's."""
+
+    def __init__(self, best):
+        self.best_estimator_ = best
+
+    def fit(self, X, y=None):
+        return self
+
+
+FOREIGN = {
+    "search": ForeignSearch(SCALED[-1]),
+    "of a pipeline": ForeignSearch(SCALED),
+    "of a search": ForeignSearch(ForeignSearch(SCALED[-1])),
+    "in a pipeline": make_pipeline(StandardScaler(), ForeignSearch(SCALED[-1])),
+}
+FOREIGN["in a pipeline"][0].fit(TABLE)
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_any_search_with_a_best_generator_is_asked(name):
+    fitted, quick = FOREIGN[name], {"n_samples": 50, "n_bootstrap": 20}
+    assert is_generator(fitted)
+    assert np.isfinite(average_effect(fitted, "data", 1.0, 0.0, 0).effect)
+    assert fit_intervention(fitted, "shift", TABLE + 1, "data", **quick).node
+    assert explain_shift(fitted, TABLE + 1, families="shift", **quick).intervention_
+    scorer = make_extrapolation_scorer(
+        {"moved": {"data": Shift(1.0)}}, observational="seen"
+    )
+    labels = np.repeat(["seen", "moved"], len(TABLE))
+    assert np.isfinite(scorer(fitted, np.concatenate([TABLE, TABLE + 1]), labels))
+    assert len(counterfactual_report(fitted, TABLE, {"noise": Shift(1.0)})) == 4
+    agreement = extrapolation_agreement([fitted, fitted], TABLE, {"data": Shift(1.0)})
+    assert agreement.value == 1
+    assert len(TrainingDisplay.from_estimator(fitted).history) > 0
+
+
+def test_other_searches_are_no_generators():
+    assert not is_generator(ForeignSearch(StandardScaler()))
+    with pytest.raises(TypeError, match="generator with `intervene`, got Foreign"):
+        average_effect(ForeignSearch(StandardScaler()), "data", 1.0, 0.0, 0)
+
+
+def test_a_generative_pipeline_may_end_in_a_search():
+    pipe = GenerativePipeline(
+        [("scale", StandardScaler()), ("search", search(small(bounds=None)))]
+    ).fit(TABLE)
+    assert pipe.sample(3, random_state=0).shape == (3, 4)
+    assert np.allclose(pipe.intervene({}, X=TABLE), TABLE)
+    assert list(pipe.nodes_) == list(SCALED[-1].nodes_)
 
 
 def test_nested_cross_validation_scores_extrapolation():
