@@ -90,7 +90,7 @@ class ExtrapolationReport:
             "level": level,
             "random_state": random_state,
         }
-        rows = [_judged(prediction, params) for prediction in predictions]
+        rows = [_judged(prediction.in_units(), params) for prediction in predictions]
         names = pd.Index([p.environment for p in predictions], name="environment")
         return cls(pd.DataFrame(rows, index=names, columns=COLUMNS))
 

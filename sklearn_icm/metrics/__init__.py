@@ -1,5 +1,6 @@
 """How good: distances between samples, and scores of extrapolation."""
 
+from ..utils.units import column_units
 from ._agreement import extrapolation_agreement, make_agreement_scorer
 from ._alignment import alignment_r2, ood_r2
 from ._axioms import (
@@ -37,6 +38,7 @@ __all__ = [
     "average_effect",
     "block_mcc_score",
     "classifier_two_sample_test",
+    "column_units",
     "composition_error",
     "counterfactual_report",
     "effectiveness_error",

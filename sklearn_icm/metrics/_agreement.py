@@ -9,6 +9,7 @@ from sklearn.utils import Bunch
 
 from ..utils.checks import check_scalar
 from ..utils.pipelines import numeric_rows, rows_under
+from ..utils.units import check_units, in_units, row_units
 from ._inputs import name_changes
 from ._refits import RefitScorer, derive_seed, draw_entropy, resolve_refits
 from ._skill import check_distance, comparable_distance
@@ -32,6 +33,7 @@ def extrapolation_agreement(
     environments=None,
     reference="in_distribution",
     distance="energy",
+    units="auto",
     n_samples=None,
     n_jobs=None,
     random_state=None,
@@ -59,6 +61,10 @@ def extrapolation_agreement(
     distance : {"energy", "mmd", "sliced_wasserstein"} or callable, default="energy"
         ``distance(X_real, X_gen) -> float``, in input space. "mmd" has one Gaussian
         kernel per intervention, with the median distance of two refits as bandwidth.
+    units : {"auto", "columns", "common"} or array-like of shape (n_features,)
+        What distances are in: "auto" is a unit of its own for every column of a table
+        (:func:`column_units` of X; a column of levels counts like
+        a 0/1 column), and one for all entries of images, signals and for a callable.
     n_samples : int, default=None
         Rows to draw per refit and intervention, at least 4; None draws as many as X
         has, at most 1,000. More rows lower the floor, and so resolve smaller
@@ -129,6 +135,7 @@ def extrapolation_agreement(
     """
     changes, n_samples = name_changes(interventions), _check_n_samples(n_samples, X)
     check_distance(distance)
+    check_units(units)
     _check_reference(reference)
     refits = resolve_refits(
         estimator,
@@ -141,9 +148,10 @@ def extrapolation_agreement(
         n_jobs=n_jobs,
         random_state=random_state,
     )
-    entropy = draw_entropy(random_state)
+    entropy, usual = draw_entropy(random_state), numeric_rows(refits[0], X)
+    units = row_units(refits[0], usual, units=units, distance=distance)
     rows = [
-        _compare_refits(refits, change, distance, n_samples, entropy)
+        _compare_refits(refits, change, distance, units, n_samples, entropy)
         for change in ({}, *changes.values())
     ]
     table = pd.DataFrame(rows, index=["in distribution", *changes])
@@ -167,21 +175,13 @@ def _check_n_samples(n_samples, X):
     return check_scalar(n_samples, "n_samples", Integral, min_val=4)
 
 
-def _compare_refits(refits, change, distance, n_samples, entropy):
+def _compare_refits(refits, change, distance, units, n_samples, entropy):
     """One row of the table: distances between refits, and within each of them."""
-    draws = [
-        numeric_rows(
-            refit,
-            rows_under(
-                refit,
-                change,
-                n_samples=n_samples,
-                random_state=derive_seed(entropy, "draws", k),
-            ),
-            "The model",
-        )
-        for k, refit in enumerate(refits)
-    ]
+    draws = []
+    for k, refit in enumerate(refits):
+        seed = derive_seed(entropy, "draws", k)
+        drawn = rows_under(refit, change, n_samples=n_samples, random_state=seed)
+        draws.append(in_units(numeric_rows(refit, drawn, "The model"), units))
     measure = comparable_distance(distance, *draws[:2])
     between = [measure(a, b) for a, b in combinations(draws, 2)]
     within = [
@@ -223,6 +223,7 @@ def make_agreement_scorer(
     n_refits=3,
     reference="floor",
     distance="energy",
+    units="auto",
     n_samples=None,
     n_jobs=None,
     random_state=0,
@@ -238,8 +239,8 @@ def make_agreement_scorer(
     reference : {"floor", "in_distribution"}, default="floor"
         As :func:`extrapolation_agreement` takes it, which says why the default here is
         another one: a score compares estimators.
-    distance : {"energy", "mmd", "sliced_wasserstein"} or callable, default="energy"
-        As :func:`extrapolation_agreement` takes it.
+    distance, units : optional
+        As :func:`extrapolation_agreement` takes them.
     n_samples : int, default=None
         Rows to draw per refit and intervention; None draws as many as the fold has, at
         most 1,000.
@@ -271,10 +272,12 @@ def make_agreement_scorer(
     >>> from sklearn_icm.interventions import Scale
     >>> make_agreement_scorer({"dense1": Scale(2.0)}, n_refits=2)
     make_agreement_scorer(interventions={'dense1': Scale(2.0)}, n_refits=2,
-    reference='floor', distance='energy', n_samples=None, n_jobs=None, random_state=0)
+    reference='floor', distance='energy', units='auto', n_samples=None, n_jobs=None,
+    random_state=0)
     """
     name_changes(interventions)
     check_distance(distance)
+    check_units(units)
     _check_reference(reference)
     check_scalar(n_refits, "n_refits", Integral, min_val=2)
     if n_samples is not None:
@@ -284,6 +287,7 @@ def make_agreement_scorer(
         "n_refits": n_refits,
         "reference": reference,
         "distance": distance,
+        "units": units,
         "n_samples": n_samples,
         "n_jobs": n_jobs,
         "random_state": random_state,

@@ -23,7 +23,7 @@ __all__ = [
 ]
 
 
-def composition_error(estimator, X, *, n_rounds=1, abduction="encode"):
+def composition_error(estimator, X, *, n_rounds=1, abduction="encode", units="auto"):
     r"""How much of the rows is lost when nothing is changed.
 
     The null intervention must return the rows. With ``residual="keep"`` `intervene`
@@ -34,12 +34,13 @@ def composition_error(estimator, X, *, n_rounds=1, abduction="encode"):
     ----------
     estimator : fitted generator, or pipeline that ends in one
     X : array-like of shape (n_samples, n_features)
-        Rows that differ, in input space. Columns of other units should be
-        standardised, by a pipeline or before.
+        Rows that differ, in input space.
     n_rounds : int, default=1
         How many times the rows are replaced by their reconstruction.
     abduction : {"encode", "optimise"}, default="encode"
         How the noise behind rows is found, as in `intervene`.
+    units : {"auto", "columns", "common"} or array-like of shape (n_features,)
+        Of the columns, as :func:`make_extrapolation_scorer` takes it; of the rows X.
 
     Returns
     -------
@@ -74,7 +75,7 @@ def composition_error(estimator, X, *, n_rounds=1, abduction="encode"):
     >>> composition_error(vae.fit(X), X) > 0
     True
     """
-    start = ExplainedRows(estimator, X, abduction)
+    start = ExplainedRows(estimator, X, abduction, units)
     return float(composition_rows(start, n_rounds=n_rounds).mean())
 
 
@@ -96,6 +97,7 @@ def reversibility_error(
     n_rounds=1,
     residual="drop",
     abduction="encode",
+    units="auto",
     random_state=0,
 ):
     """How far rows are from where they were when an intervention was undone.
@@ -104,7 +106,7 @@ def reversibility_error(
 
     Parameters
     ----------
-    estimator, X, abduction
+    estimator, X, abduction, units
         As :func:`composition_error` takes them.
     interventions : dict of str to intervention
         As `intervene` takes it.
@@ -154,7 +156,7 @@ def reversibility_error(
     >>> reversibility_error(vae.fit(X), X, {"noise": Shift(1.0)}) > 0
     True
     """
-    start = ExplainedRows(estimator, X, abduction)
+    start = ExplainedRows(estimator, X, abduction, units)
     case = Counterfactuals(start, interventions, residual, random_state)
     return float(reversibility_rows(case, inverse=inverse, n_rounds=n_rounds).mean())
 

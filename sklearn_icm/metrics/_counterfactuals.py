@@ -7,6 +7,7 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from ..utils.pipelines import before_last, last_step, numeric_rows, rows_under
+from ..utils.units import check_units, in_units, row_units
 from ._inputs import direction_stream
 
 __all__ = [
@@ -30,7 +31,7 @@ class UndefinedAxiomError(ValueError):
 class ExplainedRows:
     """Rows in input space, with the noise that a model finds behind them."""
 
-    def __init__(self, estimator, X, abduction):
+    def __init__(self, estimator, X, abduction, units="auto"):
         self.generator = last_step(estimator)
         if not hasattr(self.generator, "abduct"):
             raise TypeError(
@@ -42,15 +43,25 @@ class ExplainedRows:
                 f"abduction must be one of {list(ABDUCTIONS)}, got {abduction!r}."
             )
         check_is_fitted(self.generator)
+        check_units(units)
+        self._units = units
         self.estimator, self.X, self.abduction = estimator, X, abduction
 
     @property
     def values(self):
-        """Rows as float64, where float32 squares would lose digits.
+        """Rows as float64, where float32 squares would lose digits, in their units.
 
         Levels are indicators.
         """
+        return in_units(self._numeric, self._row_units)
+
+    @cached_property
+    def _numeric(self):
         return numeric_rows(self.estimator, self.X).astype(np.float64, copy=False)
+
+    @cached_property
+    def _row_units(self):
+        return row_units(self.estimator, self._numeric, units=self._units)
 
     @property
     def hidden_nodes(self):
@@ -70,7 +81,9 @@ class ExplainedRows:
         rows = rows_under(
             self.estimator, interventions, self.X, abduction=self._noise, **query
         )
-        return ExplainedRows(self.estimator, _like(rows, self.X), self.abduction)
+        changed = ExplainedRows(self.estimator, _like(rows, self.X), self.abduction)
+        changed._row_units = self._row_units
+        return changed
 
     def nodes(self, interventions, **query):
         """(factual, intervened) values of every node, each (n, n_entries)."""

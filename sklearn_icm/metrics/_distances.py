@@ -14,7 +14,9 @@ __all__ = ["energy_distance", "median_bandwidth", "mmd2"]
 MEDIAN_ROWS = 1000
 
 
-def energy_distance(X_real, X_gen, *, biased=False, max_memory=64.0, random_state=None):
+def energy_distance(
+    X_real, X_gen, *, biased=False, max_memory=64.0, units=None, random_state=None
+):
     r"""Energy distance between two samples.
 
     Parameters
@@ -27,6 +29,8 @@ def energy_distance(X_real, X_gen, *, biased=False, max_memory=64.0, random_stat
         0 for equal arrays. The U-statistic needs at least two rows of each.
     max_memory : float
         Bound of the buffers, in MiB, beside a float32 copy of both samples.
+    units : array-like of shape (n_features,), optional
+        What the columns are divided by, such as :func:`column_units`; None leaves them.
     random_state : ignored
         Here for the common signature of the distances: this one is deterministic.
 
@@ -60,18 +64,25 @@ def energy_distance(X_real, X_gen, *, biased=False, max_memory=64.0, random_stat
     6.0
     """
     n_bytes = check_max_memory(max_memory)
-    X_real, X_gen = _check_pairs(X_real, X_gen, biased, "The unbiased energy distance")
+    X_real, X_gen = _check_pairs(
+        X_real, X_gen, biased, "The unbiased energy distance", units
+    )
     samples = prepare(X_real, X_gen)
     sums = sum_over_pairs(samples, _square_root, n_bytes)
     across, real, gen = _means(samples, sums, biased, at_zero=0.0)
     return float((2 * across - real - gen) * samples.unit)
 
 
-def _check_pairs(X_real, X_gen, biased, needed_by):
+def _check_pairs(X_real, X_gen, biased, needed_by, units):
     """Two samples with a pair of different rows each, unless equal ones count too."""
     smallest, advice = (1, "") if biased else (2, ", or biased=True")
     return check_samples(
-        X_real, X_gen, smallest=smallest, needed_by=needed_by, advice=advice
+        X_real,
+        X_gen,
+        smallest=smallest,
+        needed_by=needed_by,
+        advice=advice,
+        units=units,
     )
 
 
@@ -96,6 +107,7 @@ def mmd2(
     bandwidth="median",
     biased=False,
     max_memory=64.0,
+    units=None,
     random_state=None,
 ):
     r"""Squared maximum mean discrepancy between two samples, with a Gaussian kernel.
@@ -117,6 +129,8 @@ def mmd2(
     max_memory : float
         Bound of the buffers, in MiB, beside a float32 copy of both samples. The median
         takes up to 16 MiB more.
+    units : array-like of shape (n_features,), optional
+        What the columns are divided by, such as :func:`column_units`; None leaves them.
     random_state : int, RandomState or None
         Of the rows drawn for "median". None is a fixed stream, so that the value is
         reproducible; numpy's global stream is never touched.
@@ -150,7 +164,7 @@ def mmd2(
     1.978
     """
     n_bytes = check_max_memory(max_memory)
-    X_real, X_gen = _check_pairs(X_real, X_gen, biased, "The unbiased mmd2")
+    X_real, X_gen = _check_pairs(X_real, X_gen, biased, "The unbiased mmd2", units)
     samples = prepare(X_real, X_gen)
     bandwidths = _resolve_bandwidths(bandwidth, samples, n_bytes, random_state)
     with np.errstate(over="ignore", under="ignore"):

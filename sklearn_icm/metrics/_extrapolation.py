@@ -11,6 +11,7 @@ from ..utils.checks import is_count
 from ..utils.environments import as_label_list, find_rows, resolve_environments
 from ..utils.pipelines import before_last, last_step, numeric_rows, rows_under
 from ..utils.rows import select_rows
+from ..utils.units import check_units, in_units, row_units
 from ._scorer import RoutedScorer
 from ._skill import (
     check_baseline,
@@ -34,7 +35,8 @@ COMPONENTS = [
 class Prediction(NamedTuple):
     """Rows of an environment and what is predicted of them.
 
-    ``X_known`` are rows that a family of interventions was fitted to, or None.
+    ``X_known`` are rows that a family of interventions was fitted to, or None, and
+    ``units`` what distances take the columns in.
     """
 
     environment: object
@@ -43,6 +45,16 @@ class Prediction(NamedTuple):
     X_baseline: np.ndarray
     X_known: np.ndarray | None
     interventions: dict
+    units: np.ndarray | int
+
+    def in_units(self):
+        """The same rows, in the units that distances take them in."""
+        names = ("X_env", "X_intervened", "X_baseline", "X_known")
+        rows = {name: getattr(self, name) for name in names}
+        return self._replace(
+            **{k: v if v is None else in_units(v, self.units) for k, v in rows.items()},
+            units=1,
+        )
 
 
 class ExtrapolationScorer(RoutedScorer):
@@ -60,6 +72,7 @@ class ExtrapolationScorer(RoutedScorer):
         observational,
         distance,
         baseline,
+        units,
         n_samples,
         random_state,
     ):
@@ -68,6 +81,7 @@ class ExtrapolationScorer(RoutedScorer):
         self.observational = observational
         self.distance = distance
         self.baseline = baseline
+        self.units = units
         self.n_samples = n_samples
         self.random_state = random_state
 
@@ -75,8 +89,8 @@ class ExtrapolationScorer(RoutedScorer):
         return (
             f"make_extrapolation_scorer({self.interventions!r}, "
             f"observational={self.observational!r}, distance={self.distance!r}, "
-            f"baseline={self.baseline!r}, n_samples={self.n_samples!r}, "
-            f"random_state={self.random_state!r})"
+            f"baseline={self.baseline!r}, units={self.units!r}, "
+            f"n_samples={self.n_samples!r}, random_state={self.random_state!r})"
         )
 
     def __call__(self, estimator, X, y=None, *, environments=None):
@@ -134,6 +148,8 @@ class ExtrapolationScorer(RoutedScorer):
         Returns
         -------
         list of Prediction
+            In the units of the input, with levels as indicators; `in_units` of each
+            gives the rows as distances take them.
         """
         labels = resolve_environments(
             X, y, environments, required_by="The extrapolation scorer"
@@ -157,9 +173,14 @@ class ExtrapolationScorer(RoutedScorer):
                 random_state=self.random_state,
             )
             rows, changed = numeric(rows), numeric(changed)
-            yield Prediction(label, rows, changed, usual, known, change)
+            shifted = rows if known is None else np.concatenate([rows, known])
+            units = row_units(
+                estimator, usual, shifted, units=self.units, distance=self.distance
+            )
+            yield Prediction(label, rows, changed, usual, known, change, units)
 
     def _judged(self, prediction):
+        prediction = prediction.in_units()
         parts = skill_components(
             prediction.X_env,
             prediction.X_intervened,
@@ -215,6 +236,7 @@ def make_extrapolation_scorer(
     observational,
     distance="energy",
     baseline="identity",
+    units="auto",
     n_samples=None,
     random_state=0,
 ):
@@ -237,6 +259,10 @@ def make_extrapolation_scorer(
         What a skill of 0 is: the observational rows as they are, with the mean of the
         environment, or whichever of the two is nearer. (The mean is taken from the rows
         that a family was fitted to, or from those that are judged.)
+    units : {"auto", "columns", "common"} or array-like of shape (n_features,)
+        What distances are in: "auto" is a unit of its own for every column of a table
+        (:func:`column_units` of its observational rows; a column of levels counts like
+        a 0/1 column), and one for all entries of images, signals and for a callable.
     n_samples : int, default=None
         Rows to draw per environment; None draws as many as the environment has.
     random_state : int, RandomState or None, default=0
@@ -248,8 +274,7 @@ def make_extrapolation_scorer(
         The mean over environments of ``1 - D(model under the intervention,
         environment) / D(observational rows, environment)``. It raises ValueError for a
         fold without rows of an environment it needs, and gives 0 for a training fold.
-        Of a GraphGenerator's columns of levels, distances see indicators: two levels
-        are 1 apart.
+        Of a GraphGenerator's columns of levels, distances see indicators.
 
     Examples
     --------
@@ -258,8 +283,8 @@ def make_extrapolation_scorer(
     ...     {"wide": {"conv2": Stretch(1.3)}}, observational="narrow"
     ... )
     make_extrapolation_scorer({'wide': {'conv2': Stretch(factor=1.3, axis='width')}},
-    observational='narrow', distance='energy', baseline='identity', n_samples=None,
-    random_state=0)
+    observational='narrow', distance='energy', baseline='identity', units='auto',
+    n_samples=None, random_state=0)
     """
     if not isinstance(interventions, dict) or not interventions:
         raise ValueError(
@@ -287,11 +312,13 @@ def make_extrapolation_scorer(
         raise ValueError(f"n_samples must be None or an int >= 2, got {n_samples!r}.")
     check_distance(distance)
     check_baseline(baseline)
+    check_units(units)
     return ExtrapolationScorer(
         interventions,
         observational=observational,
         distance=distance,
         baseline=baseline,
+        units=units,
         n_samples=n_samples,
         random_state=random_state,
     )

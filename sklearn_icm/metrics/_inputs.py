@@ -7,6 +7,8 @@ from numbers import Integral, Real
 import numpy as np
 from sklearn.utils import check_array, check_random_state
 
+from ..utils.units import in_units
+
 __all__ = [
     "check_integer",
     "check_max_memory",
@@ -16,8 +18,13 @@ __all__ = [
 ]
 
 
-def check_samples(X_real, X_gen, *, smallest=1, needed_by="The distance", advice=""):
-    """Two finite float arrays with the same columns and at least `smallest` rows."""
+def check_samples(
+    X_real, X_gen, *, smallest=1, needed_by="The distance", advice="", units=None
+):
+    """Two finite float arrays with the same columns and at least `smallest` rows.
+
+    They are divided by the units of the columns.
+    """
     dtypes = [np.float64, np.float32]
     X_real = check_array(X_real, dtype=dtypes, input_name="X_real")
     X_gen = check_array(X_gen, dtype=dtypes, input_name="X_gen")
@@ -31,7 +38,7 @@ def check_samples(X_real, X_gen, *, smallest=1, needed_by="The distance", advice
             f"{needed_by} needs at least {smallest} rows of each sample, got "
             f"{len(X_real)} and {len(X_gen)}. Give more rows{advice}."
         )
-    return X_real, X_gen
+    return in_units(X_real, units), in_units(X_gen, units)
 
 
 def check_max_memory(max_memory):

@@ -10,7 +10,7 @@ __all__ = ["precision_recall_density_coverage"]
 
 
 def precision_recall_density_coverage(
-    X_real, X_gen, *, n_neighbors=5, max_memory=64.0, random_state=None
+    X_real, X_gen, *, n_neighbors=5, max_memory=64.0, units=None, random_state=None
 ):
     """Precision, recall, density and coverage of generated rows.
 
@@ -26,6 +26,8 @@ def precision_recall_density_coverage(
     max_memory : float
         Bound of the buffers, in MiB, beside a float32 copy of both samples. At least
         one row of distances is held, 20 bytes per row of the larger sample.
+    units : array-like of shape (n_features,), optional
+        What the columns are divided by, such as :func:`column_units`; None leaves them.
     random_state : ignored
         Here for the common signature of the distances: this one is deterministic.
 
@@ -71,6 +73,7 @@ def precision_recall_density_coverage(
         smallest=n_neighbors + 1,
         needed_by=f"n_neighbors={n_neighbors}",
         advice=", or fewer neighbours",
+        units=units,
     )
     samples = prepare(X_real, X_gen)
     real = _Balls(samples, samples.real, n_neighbors, n_bytes)

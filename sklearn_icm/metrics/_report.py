@@ -50,6 +50,7 @@ def counterfactual_report(
     minimality=None,
     residual="drop",
     abduction="encode",
+    units="auto",
     random_state=0,
 ):
     """Errors of a model's counterfactuals, with a sentence on each.
@@ -68,7 +69,7 @@ def counterfactual_report(
         By name of intervention ("intervention" if there is one without a name), the
         parameters of the axiom's own that differ from the defaults:
         ``effectiveness={"wide": {"predictor": width_of, "target": 9.0}}``.
-    residual, abduction, random_state
+    residual, abduction, units, random_state
         As :func:`reversibility_error` takes them. Composition always drops the
         residual.
 
@@ -115,7 +116,7 @@ def counterfactual_report(
     options = {
         axiom: _check_options(axiom, options[axiom], changes) for axiom in options
     }
-    start = ExplainedRows(estimator, X, abduction)
+    start = ExplainedRows(estimator, X, abduction, units)
     lines = []
     if "composition" in axioms:
         lines.append(_line(NULL, "composition", start, {}))

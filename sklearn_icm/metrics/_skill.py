@@ -4,6 +4,7 @@ from functools import partial
 
 import numpy as np
 
+from ..utils.units import in_units
 from ._distances import energy_distance, median_bandwidth, mmd2
 from ._sliced import sliced_wasserstein
 
@@ -112,6 +113,7 @@ def extrapolation_skill(
     distance="energy",
     baseline="identity",
     X_known=None,
+    units=None,
 ):
     """Part of the shift to an environment that an intervention explains.
 
@@ -132,6 +134,8 @@ def extrapolation_skill(
     X_known : array-like of shape (l, n_features), optional
         Rows of the environment from which the mean shift is taken; None takes X_env
         itself, which favours the baseline.
+    units : array-like of shape (n_features,), optional
+        What the columns are divided by, such as :func:`column_units`; None leaves them.
 
     Returns
     -------
@@ -144,10 +148,11 @@ def extrapolation_skill(
     ValueError
         If the environment is no further from the baseline than chance.
     """
+    samples = X_env, X_intervened, X_baseline
+    if X_known is not None:
+        X_known = in_units(np.asarray(X_known), units)
     parts = skill_components(
-        np.asarray(X_env),
-        np.asarray(X_intervened),
-        np.asarray(X_baseline),
+        *(in_units(np.asarray(rows), units) for rows in samples),
         distance=distance,
         baseline=baseline,
         X_known=X_known,

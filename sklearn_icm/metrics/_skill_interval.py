@@ -20,6 +20,7 @@ def skill_interval(
     n_permutations=200,
     level=0.95,
     max_memory=64.0,
+    units=None,
     random_state=None,
 ):
     """Skill of a prediction with its interval, and what chance would leave of it.
@@ -39,6 +40,8 @@ def skill_interval(
         Of the interval and the noise floor.
     max_memory : float
         Bound of the buffers, in MiB.
+    units : array-like of shape (n_features,), optional
+        What the columns are divided by, such as :func:`column_units`; None leaves them.
     random_state : int, RandomState or None
         None is a fixed stream.
 
@@ -71,8 +74,8 @@ def skill_interval(
     n_bootstrap = check_integer("n_bootstrap", n_bootstrap)
     n_permutations = check_integer("n_permutations", n_permutations)
     check_level(level)
-    needs = {"smallest": 2, "needed_by": "A skill"}
-    X_env, X_intervened = check_samples(X_env, X_intervened, **needs)
+    needs = {"smallest": 2, "needed_by": "A skill", "units": units}
+    _, X_intervened = check_samples(X_env, X_intervened, **needs)
     X_env, X_baseline = check_samples(X_env, X_baseline, **needs)
     stream = direction_stream(random_state)
     seeds = stream.randint(2**31, size=2)

@@ -18,6 +18,7 @@ def sliced_wasserstein(
     n_projections=200,
     p=2,
     max_memory=64.0,
+    units=None,
     random_state=None,
 ):
     r"""Sliced Wasserstein distance between two samples.
@@ -32,6 +33,8 @@ def sliced_wasserstein(
         Order of the distance, at least 1.
     max_memory : float
         Bound of the buffers, in MiB; at least one direction is projected at a time.
+    units : array-like of shape (n_features,), optional
+        What the columns are divided by, such as :func:`column_units`; None leaves them.
     random_state : int, RandomState or None
         Of the directions. None is a fixed stream, so that the value is reproducible;
         numpy's global stream is never touched.
@@ -73,7 +76,7 @@ def sliced_wasserstein(
     if not isinstance(p, Real) or not 1 <= p < math.inf:
         raise ValueError(f"p must be a finite number >= 1, got {p!r}.")
     stream = direction_stream(random_state)
-    X_real, X_gen = check_samples(X_real, X_gen)
+    X_real, X_gen = check_samples(X_real, X_gen, units=units)
     start = stream.get_state()
     for centre, scale in frames(X_real, X_gen):
         stream.set_state(start)

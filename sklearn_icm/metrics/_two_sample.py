@@ -32,6 +32,7 @@ def two_sample_test(
     n_bootstrap=200,
     level=0.95,
     max_memory=64.0,
+    units=None,
     random_state=None,
 ):
     """Test whether two samples differ, by permuting which row is in which sample.
@@ -54,6 +55,8 @@ def two_sample_test(
     max_memory : float
         Bound of the buffers, in MiB, beside two copies of both samples (three for
         "mmd", whose median takes up to 16 MiB more) and what a callable takes.
+    units : array-like of shape (n_features,), optional
+        What the columns are divided by, such as :func:`column_units`; None leaves them.
     random_state : int, RandomState or None
         Of all draws. None is a fixed stream, so that the result is reproducible;
         numpy's global stream is never touched.
@@ -113,7 +116,9 @@ def two_sample_test(
     n_permutations = check_integer("n_permutations", n_permutations)
     _check_count("n_bootstrap", n_bootstrap)
     check_level(level)
-    X_real, X_gen = check_samples(X_real, X_gen, smallest=2, needed_by="The test")
+    X_real, X_gen = check_samples(
+        X_real, X_gen, smallest=2, needed_by="The test", units=units
+    )
     stream = direction_stream(random_state)
     statistic = statistics_of(distance, X_real, X_gen, n_bytes, stream)(X_real, X_gen)
     draws = Draws(len(X_real), len(X_gen), stream)

@@ -16,6 +16,7 @@ from ..interventions import as_family, check_interventions
 from ..metrics import energy_distance
 from ..utils.checks import check_scalar
 from ..utils.pipelines import known_levels, last_step, numeric_rows, rows_under
+from ..utils.units import in_units, row_units
 
 __all__ = ["Comparison", "candidates_for", "ends_that_matter", "latin_design"]
 
@@ -57,15 +58,28 @@ class Comparison:
     n_samples : int
     seed : int
         Of all draws of the model.
+    units : ndarray of shape (n_features,), or 1
+        Of the columns, in which distances are taken.
     """
 
-    def __init__(self, est, X_env, distance, n_samples, seed):
-        self.est, self.X_env = est, X_env
+    def __init__(self, est, X_env, distance, n_samples, seed, units=1):
+        self.est, self.X_env, self.units = est, in_units(X_env, units), units
         self.distance, self.n_samples, self.seed = distance, n_samples, seed
 
     @classmethod
-    def of(cls, est, X_env, distance, n_samples, random_state, *, least=LEAST_ROWS):
-        """Check what a user gives, and fill in what is None."""
+    def of(
+        cls,
+        est,
+        X_env,
+        distance,
+        n_samples,
+        random_state,
+        *,
+        units="auto",
+        ready=None,
+        least=LEAST_ROWS,
+    ):
+        """Check what a user gives, and fill in what is None; `ready` units stay."""
         X_env = check_rows(est, X_env, least)
         if not callable(distance) and distance != "energy":
             raise ValueError(
@@ -78,10 +92,14 @@ class Comparison:
         if random_state is None:
             random_state = last_step(est).random_state_
         seed = check_random_state(random_state).randint(SEED_BOUND)
-        return cls(est, X_env, distance, int(n_samples), seed)
+        parts = est, X_env, distance, int(n_samples), seed
+        if ready is None:
+            usual = cls(*parts).rows({})
+            ready = row_units(est, usual, X_env, units=units, distance=distance)
+        return cls(*parts, ready)
 
     def rows(self, interventions):
-        """Draws of the model, one per row, with indicators of levels."""
+        """Draws of the model, one per row, in the units, with indicators of levels."""
         with warnings.catch_warnings():
             # A search goes where values are clipped or far from what was fitted;
             # whoever applies what it found is told then.
@@ -96,7 +114,7 @@ class Comparison:
                 n_samples=self.n_samples,
                 random_state=self.seed,
             )
-        return numeric_rows(self.est, drawn, "The model")
+        return in_units(numeric_rows(self.est, drawn, "The model"), self.units)
 
     def distance_to(self, interventions):
         """Distance of the environment and the model under an intervention."""

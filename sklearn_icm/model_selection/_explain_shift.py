@@ -40,6 +40,7 @@ def explain_shift(
     families=None,
     nodes=None,
     distance="energy",
+    units="auto",
     n_samples=None,
     n_bootstrap=100,
     level=0.95,
@@ -65,6 +66,8 @@ def explain_shift(
         hold levels. Each family is tried at each node that it fits.
     distance : {"energy"} or callable, default="energy"
         ``distance(X_real, X_gen) -> float``.
+    units : {"auto", "columns", "common"} or array-like of shape (n_features,)
+        As :func:`~sklearn_icm.model_selection.fit_intervention` takes it.
     n_samples : int, optional
         Rows to draw from the model, at least 8; None takes three for each row of
         one half, but 500 to 2,000.
@@ -122,7 +125,12 @@ def explain_shift(
     'There is no shift to explain: the unchanged model is within the noise floor.'
     """
     rng, fitting, judging = _halves(
-        est, X_env, distance=distance, n_samples=n_samples, random_state=random_state
+        est,
+        X_env,
+        distance=distance,
+        units=units,
+        n_samples=n_samples,
+        random_state=random_state,
     )
     check_scalar(n_bootstrap, "n_bootstrap", Integral, min_val=20)
     check_level(level)
@@ -140,10 +148,12 @@ def explain_shift(
     )
 
 
-def _halves(est, X_env, *, distance, n_samples, random_state):
+def _halves(est, X_env, *, distance, units, n_samples, random_state):
     """Random stream, and comparisons with the halves of the rows."""
     least = 2 * LEAST_ROWS
-    whole = Comparison.of(est, X_env, distance, n_samples, random_state, least=least)
+    whole = Comparison.of(
+        est, X_env, distance, n_samples, random_state, units=units, least=least
+    )
     rng = check_random_state(whole.seed)
     halves = np.array_split(rng.permutation(len(whole.X_env)), 2)
     X_env = X_env if hasattr(X_env, "iloc") else np.asarray(X_env)
@@ -154,6 +164,7 @@ def _halves(est, X_env, *, distance, n_samples, random_state):
             distance,
             n_samples,
             rng.randint(SEED_BOUND),
+            ready=whole.units,
         )
         for half in halves
     )

@@ -28,8 +28,8 @@ class FamilyFit:
         As :func:`fit_intervention` takes it; None tries all nodes that fit.
     fraction : float, default=0.3
         Part of the rows that the family is fitted to, between 0 and 1.
-    distance : {"energy"} or callable, default="energy"
-        As :func:`fit_intervention` takes it.
+    distance, units : optional
+        As :func:`fit_intervention` takes them.
 
     Examples
     --------
@@ -38,10 +38,12 @@ class FamilyFit:
     ...     {"wide": FamilyFit("stretch_width", "conv2")}, observational="narrow"
     ... )
     >>> scorer.interventions["wide"]
-    FamilyFit('stretch_width', 'conv2', fraction=0.3, distance='energy')
+    FamilyFit('stretch_width', 'conv2', fraction=0.3, distance='energy', units='auto')
     """
 
-    def __init__(self, family, node=None, *, fraction=0.3, distance="energy"):
+    def __init__(
+        self, family, node=None, *, fraction=0.3, distance="energy", units="auto"
+    ):
         check_scalar(
             fraction,
             "fraction",
@@ -54,11 +56,12 @@ class FamilyFit:
         self.node = node
         self.fraction = fraction
         self.distance = distance
+        self.units = units
 
     def __repr__(self):
         return (
             f"FamilyFit({self.family!r}, {self.node!r}, fraction={self.fraction}, "
-            f"distance={self.distance!r})"
+            f"distance={self.distance!r}, units={self.units!r})"
         )
 
     def fit_to(self, estimator, X_env, random_state=None):
@@ -97,6 +100,7 @@ class FamilyFit:
             known,
             self.node,
             distance=self.distance,
+            units=self.units,
             n_bootstrap=FEWEST_RESAMPLES,
             random_state=random.randint(2**31 - 1),
         )

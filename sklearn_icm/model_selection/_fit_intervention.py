@@ -63,6 +63,7 @@ def fit_intervention(
     node=None,
     *,
     distance="energy",
+    units="auto",
     n_samples=None,
     n_bootstrap=100,
     level=0.95,
@@ -86,6 +87,11 @@ def fit_intervention(
     distance : {"energy"} or callable, default="energy"
         ``distance(X_real, X_gen) -> float``. Of a callable the bootstrap takes some
         thousand evaluations.
+    units : {"auto", "columns", "common"} or array-like of shape (n_features,)
+        What distances are in: "auto" is a unit of its own for every column of a table
+        (:func:`~sklearn_icm.metrics.column_units` of the unchanged model's rows; a
+        column of levels counts like a 0/1 column), and one for all entries of images,
+        signals and for a callable.
     n_samples : int, optional
         Rows to draw from the model, at least 8; None takes three for each row of
         X_env, but 500 to 2,000. Memory grows with its square.
@@ -141,7 +147,7 @@ def fit_intervention(
     then by Brent's method, several by Latin hypercube and then Nelder and Mead's; the
     neutral point of the family is always tried. The nodes have equally many parameters,
     so they are compared on the rows that the parameters were fitted to. Distances see
-    indicators of levels: two levels are 1 apart, numbers in their own units.
+    indicators of levels.
 
     Intervals are percentiles of the bootstrap: rows of X_env *and* draws of the model
     are resampled, and the objective of a resample is minimised on the quadratic surface
@@ -163,7 +169,9 @@ def fit_intervention(
     >>> found.node, abs(found.params["value"] - 1) < 0.1
     ('data', True)
     """
-    comparison = Comparison.of(est, X_env, distance, n_samples, random_state)
+    comparison = Comparison.of(
+        est, X_env, distance, n_samples, random_state, units=units
+    )
     check_scalar(n_bootstrap, "n_bootstrap", Integral, min_val=20)
     check_level(level)
     candidates = candidates_for(comparison, [family], node)

@@ -197,7 +197,9 @@ def test_a_vae_is_reproducible_and_threads_change_nothing():
 def test_generators_behind_preprocessing_compare_in_input_space(wrap):
     change = {"dense1": Scale(2.0)}
     tables = [
-        extrapolation_agreement(wrap(small()), unit * TABLE, change, n_refits=2).table
+        extrapolation_agreement(
+            wrap(small()), unit * TABLE, change, n_refits=2, units="common"
+        ).table
         for unit in (1.0, 1024.0)
     ]
     assert tables[1]["distance"].to_numpy() == pytest.approx(

@@ -86,7 +86,7 @@ def test_bounds_of_the_values(kept, bound):
 
 def test_a_standard_error_is_that_of_the_mean_over_rows():
     (row,) = counterfactual_report(
-        MODEL, X, CHANGES, names=["composition"]
+        MODEL, X, CHANGES, names=["composition"], units="common"
     ).itertuples()
     by_row = np.sum((0.1 * X) ** 2, 1) / np.mean(np.sum(X**2, 1))
     assert row.value == pytest.approx(0.01, rel=1e-4)

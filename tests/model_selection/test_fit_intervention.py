@@ -228,6 +228,7 @@ def test_a_list_of_nodes_is_all_that_is_tried():
 def test_any_distance_will_do():
     rows = environment(Shift(1.0), 40)
     options = {"random_state": 0, "n_samples": 60, "n_bootstrap": 20}
+    options["units"] = "common"
     fit = partial(fit_intervention, TABLE, "shift", rows, "data", **options)
     named, called = fit(), fit(distance=energy_distance)
     assert called.params == named.params

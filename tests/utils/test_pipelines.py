@@ -205,7 +205,7 @@ def test_extrapolation_of_levels_is_scored(levels, change):
     est, X, moved = levels
     scorer = make_extrapolation_scorer({"moved": change}, observational="seen")
     labels = np.repeat(["seen", "moved"], 80)
-    assert scorer(est, pd.concat([X, moved]), labels) > 0.9
+    assert scorer(est, pd.concat([X, moved]), labels) > 0.85
 
 
 def test_searches_try_no_levels(levels):
