@@ -1,5 +1,6 @@
 """Does the model, changed by an intervention, predict data of another environment?"""
 
+import warnings
 from functools import partial
 from typing import NamedTuple
 
@@ -27,6 +28,7 @@ COMPONENTS = [
     "distance",
     "baseline",
     "baseline_distance",
+    "unit",
     "n_rows",
     "interventions",
 ]
@@ -113,11 +115,11 @@ class ExtrapolationScorer(RoutedScorer):
         -------
         DataFrame
             One row per environment (the index): ``skill``, ``distance`` of the changed
-            model, ``baseline`` by name, ``baseline_distance``, ``n_rows`` that were
-            judged and ``interventions``. Skill is 0, and the rest missing, for exactly
-            the rows that the estimator was fitted on, which hold no other environment
-            (a search's training score). The last call's is kept as
-            ``score_components_``.
+            model, ``baseline`` by name, ``baseline_distance``, ``unit`` (the larger of
+            it and its chance), ``n_rows`` that were judged and ``interventions``. Skill
+            is 0, and the rest missing, for exactly the rows that the estimator was
+            fitted on, which hold no other environment (a search's training score). The
+            last call's is kept as ``score_components_``.
         """
         if not is_generator(estimator):
             raise TypeError(
@@ -188,7 +190,16 @@ class ExtrapolationScorer(RoutedScorer):
             distance=self.distance,
             baseline=self.baseline,
             X_known=prediction.X_known,
+            floored=True,
         )
+        if parts["unit"] > parts["baseline_distance"]:
+            warnings.warn(
+                f"In a fold the environment {prediction.environment!r} is no further "
+                f"from the baseline {parts['baseline']!r} than chance: its skill is "
+                "the distance that is saved, in units of chance. More rows in a test "
+                "fold (fewer folds) tell more.",
+                stacklevel=4,
+            )
         n_rows = len(prediction.X_env)
         change = prediction.interventions
         return {**parts, "n_rows": n_rows, "interventions": change}
@@ -272,8 +283,11 @@ def make_extrapolation_scorer(
     -------
     ExtrapolationScorer
         The mean over environments of ``1 - D(model under the intervention,
-        environment) / D(observational rows, environment)``. It raises ValueError for a
-        fold without rows of an environment it needs, and gives 0 for a training fold.
+        environment) / D(observational rows, environment)``. Where the denominator is
+        within about one standard deviation of what chance makes of it, as in folds of
+        few rows, that is what the saved distance is divided by: skills stay finite,
+        nearer to 0, and a warning says so. It raises ValueError for a fold without rows
+        of an environment it needs, and gives 0 for a training fold.
         Of a GraphGenerator's columns of levels, distances see indicators.
 
     Examples

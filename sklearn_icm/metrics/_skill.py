@@ -23,6 +23,8 @@ DISTANCES = {
     "mmd": mmd2,
     "sliced_wasserstein": sliced_wasserstein,
 }
+# Of the chance of a callable.
+N_PERMUTATIONS = 10
 BASELINES = ("identity", "mean_shift", "best")
 
 
@@ -65,20 +67,22 @@ def skill_components(
     distance="energy",
     baseline="identity",
     X_known=None,
+    floored=False,
 ):
     """Skill of a prediction, with what it is made of.
 
-    Parameters are those of :func:`extrapolation_skill`.
+    Parameters are those of :func:`extrapolation_skill`; and floored, whether a baseline
+    that is nearer than chance gives a skill in units of chance instead of an error.
 
     Returns
     -------
     dict
-        ``skill``, ``distance`` of the prediction, ``baseline`` by name, and
-        ``baseline_distance``.
+        ``skill``, ``distance`` of the prediction, ``baseline`` by name,
+        ``baseline_distance``, and ``unit``, the distance that a skill of 1 saves.
     """
     check_baseline(baseline)
     measure = comparable_distance(distance, X_env, X_baseline)
-    found = {}
+    found, shift = {}, 0.0
     if baseline in {"identity", "best"}:
         found["identity"] = measure(X_env, X_baseline)
     if baseline in {"mean_shift", "best"}:
@@ -86,7 +90,11 @@ def skill_components(
         shift = np.mean(known, axis=0) - np.mean(X_baseline, axis=0)
         found["mean_shift"] = measure(X_env, X_baseline + shift)
     name = min(found, key=found.get)
-    if not found[name] > 0:
+    unit = found[name]
+    if floored:
+        rows = X_baseline + shift if name == "mean_shift" else X_baseline
+        unit = max(unit, _chance(distance, measure, X_env, rows, unit))
+    if not unit > 0:
         reason = (
             "so there is no shift that an intervention could explain"
             if name == "identity"
@@ -98,11 +106,26 @@ def skill_components(
         )
     value = measure(X_env, X_intervened)
     return {
-        "skill": float(1 - value / found[name]),
+        "skill": float((found[name] - value) / unit),
         "distance": float(value),
         "baseline": name,
         "baseline_distance": float(found[name]),
+        "unit": float(unit),
     }
+
+
+def _chance(distance, measure, X_env, X_baseline, value):
+    """About one standard deviation of a distance if there were no shift."""
+    if callable(distance):
+        pooled, n = np.concatenate([X_env, X_baseline]), len(X_env)
+        stream = np.random.RandomState(0)
+        orders = [stream.permutation(len(pooled)) for _ in range(N_PERMUTATIONS)]
+        return np.std([measure(pooled[k[:n]], pooled[k[n:]]) for k in orders])
+    if distance == "sliced_wasserstein":
+        return 0.0
+    # Pairs of one row with itself add what chance adds to the squares: of one normal
+    # column the deviation is .8 of it, of many less.
+    return 0.5 * (measure(X_env, X_baseline, biased=True) - value)
 
 
 def extrapolation_skill(

@@ -18,6 +18,7 @@ from sklearn_icm.metrics import (
     extrapolation_skill,
     make_extrapolation_scorer,
 )
+from sklearn_icm.metrics._skill import skill_components
 from sklearn_icm.model_selection import LeaveEnvironmentOut
 
 SCORER = make_extrapolation_scorer(
@@ -389,3 +390,54 @@ def test_every_environment_needs_an_intervention_or_none():
     assert list(scorer.score_components_.index) == ["moved"]
     with pytest.raises(ValueError, match="at least one environment"):
         make_extrapolation_scorer({"far": None}, observational="seen")
+
+
+def modest(n, shift, rng):
+    first = rng.randn(n) + shift
+    return np.column_stack([first, 0.8 * first + 0.6 * rng.randn(n)])
+
+
+@pytest.mark.parametrize(
+    "distance",
+    [
+        "energy",
+        "mmd",
+        "sliced_wasserstein",
+        lambda X, Y: X[:, 0].mean() - Y[:, 0].mean(),
+    ],
+    ids=["energy", "mmd", "sliced_wasserstein", "callable"],
+)
+def test_skills_of_small_folds_are_finite_and_rank_the_truth_first(distance):
+    skills = []
+    for seed in range(100 if distance == "energy" else 30):
+        rng = np.random.RandomState(seed)
+        base, env = modest(12, 0, rng), modest(60, 0.5, rng)
+        predictions = modest(60, 0.5, rng), base, modest(60, -0.5, rng)
+        skills.append(
+            [
+                skill_components(env, rows, base, distance=distance, floored=True)[
+                    "skill"
+                ]
+                for rows in predictions
+            ]
+        )
+    truth, nothing, opposite = np.transpose(skills)
+    assert np.isfinite(skills).all()
+    assert np.abs(skills).max() < 30
+    assert not nothing.any()
+    if not callable(distance):
+        assert np.mean(truth > opposite) > 0.9
+        assert truth.mean() > 0.3
+
+
+def test_a_clear_shift_has_no_floor_and_none_is_said_of_a_fold():
+    rng = np.random.RandomState(0)
+    env, base = modest(60, 3, rng), modest(60, 0, rng)
+    parts = skill_components(env, env + 1, base, floored=True)
+    assert parts["unit"] == parts["baseline_distance"]
+    X = np.concatenate([base, modest(60, 0, rng)])
+    labels = np.repeat(["seen", "moved"], 60)
+    est = table_model().fit(X, labels)
+    with pytest.warns(UserWarning, match="'moved' is no further from the baseline"):
+        score = table_scorer(0.0)(est, X[20:], labels[20:])
+    assert np.isfinite(score)
