@@ -8,6 +8,9 @@ from ._tiles import Tiler, prepare, row_blocks
 
 __all__ = ["precision_recall_density_coverage"]
 
+# Relative difference of squared distances that float64 makes of equal ones.
+TIE = 1e-12
+
 
 def precision_recall_density_coverage(
     X_real, X_gen, *, n_neighbors=5, max_memory=64.0, units=None, random_state=None
@@ -37,7 +40,8 @@ def precision_recall_density_coverage(
         ``precision``: part of the generated rows inside a ball of a real row;
         ``recall``: part of the real rows inside a ball of a generated row;
         ``density``: real balls that a generated row lies in, on average, over
-        `n_neighbors` (1 on average for equal distributions, and it may exceed 1);
+        `n_neighbors`, or over the neighbours inside where ties are more (1 on average
+        for equal distributions, and it may exceed 1);
         ``coverage``: part of the real balls with a generated row inside.
 
     Raises
@@ -48,9 +52,11 @@ def precision_recall_density_coverage(
 
     Notes
     -----
-    A row at exactly the radius is outside. Distances are computed in float32 and those
-    that rounding could put on the other side of a radius again in float64, so that the
-    counts are those of float64.
+    A row at exactly the radius is inside, which the definitions leave outside: without
+    ties the values are the published ones, and with them, as between columns of levels
+    or counts, equal distributions score as equal (radii are then often 0). Distances
+    are computed in float32 and those that rounding could put on the other side of a
+    radius again in float64, so that the counts are those of float64.
 
     References
     ----------
@@ -61,7 +67,7 @@ def precision_recall_density_coverage(
 
     Examples
     --------
-    >>> real = [[0.0], [1.0], [2.0], [3.0]]
+    >>> real = [[0.0], [1.0], [2.5], [4.5]]
     >>> precision_recall_density_coverage(real, [[0.5], [9.0]], n_neighbors=1)
     {'precision': 0.5, 'recall': 1.0, 'density': 1.0, 'coverage': 0.5}
     """
@@ -81,25 +87,28 @@ def precision_recall_density_coverage(
     gen_is_inside = np.zeros(len(X_gen), bool)
     real_is_inside = np.zeros(len(X_real), bool)
     real_ball_is_hit = np.zeros(len(X_real), bool)
-    n_hits = 0
+    n_hits = 0.0
     tiler = Tiler(samples, n_bytes, repair=False)
     for rows, columns, tile in tiler.between(samples.real, samples.gen):
         starts = rows.start, columns.start
         balls, inside = real.hits(tiler, tile, samples.gen, starts, axis=0)
         gen_is_inside[inside] = real_ball_is_hit[balls] = True
-        n_hits += len(balls)
+        n_hits += real.weights[balls].sum()
         _, inside = gen.hits(tiler, tile, samples.real, starts, axis=1)
         real_is_inside[inside] = True
     return Bunch(
         precision=float(gen_is_inside.mean()),
         recall=float(real_is_inside.mean()),
-        density=n_hits / len(X_gen) * (1 / n_neighbors),
+        density=float(n_hits) / len(X_gen) * (1 / n_neighbors),
         coverage=float(real_ball_is_hit.mean()),
     )
 
 
 class _Balls:
     """Squared radii to the k-th neighbour, and the reach of rounding around them.
+
+    Balls are closed; their `weights` are k over the number of neighbours inside, 1
+    without ties.
 
     Squared distances in a tile are off by at most ``unsure (|x|^2 + |y|^2)``. Where
     ``|x - y| <= r`` that is below ``unsure (3 |x|^2 + 2 r^2)``, which needs no y.
@@ -110,13 +119,15 @@ class _Balls:
         rounding = np.finfo(np.float64 if samples.in_float64 else np.float32).eps
         # Twice the classical bound of a product of n_features + 2 terms.
         self.unsure = 2 * (sample.n_features + 8) * float(rounding)
-        self.squared_radii = np.empty(len(sample))
+        self.squared_radii, self.weights = np.empty((2, len(sample)))
         length = len(sample)
         at_once = int(0.5 * n_bytes / (20 * length + 16 * sample.n_features))
         shape = (min(max(at_once, 1), 256), length)
         tiler = Tiler(samples, n_bytes, shape=shape, repair=False)
         for rows, _, tile in tiler.between(sample, sample):
-            self.squared_radii[rows] = self._kth_smallest(tiler, tile, rows)
+            radii, n_inside = self._kth_smallest(tiler, tile, rows)
+            self.squared_radii[rows] = radii * (1 + TIE)
+            self.weights[rows] = k / n_inside
         reach = self._reach(sample.norms, self.squared_radii)
         self.surely = self._bounds(self.squared_radii - reach, samples)
         self.possibly = self._bounds(self.squared_radii + reach, samples)
@@ -129,7 +140,7 @@ class _Balls:
         return values.astype(np.float64 if samples.in_float64 else np.float32)
 
     def _kth_smallest(self, tiler, tile, rows):
-        """Exact squared distance to the k-th neighbour, for a block of rows."""
+        """Exact squared distance to the k-th neighbour, and how many are no further."""
         k, sample = self.k, self.sample
         own = np.arange(rows.start, rows.stop)
         tile[np.arange(len(tile)), own] = np.inf
@@ -138,7 +149,7 @@ class _Balls:
         possible = tile <= (rough + reach).astype(tile.dtype)[:, None]
         pairs = np.flatnonzero(possible)
         if len(pairs) > max(2 * k * len(tile), tile.size // 16):
-            return np.array([self._kth_of_row(i, tiler) for i in own])
+            return np.array([self._kth_of_row(i, tiler) for i in own]).T
         i, j = np.divmod(pairs, tile.shape[1])
         # Those surely nearer need no second look, only to be counted.
         surely = tile.reshape(-1)[pairs] < (rough - reach)[i]
@@ -147,7 +158,9 @@ class _Balls:
         exact = tiler.exactly(sample, own[i], sample, j)
         order = np.lexsort((exact, i))
         first = np.searchsorted(i, np.arange(len(tile)))
-        return exact[order[first + k - 1 - n_surely]]
+        kth = exact[order[first + k - 1 - n_surely]]
+        n_tied = np.bincount(i[exact <= kth[i] * (1 + TIE)], minlength=len(tile))
+        return kth, n_surely + n_tied
 
     def _kth_of_row(self, i, tiler):
         """The same for one row, in float64 throughout."""
@@ -156,7 +169,8 @@ class _Balls:
             difference = sample.rows(part) - sample.rows(i)
             squared[part] = np.einsum("ij,ij->i", difference, difference)
         squared[i] = np.inf
-        return np.partition(squared, self.k - 1)[self.k - 1]
+        kth = np.partition(squared, self.k - 1)[self.k - 1]
+        return kth, np.count_nonzero(squared <= kth * (1 + TIE))
 
     def hits(self, tiler, tile, others, starts, axis):
         """Pairs (ball, other) of a tile with the other row inside the ball.
@@ -166,12 +180,12 @@ class _Balls:
         """
         first = starts[axis]
         possibly = self.possibly[first : first + tile.shape[axis]]
-        mask = tile < (possibly[:, None] if axis == 0 else possibly)
+        mask = tile <= (possibly[:, None] if axis == 0 else possibly)
         places = np.flatnonzero(mask)
         index = np.divmod(places, tile.shape[1])
         ball, other = index[axis] + first, index[1 - axis] + starts[1 - axis]
         unsure = np.flatnonzero(tile.reshape(-1)[places] >= self.surely[ball])
         exact = tiler.exactly(self.sample, ball[unsure], others, other[unsure])
         inside = np.ones(len(ball), bool)
-        inside[unsure] = exact < self.squared_radii[ball[unsure]]
+        inside[unsure] = exact <= self.squared_radii[ball[unsure]]
         return ball[inside], other[inside]

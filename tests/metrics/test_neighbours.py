@@ -13,13 +13,17 @@ def samples(n, m, d, seed):
 
 
 def by_definition(X, Y, k):
-    across = cdist(X, Y)
-    radii_real, radii_gen = (np.sort(cdist(Z, Z), axis=1)[:, k] for Z in (X, Y))
-    in_real, in_gen = across < radii_real[:, None], across < radii_gen
+    across, own = cdist(X, Y), np.sort(cdist(X, X), axis=1)
+    radii_real, radii_gen = (
+        np.sort(cdist(Z, Z), axis=1)[:, k] * (1 + 1e-12) for Z in (X, Y)
+    )
+    in_real, in_gen = across <= radii_real[:, None], across <= radii_gen
+    # Of its own sample, the row itself is not counted.
+    n_inside = (own <= radii_real[:, None]).sum(axis=1) - 1
     return {
         "precision": in_real.any(axis=0).mean(),
         "recall": in_gen.any(axis=1).mean(),
-        "density": in_real.sum(axis=0).mean() / k,
+        "density": (in_real.sum(axis=1) / n_inside).sum() / len(Y),
         "coverage": in_real.any(axis=1).mean(),
     }
 
@@ -33,10 +37,14 @@ def by_definition(X, Y, k):
     offset=st.sampled_from([0.0, 1.0, 1e4]),
     seed=st.integers(0, 10**6),
     float32=st.booleans(),
+    ties=st.booleans(),
 )
 @settings(max_examples=150, deadline=None)
-def test_is_the_definition(n, m, d, k, scale, offset, seed, float32):
-    X, Y = ((Z + offset) * scale for Z in samples(n, m, d, seed))
+def test_is_the_definition(n, m, d, k, scale, offset, seed, float32, ties):
+    X, Y = samples(n, m, d, seed)
+    if ties:
+        X, Y, scale = X.round(), Y.round(), 1.0
+    X, Y = (X + offset) * scale, (Y + offset) * scale
     with pytest.MonkeyPatch.context() as patch:
         if float32:
             patch.setattr(_tiles, "SMALL", 0)
@@ -84,23 +92,40 @@ def test_perfect_useless_and_degenerate():
     assert set(useless.values()) == {0.0}
     one_point = precision_recall_density_coverage(X, np.repeat(X[:1], 800, axis=0))
     assert one_point.precision == 1
-    assert one_point.recall == 0
+    # The one real row that it is.
+    assert one_point.recall == 1 / 800
     assert one_point.coverage < 0.05
 
 
 @pytest.mark.parametrize("float32", [False, True])
-def test_a_row_at_exactly_the_radius_is_outside(float32, monkeypatch):
+def test_a_row_at_exactly_the_radius_is_inside(float32, monkeypatch):
     if float32:
         monkeypatch.setattr(_tiles, "SMALL", 0)
     X = np.arange(6.0)[:, None] + 1e4
     values = precision_recall_density_coverage(X, X + 1, n_neighbors=1)
-    # A generated row lies on a real one, at the radius of its two neighbours.
-    assert values == {
-        "precision": 5 / 6,
-        "recall": 5 / 6,
-        "density": 5 / 6,
-        "coverage": 5 / 6,
-    }
+    assert values == pytest.approx(by_definition(X, X + 1, 1))
+    assert values.precision == values.recall == 1
+
+
+TIED = {
+    "binary": lambda rng: rng.randint(0, 2, (300, 3)),
+    "rounded": lambda rng: rng.randn(300, 2).round(),
+    "repeated": lambda rng: np.repeat(np.random.RandomState(9).randn(50, 4), 10, 0),
+    "constant": lambda rng: np.ones((100, 8)),
+    "counts": lambda rng: rng.poisson(1.0, (300, 2)),
+    "half zeros": lambda rng: np.maximum(rng.randn(300, 2), 0),
+}
+
+
+@pytest.mark.parametrize("name", TIED)
+def test_equal_laws_with_ties_score_as_equal(name):
+    rng = np.random.RandomState(0)
+    X, Y = (TIED[name](rng).astype(float) for _ in range(2))
+    values = precision_recall_density_coverage(X, Y)
+    assert min(values.precision, values.recall, values.coverage) > 0.95
+    assert values.density == pytest.approx(1, abs=0.12)
+    far = precision_recall_density_coverage(X, Y + 50)
+    assert set(far.values()) == {0.0}
 
 
 @pytest.mark.parametrize(
