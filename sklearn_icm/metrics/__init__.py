@@ -11,13 +11,15 @@ from ._axioms import (
 )
 from ._classifier import classifier_two_sample_test
 from ._consistency import latent_consistency, make_consistency_scorer
+from ._disentanglement import dci_scores, mig_score
 from ._distances import energy_distance, median_bandwidth, mmd2
 from ._effects import AverageEffect, average_effect
 from ._evaluate import evaluate
 from ._extrapolation import ExtrapolationScorer, make_extrapolation_scorer
 from ._factor_scorers import IdentifiabilityScorer, make_identifiability_scorer
-from ._identifiability import amari_distance, block_mcc_score, mcc_score
+from ._identifiability import amari_distance, block_mcc_score
 from ._image_statistics import layout_distance, patch_distance
+from ._levels import mcc_score
 from ._mechanism_shift import mechanism_shift
 from ._neighbours import precision_recall_density_coverage
 from ._refits import RefitScorer, fit_refits
@@ -42,6 +44,7 @@ __all__ = [
     "composition_error",
     "counterfactual_report",
     "effectiveness_error",
+    "dci_scores",
     "energy_distance",
     "evaluate",
     "extrapolation_agreement",
@@ -58,6 +61,7 @@ __all__ = [
     "mcc_score",
     "mechanism_shift",
     "median_bandwidth",
+    "mig_score",
     "minimality_error",
     "mmd2",
     "ood_r2",

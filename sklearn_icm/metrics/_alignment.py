@@ -11,6 +11,7 @@ from sklearn.preprocessing import FunctionTransformer
 
 from ._identifiability import Frame, check_factors, correlations
 from ._inputs import check_integer, direction_stream
+from ._levels import split_factors
 
 __all__ = ["alignment_r2", "ood_r2", "smooth_features"]
 
@@ -18,7 +19,15 @@ __all__ = ["alignment_r2", "ood_r2", "smooth_features"]
 N_CENTRES = 100
 
 
-def alignment_r2(Z_true, Z_pred, *, alignment="affine", cv=5, random_state=None):
+def alignment_r2(
+    Z_true,
+    Z_pred,
+    *,
+    alignment="affine",
+    cv=5,
+    categorical=None,
+    random_state=None,
+):
     """Part of the variance of the true factors that aligned latents explain.
 
     Parameters
@@ -36,6 +45,9 @@ def alignment_r2(Z_true, Z_pred, *, alignment="affine", cv=5, random_state=None)
     cv : int
         Number of shuffled folds: every row is predicted by a map that was fitted to
         the other ones. "identity" fits nothing and does not use it.
+    categorical : int, str or list of them, optional
+        Columns of `Z_true` that hold levels, by place or name, whatever their codes;
+        None takes those that hold no numbers (strings, a pandas categorical).
     random_state : int, RandomState or None
         Of the folds and the centres. None is a fixed stream, so that the value is
         reproducible; numpy's global stream is never touched.
@@ -56,6 +68,11 @@ def alignment_r2(Z_true, Z_pred, *, alignment="affine", cv=5, random_state=None)
 
     Notes
     -----
+    Of a factor of levels the indicators are predicted, and its R2 is that of all of
+    them together: code numbers and names change nothing. Alignments that give each
+    factor one latent ("identity", "permutation_scale") have no indicators: see
+    :func:`mcc_score`.
+
     A constant factor has no variance to explain and counts 0; a constant latent
     explains none. As the maps are cross-fitted, latents that know nothing score about
     0, or slightly less, whatever their number.
@@ -75,7 +92,12 @@ def alignment_r2(Z_true, Z_pred, *, alignment="affine", cv=5, random_state=None)
     >>> round(alignment_r2(Z, [[9.0], [7.0], [5.0], [3.0]], cv=2), 6)
     1.0
     """
-    Z_true, Z_pred = check_factors(Z_true, Z_pred)
+    Z_true, levels, Z_pred = split_factors(Z_true, Z_pred, categorical)
+    if levels and alignment in ("identity", "permutation_scale"):
+        raise ValueError(
+            f"alignment={alignment!r} is for factors that are numbers, got levels in "
+            f"the columns {levels}. Take 'affine' or 'nonlinear', or mcc_score."
+        )
     if isinstance(alignment, str) and alignment == "identity":
         return _identity_r2(Z_true, Z_pred)
     n, stream = len(Z_true), direction_stream(random_state)
@@ -87,9 +109,10 @@ def alignment_r2(Z_true, Z_pred, *, alignment="affine", cv=5, random_state=None)
     splitter = KFold(cv, shuffle=True, random_state=stream.randint(2**31))
     n_fitted = n - -(-n // cv)
     regressor = _resolve_alignment(alignment, n_fitted, stream, also=["identity"])
-    Z_true, Z_pred = Frame(Z_true)(Z_true), Frame(Z_pred)(Z_pred)
-    predicted = cross_val_predict(regressor, Z_pred, _as_target(Z_true), cv=splitter)
-    return _mean_r2(Z_true, predicted.reshape(Z_true.shape))
+    target, of_factor = _with_indicators(Z_true, levels)
+    Z_pred = Frame(Z_pred)(Z_pred)
+    predicted = cross_val_predict(regressor, Z_pred, _as_target(target), cv=splitter)
+    return _mean_r2(target, predicted.reshape(target.shape), of_factor)
 
 
 def ood_r2(
@@ -233,11 +256,29 @@ def _identity_r2(Z_true, Z_pred):
     return _mean_r2(frame(Z_true), frame(Z_pred))
 
 
-def _mean_r2(Z_true, predicted):
-    """Mean R2 of the columns, with 0 for constant ones; -inf beyond all floats."""
-    frame = Frame(Z_true)
-    varies = ~frame.is_constant
+def _with_indicators(Z_true, levels):
+    """Columns of variance 1, indicators in place of levels; and whose column each is.
+
+    Indicators keep their proportions: those of one factor have variance 1 together.
+    """
+    columns, of_factor = [], []
+    for k, column in enumerate(Z_true.T):
+        part = Frame(column[:, None])(column[:, None])
+        if k in levels:
+            part = np.eye(int(column.max()) + 1)[column.astype(int)]
+            part = part - part.mean(axis=0)
+            part /= np.sqrt(part.var(axis=0).sum()) or 1.0
+        columns.append(part)
+        of_factor += [k] * part.shape[1]
+    return np.hstack(columns), np.array(of_factor)
+
+
+def _mean_r2(Z_true, predicted, of_factor=None):
+    """Mean R2 of the factors, with 0 for constant ones; -inf beyond all floats."""
+    if of_factor is None:
+        frame, of_factor = Frame(Z_true), np.arange(Z_true.shape[1])
+        Z_true, predicted = frame(Z_true), frame(predicted)
     with np.errstate(over="ignore"):
-        errors = frame(Z_true)[:, varies] - frame(predicted)[:, varies]
-        r2 = 1 - np.mean(errors**2, axis=0)
-    return float(r2.sum() / Z_true.shape[1])
+        errors = np.bincount(of_factor, np.mean((Z_true - predicted) ** 2, axis=0))
+    varies = np.bincount(of_factor, Z_true.var(axis=0)) > 0
+    return float(np.sum(1 - errors[varies]) / len(errors))

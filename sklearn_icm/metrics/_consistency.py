@@ -11,8 +11,8 @@ from sklearn.utils import Bunch
 
 from ..utils.checks import check_scalar
 from ._alignment import alignment_r2
-from ._identifiability import mcc_score
 from ._inputs import direction_stream
+from ._levels import mcc_score
 from ._refits import RefitScorer, resolve_refits
 
 __all__ = ["latent_consistency", "make_consistency_scorer"]

@@ -7,7 +7,8 @@ import numpy as np
 
 from ..utils.pipelines import chosen_estimator
 from ._alignment import alignment_r2
-from ._identifiability import block_mcc_score, check_choice, mcc_score
+from ._identifiability import block_mcc_score, check_choice
+from ._levels import mcc_score
 from ._scorer import RoutedScorer
 
 __all__ = ["MEASURES", "IdentifiabilityScorer", "make_identifiability_scorer"]
@@ -50,7 +51,9 @@ class IdentifiabilityScorer(RoutedScorer):
                 "The identifiability scorer needs an estimator with `transform`, got "
                 f"{type(estimator).__name__}."
             )
-        factors = _as_numbers(y if factors is None else factors)
+        if factors is None:
+            # Labels of environments are no factors, unless said to be levels.
+            factors = y if "categorical" in self.params else _as_numbers(y)
         return MEASURES[self.measure](factors, estimator.transform(X), **self.params)
 
 

@@ -2,7 +2,6 @@
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
-from scipy.stats import rankdata
 from sklearn.utils import check_array, check_consistent_length
 
 __all__ = [
@@ -12,57 +11,8 @@ __all__ = [
     "check_choice",
     "check_factors",
     "correlations",
-    "mcc_score",
+    "mean_of_best_matching",
 ]
-
-
-def mcc_score(Z_true, Z_pred, *, method="pearson"):
-    r"""Mean correlation of the true factors with their best-matching latents.
-
-    Parameters
-    ----------
-    Z_true : array-like of shape (n, n_factors) or (n,)
-    Z_pred : array-like of shape (n, n_latents) or (n,)
-        Latents of the same rows; there may be more or fewer of them than factors.
-    method : {"pearson", "spearman"}
-        Correlation of values, or of ranks (ties share their mean rank): the latter
-        does not see monotone changes of a latent.
-
-    Returns
-    -------
-    float
-        Between 0 and 1: :math:`\max_\pi \frac{1}{d} \sum_j |r(z_j, \hat z_{\pi(j)})|`
-        over one-to-one matchings :math:`\pi`. It is 1 if and only if every factor is
-        recovered up to order, sign, unit and origin.
-
-    Raises
-    ------
-    ValueError
-        If the rows do not correspond, are fewer than two or hold values that are not
-        finite, or if `method` is unknown.
-
-    Notes
-    -----
-    The mean is over the factors: one that finds no partner counts 0, and so does a
-    constant column on either side, which is associated with nothing. Latents that know
-    nothing score above 0, the more so the fewer rows and the more latents there are:
-    compare with the score of shuffled rows.
-
-    References
-    ----------
-    Hyvärinen, Morioka (2016), *Unsupervised feature extraction by time-contrastive
-    learning and nonlinear ICA* (arXiv:1605.06336).
-
-    Examples
-    --------
-    >>> round(mcc_score([[0, 2], [1, 0], [2, 2]], [[4, 0], [0, -1], [4, -2]]), 6)
-    1.0
-    """
-    check_choice("method", method, ["pearson", "spearman"])
-    Z_true, Z_pred = check_factors(Z_true, Z_pred)
-    if method == "spearman":
-        Z_true, Z_pred = rankdata(Z_true, axis=0), rankdata(Z_pred, axis=0)
-    return _mean_of_best_matching(np.abs(correlations(Z_true, Z_pred)))
 
 
 def block_mcc_score(Z_true, Z_pred, *, blocks_true, blocks_pred=None):
@@ -132,7 +82,7 @@ def block_mcc_score(Z_true, Z_pred, *, blocks_true, blocks_pred=None):
         )
     bases_true = [_orthonormal_basis(Z_true[:, block]) for block in blocks_true]
     bases_pred = [_orthonormal_basis(Z_pred[:, block]) for block in blocks_pred]
-    return _mean_of_best_matching(
+    return mean_of_best_matching(
         np.array([[_block_association(a, b) for b in bases_pred] for a in bases_true])
     )
 
@@ -208,10 +158,18 @@ def check_choice(name, value, allowed):
 
 def check_factors(Z_true, Z_pred, names=("Z_true", "Z_pred"), smallest=2):
     """Two finite float64 arrays of columns, of the same rows."""
-    Z_true, Z_pred = (
-        check_array(Z, dtype=np.float64, ensure_2d=False, input_name=name)
-        for Z, name in zip((Z_true, Z_pred), names, strict=True)
-    )
+    try:
+        Z_true, Z_pred = (
+            check_array(Z, dtype=np.float64, ensure_2d=False, input_name=name)
+            for Z, name in zip((Z_true, Z_pred), names, strict=True)
+        )
+    except (TypeError, ValueError) as error:
+        if "could not convert" not in str(error):
+            raise
+        raise ValueError(
+            f"{names[0]} and {names[1]} must hold numbers here ({error}). Factors that "
+            "are levels are for mcc_score, alignment_r2, mig_score and dci_scores."
+        ) from error
     check_consistent_length(Z_true, Z_pred)
     if len(Z_true) < smallest:
         raise ValueError(
@@ -251,7 +209,7 @@ def correlations(A, B):
     return np.clip(Frame(A)(A).T @ Frame(B)(B) / len(A), -1, 1)
 
 
-def _mean_of_best_matching(association):
+def mean_of_best_matching(association):
     """Mean over rows of the largest one-to-one matching with columns, at most 1."""
     matched = association[linear_sum_assignment(association, maximize=True)]
     return float(matched.sum() / len(association))

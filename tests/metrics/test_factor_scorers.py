@@ -173,12 +173,12 @@ def test_only_transformers_are_scored():
     [
         (["r2"], {}, ValueError, r"measure must be one of \['mcc', .*got 'r2'"),
         (["block_mcc"], {}, ValueError, "needs the columns of each block"),
-        (["mcc"], {"cv": 3}, TypeError, r"'mcc' has no parameter 'cv'; it has \[\]"),
+        (["mcc"], {"cv": 3}, TypeError, r"'mcc' has no parameter 'cv'; it has \['cat"),
         (
             ["r2_affine"],
             {"alignment": "identity"},
             TypeError,
-            r"\['cv', 'random_state'",
+            r"\['cv', 'categorical', 'random_state'",
         ),
     ],
 )
