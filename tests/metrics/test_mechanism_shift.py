@@ -8,7 +8,13 @@ from sklearn.preprocessing import StandardScaler
 from sklearn_icm.datasets import make_scm
 from sklearn_icm.generators import FixedGenerator, GraphGenerator
 from sklearn_icm.interventions import Resample, Scale, Shift
-from sklearn_icm.metrics import mechanism_shift
+from sklearn_icm.metrics import energy_distance, mechanism_shift
+from sklearn_icm.metrics._mechanism_shift import (
+    _matched,
+    _permutation_test,
+    _relabellings,
+    _swaps,
+)
 
 NODES = ["x0", "x1", "x2", "x3"]
 
@@ -105,6 +111,59 @@ def test_a_pipeline_is_asked_in_the_space_of_its_input(fitted):
     pipe = make_pipeline(StandardScaler(), clone(est)).fit(scm.data, ["seen"] * 400)
     table = mechanism_shift(pipe, X, labels, n_permutations=199)
     assert changed_nodes(table, "a") == {node}
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_small_change_is_found_where_rows_are_many(seed):
+    rng = np.random.RandomState(seed)
+    labels = np.repeat(["a", "b"], 6000)
+    cause = rng.randn(12_000) + 0.1 * (labels == "b")
+    X = np.column_stack([cause, cause + 0.5 * rng.randn(12_000)])
+    X[:, 1] += 0.1 * (labels == "b")
+    est = GraphGenerator([(0, 1)], mechanism="linear", max_epochs=3, random_state=0)
+    est.fit(X[:500])
+    params = {"observational": "a", "n_permutations": 99, "random_state": seed}
+    table = mechanism_shift(est, X, labels, **params)
+    assert table["changed"].all()
+    assert table["n_rows"].tolist() == [6000, 3000]
+    few = mechanism_shift(est, X, labels, max_rows=50, **params)
+    assert few["n_rows"].tolist() == [6000, 50]
+
+
+def test_the_distance_is_the_energy_distance_of_the_noise():
+    rng = np.random.RandomState(0)
+    a, b = rng.randn(40), rng.randn(25).round(1) + 0.5
+    found, _ = _permutation_test(np.r_[a, b], _relabellings(40, 25, rng), 9)
+    expected = energy_distance(a[:, None], b[:, None], biased=True)
+    assert found == pytest.approx(expected)
+    paired, _ = _permutation_test(np.r_[a[:25], b], _swaps(25, rng), 9)
+    expected = energy_distance(a[:25, None], b[:, None], biased=True)
+    assert paired == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("kind", ["numbers", "levels", "shifted", "constant"])
+def test_rows_are_matched_once_with_others_like_them(kind):
+    rng = np.random.RandomState(0)
+    parents = rng.randn(4000, 2)
+    own, other = rng.permutation(1000), 1000 + rng.permutation(3000)
+    if kind == "levels":
+        parents = (parents > 0).astype(float)
+    elif kind == "shifted":
+        parents[own] += 50
+    elif kind == "constant":
+        parents[:] = 1
+    first, second = _matched(parents, own, other)
+    assert len(first) == len(second) == len(set(first)) == len(set(second))
+    assert set(first) <= set(own)
+    assert set(second) <= set(other)
+    apart = np.abs(parents[first] - parents[second]).mean()
+    if kind == "shifted":
+        assert len(first) == 300
+    elif kind == "numbers":
+        assert apart < 0.2
+        assert len(first) > 800
+    else:
+        assert apart < 0.05
 
 
 def rows_with_levels(n, seed, shift=0.0):
