@@ -1,5 +1,6 @@
 """Average effects of interventions."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from numbers import Integral
 
@@ -10,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ..base import is_generator
 from ..utils.checks import check_level, check_scalar, plain
-from ..utils.pipelines import chosen_estimator, last_step, rows_under
+from ..utils.pipelines import chosen_estimator, known_levels, last_step, rows_under
 
 __all__ = ["AverageEffect", "average_effect"]
 
@@ -61,10 +62,11 @@ def average_effect(
     Parameters
     ----------
     estimator : fitted generator, or pipeline that ends in one
-    node : str
-        Node that is intervened on.
-    a, b : intervention, callable, number or array
-        What is compared, as `intervene` takes it for a node. None is no intervention.
+    node : str or None
+        Node that is intervened on; None for several nodes, which `a` and `b` name.
+    a, b : intervention, callable, number, array or dict
+        What is compared, as `intervene` takes it for a node, or without a node the dict
+        of nodes that it takes. None is no intervention.
     target : int, str or callable
         What is measured: index or name of a column, in input space, or a callable on
         rows ``(n, n_features) -> (n,)``.
@@ -85,7 +87,7 @@ def average_effect(
     Raises
     ------
     TypeError
-        If the estimator is no generator.
+        If the estimator is no generator, or a node and dicts do not fit together.
     ValueError
         For an unknown node or target, fewer than 2 rows, or a target that is not
         finite.
@@ -97,13 +99,17 @@ def average_effect(
     rows X) alone: a model that is wrong is wrong by more, and refits differ by more.
     If all rows change by the same, as under ``Shift`` in a linear model, it has no
     width. A target of whole numbers is rounded, which widens it; what is cut off at the
-    ends of its range is lost to the effect.
+    ends of its range is lost to the effect. Of a target that is True or False, or a
+    level of two numbers, it is the adjusted interval of Bonett and Price, which has a
+    width where no pair differs.
 
     References
     ----------
     Blöbaum, Götz, Budhathoki, Mastakouri, Janzing (2022), *DoWhy-GCM: an extension of
     DoWhy for causal inference in graphical causal models*, arXiv 2206.06821: the
-    query ``average_causal_effect``.
+    query ``average_causal_effect``. Bonett, Price (2012), *Adjusted Wald confidence
+    interval for a difference of binomial proportions based on paired data*, Journal of
+    Educational and Behavioral Statistics 37.
 
     Examples
     --------
@@ -112,6 +118,9 @@ def average_effect(
     >>> vae = VAEGenerator(n_latents=2, hidden=(8,), max_epochs=2, bounds=None)
     >>> vae = vae.fit(load_iris(as_frame=True).data)
     >>> average_effect(vae, "data", 5.0, 3.0, "sepal length (cm)").effect
+    2.0
+    >>> sides = {"dense1": 1.0, "data": 5.0}, {"data": 3.0}
+    >>> average_effect(vae, None, *sides, "sepal length (cm)").effect
     2.0
     """
     check_scalar(n_samples, "n_samples", Integral, min_val=2)
@@ -130,19 +139,71 @@ def average_effect(
     if X is None:
         query["n_samples"] = n_samples
     under = [
-        measure(rows_under(estimator, {} if side is None else {node: side}, X, **query))
+        measure(rows_under(estimator, _changes(node, side), X, **query))
         for side in (a, b)
     ]
+    names = getattr(chosen_estimator(estimator), "feature_names_in_", [])
+    place = list(names).index(target) if isinstance(target, str) else target
+    levels = () if callable(place) else known_levels(estimator).get(place, ())
+    if under[0].dtype == bool or len(levels) == 2:
+        return _mean_of_pairs(*under, level)
     return _mean_difference(np.subtract(*under), level)
+
+
+def _changes(node, side):
+    """What one side does, as `intervene` takes it."""
+    if isinstance(node, Mapping):
+        raise TypeError(
+            "node must be the name of a node, or None with dicts as a and b, got "
+            f"{node!r}. For several nodes: average_effect(estimator, None, {{node: "
+            "intervention, ...}, {node: intervention, ...}, target)."
+        )
+    if side is None:
+        return {}
+    if (node is None) != isinstance(side, Mapping):
+        raise TypeError(
+            "a and b must be dicts {node: intervention} if node is None, and none "
+            f"otherwise, got {side!r} with node={node!r}."
+        )
+    return dict(side) if node is None else {node: side}
+
+
+def _mean_of_pairs(first, second, level):
+    """The mean difference of two values, with one more pair in either direction."""
+    n, unit = len(first), 1.0
+    _check_rows(n)
+    if first.dtype != bool:
+        values = np.unique([first, second])
+        unit = float(np.ptp(values)) or 1.0
+    differences = np.subtract(first, second, dtype=np.float64) / unit
+    mean = differences.mean()
+    more, less = (
+        (np.count_nonzero(side > 0) + 1) / (n + 2)
+        for side in (differences, -differences)
+    )
+    half = norm.isf((1 - level) / 2) * np.sqrt(
+        (more + less - (more - less) ** 2) / (n + 2)
+    )
+    low, high = max(more - less - half, -1), min(more - less + half, 1)
+    ends = unit * min(low, mean), unit * max(high, mean)
+    return AverageEffect(float(unit * mean), *map(float, ends), level, n)
 
 
 def _mean_difference(differences, level):
     n = len(differences)
-    if n < 2:
-        raise ValueError(f"X must have at least 2 rows for an interval, got {n}.")
+    _check_rows(n)
     mean = float(differences.mean())
     half = norm.isf((1 - level) / 2) * float(differences.std(ddof=1)) / np.sqrt(n)
     return AverageEffect(mean, float(mean - half), float(mean + half), level, n)
+
+
+def _check_rows(n):
+    if n < 2:
+        raise ValueError(f"X must have at least 2 rows for an interval, got {n}.")
+
+
+def _is_index(target):
+    return isinstance(target, Integral) and not isinstance(target, bool)
 
 
 def _resolve_target(estimator, target):
@@ -152,8 +213,7 @@ def _resolve_target(estimator, target):
     estimator = chosen_estimator(estimator)
     n, names = estimator.n_features_in_, getattr(estimator, "feature_names_in_", None)
     columns = {} if names is None else {name: k for k, name in enumerate(names)}
-    number = isinstance(target, Integral) and not isinstance(target, bool)
-    if number and 0 <= target < n:
+    if _is_index(target) and 0 <= target < n:
         return lambda rows: _column(rows, target)
     if isinstance(target, str) and target in columns:
         return lambda rows: _column(rows, columns[target])
@@ -176,7 +236,9 @@ def _column(rows, k):
 
 
 def _measured(target, rows):
-    values = np.asarray(target(rows), dtype=np.float64)
+    values = np.asarray(target(rows))
+    if values.dtype != bool:
+        values = values.astype(np.float64)
     if values.shape != (len(rows),) or not np.isfinite(values).all():
         raise ValueError(
             f"target must return a finite number for each of {len(rows)} rows, got "

@@ -13,10 +13,11 @@ from sklearn.utils import check_random_state
 from torch import nn
 
 from sklearn_icm.compose import GenerativePipeline
-from sklearn_icm.generators import FixedGenerator, VAEGenerator
+from sklearn_icm.generators import FixedGenerator, GraphGenerator, VAEGenerator
 from sklearn_icm.interventions import Do, Shift
 from sklearn_icm.mechanisms import MechanismGraph
 from sklearn_icm.metrics import AverageEffect, average_effect
+from sklearn_icm.metrics._effects import _mean_of_pairs
 
 NAMES = ["u", "v", "w"]
 TABLE = pd.DataFrame(np.random.RandomState(0).randn(40, 3), columns=NAMES)
@@ -63,6 +64,76 @@ def test_effect_of_setting_a_node(a, b):
 def test_no_difference_is_none():
     result = average_effect(CHAIN, "cause", Shift(1.0), Shift(1.0), 0)
     assert (result.effect, result.low, result.high) == (0, 0, 0)
+
+
+def test_several_nodes_are_set_at_once():
+    query = {"n_samples": 20, "random_state": 0}
+    one = average_effect(CHAIN, None, {"cause": 1.0}, None, 0, **query)
+    assert one == average_effect(CHAIN, "cause", 1.0, None, 0, **query)
+    both = {"cause": 1.0, "data": Shift(2.0)}
+    two = average_effect(CHAIN, None, both, {"cause": 1.0}, 0, **query)
+    assert two.effect == pytest.approx(2, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("node", "a", "match"),
+    [
+        ({"cause": 1.0}, {}, r"node must be the name of a node, or None with dicts"),
+        (None, 1.0, "must be dicts {node: intervention} if node is None, and none"),
+        ("cause", {"cause": 1.0}, "got {'cause': 1.0} with node='cause'"),
+    ],
+)
+def test_nodes_and_dicts_must_fit_together(node, a, match):
+    with pytest.raises(TypeError, match=match):
+        average_effect(CHAIN, node, a, None, 0)
+
+
+def never(rows):
+    return rows[:, 0] > 1e6
+
+
+def test_an_event_that_no_draw_shows_is_not_certain():
+    query = {"n_samples": 500, "random_state": 0}
+    result = average_effect(CHAIN, "cause", 1.0, None, never, **query)
+    assert result.effect == 0
+    assert -0.02 < result.low < -0.001
+    assert 0.001 < result.high < 0.02
+
+
+@pytest.mark.parametrize("target", [1, "sick"])
+def test_a_column_of_two_numbers_is_an_event(target):
+    X = pd.DataFrame({"dose": np.random.RandomState(0).randn(60), "sick": 0})
+    X.loc[:1, "sick"] = 1
+    X["sick"] = X["sick"].astype("category")
+    est = GraphGenerator(max_epochs=1, random_state=0).fit(X)
+    result = average_effect(est, "dose", 1.0, 0.0, target, random_state=0)
+    assert result.effect == 0
+    assert result.low < 0 < result.high
+
+
+@given(seed=st.integers(0, 100), n=st.integers(2, 60), share=st.floats(0, 1))
+def test_the_interval_of_an_event_holds_the_effect_and_covers(seed, n, share):
+    rng = np.random.RandomState(seed)
+    first, second = rng.rand(2, n) < share
+    result = _mean_of_pairs(first, second, 0.95)
+    assert result.effect == pytest.approx(np.mean(first * 1.0 - second))
+    assert -1 <= result.low <= result.effect <= result.high <= 1
+    assert result.low < result.high
+    back = _mean_of_pairs(second, first, 0.95)
+    assert (back.low, back.high) == pytest.approx((-result.high, -result.low))
+    scaled = _mean_of_pairs(3.0 * first + 1, 3.0 * second + 1, 0.95)
+    if len(np.unique([first, second])) == 2:
+        assert scaled.effect == pytest.approx(3 * result.effect)
+        assert scaled.high == pytest.approx(3 * result.high)
+
+
+def test_the_interval_of_an_event_covers_as_often_as_it_says():
+    rng, covered = np.random.RandomState(0), 0
+    for _ in range(400):
+        first, second = rng.rand(40) < 0.05, rng.rand(40) < 0.02
+        result = _mean_of_pairs(first, second, 0.95)
+        covered += result.low <= 0.03 <= result.high
+    assert covered / 400 > 0.95 - 5 * np.sqrt(0.95 * 0.05 / 400)
 
 
 @pytest.mark.parametrize("level", [0.5, 0.95])
