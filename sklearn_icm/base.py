@@ -18,8 +18,8 @@ from .mechanisms import tensor_of
 from .utils._sklearn import in_output_container
 from .utils.checks import check_scalar
 from .utils.environments import observational_rows
-from .utils.rows import in_batches, plain_rows
 from .utils.pipelines import last_step
+from .utils.rows import in_batches, plain_rows
 
 __all__ = [
     "BaseGenerator",

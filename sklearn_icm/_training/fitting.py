@@ -15,7 +15,7 @@ from torch import nn
 from ..exceptions import FitInterruptedWarning
 from ..independence import check_penalty, resolve_penalty
 from ..mechanisms import tensor_of
-from ..utils._sklearn import Interval, StrOptions, fit_context
+from ..utils._sklearn import Interval, StrOptions, fit_context, is_fold_of_search
 from ..utils.checks import plain, unchanged_on_error
 from ..utils.environments import find_rows, resolve_environments
 from ..utils.rows import check_fits_float32, find_bounds, fingerprint, plain_rows
@@ -25,6 +25,14 @@ from .mapped import open_rows
 from .net import OPTIMIZERS, make_net, split_rows
 from .penalty import PenaltyTerms
 from .schedules import WarmUp
+
+
+def warn_of_interrupt(done, wanted):
+    """Warn that Ctrl-C ended a fit; fail the fold that a search would rank."""
+    interrupted = FitInterruptedWarning(done, wanted)
+    if is_fold_of_search():
+        raise interrupted
+    warn(interrupted, stacklevel=5)
 
 
 class TrainedEstimator(BaseEstimator):
@@ -111,7 +119,8 @@ class TrainedEstimator(BaseEstimator):
         Warns
         -----
         FitInterruptedWarning
-            If Ctrl-C ended the fit early; the model is usable.
+            If Ctrl-C ended the fit early; the model is usable. In a fold of a search it
+            is raised instead, so that no unfinished model is ranked.
         """
         fresh = not (self.warm_start and self.__sklearn_is_fitted__())
         with unchanged_on_error(self):
@@ -203,7 +212,7 @@ class TrainedEstimator(BaseEstimator):
         if diverged is not None:
             raise diverged
         if interrupted:
-            warn(FitInterruptedWarning(net.epochs_done, epochs), stacklevel=4)
+            warn_of_interrupt(net.epochs_done, epochs)
 
     def _start(self, X):
         """Build everything that a fresh fit starts from; return data and module."""
@@ -286,7 +295,7 @@ class TrainedEstimator(BaseEstimator):
         """
         check_is_fitted(self)
         X = plain_rows(X)
-        if np.shape(X)[1:] != (self.n_features_in_,):
+        if not len(X) or np.shape(X)[1:] != (self.n_features_in_,):
             return False
         named = X if hasattr(X, "columns") else self._named(X)
         rows = self._check_rows(named, ensure_all_finite="allow-nan")

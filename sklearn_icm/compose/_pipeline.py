@@ -391,7 +391,7 @@ class GenerativePipeline(HybridMixin, Pipeline):
         -------
         bool
         """
-        return self._generator.was_fitted_on(self._to_generator(X))
+        return len(X) > 0 and self._generator.was_fitted_on(self._to_generator(X))
 
     def _draw_entropy(self, random_state):
         return self._generator._draw_entropy(random_state)

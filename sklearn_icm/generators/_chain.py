@@ -1,7 +1,6 @@
 """Linear chains of mechanisms: the models whose theory is exact."""
 
 from numbers import Integral, Real
-from warnings import warn
 
 import numpy as np
 import torch
@@ -9,9 +8,9 @@ from sklearn.utils import check_array, check_consistent_length
 from sklearn.utils.validation import check_is_fitted
 
 from .._training import seeds
+from .._training.fitting import warn_of_interrupt
 from .._training.penalty import PenaltyTerms
 from ..base import BaseGenerator, DensityMixin
-from ..exceptions import FitInterruptedWarning
 from ..independence import check_penalty, resolve_penalty
 from ..mechanisms import DataLayout
 from ..utils._sklearn import Interval, StrOptions, fit_context
@@ -317,7 +316,7 @@ class ChainGenerator(DensityMixin, BaseGenerator):
         if diverged is not None:
             raise diverged
         if len(rows) < n_steps:
-            warn(FitInterruptedWarning(len(rows), n_steps), stacklevel=4)
+            warn_of_interrupt(len(rows), n_steps)
 
     def _fresh_module(self, X, n_inputs):
         layout, given = self._make_layout(), given_weights(self.init, self.n_layers)

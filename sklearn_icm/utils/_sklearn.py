@@ -1,7 +1,10 @@
 """The only place that imports names which scikit-learn does not document."""
 
+import sys
+
 import numpy as np
 from sklearn.base import _fit_context as fit_context
+from sklearn.model_selection._validation import _fit_and_score
 from sklearn.utils._metadata_requests import _MetadataRequester as MetadataRequester
 from sklearn.utils._param_validation import Interval as _Interval
 from sklearn.utils._param_validation import StrOptions
@@ -14,6 +17,7 @@ __all__ = [
     "StrOptions",
     "fit_context",
     "in_output_container",
+    "is_fold_of_search",
     "n_rows",
     "output_library",
 ]
@@ -24,6 +28,14 @@ class Interval(_Interval):
 
     def is_satisfied_by(self, val):
         return not isinstance(val, bool) and super().is_satisfied_by(val)
+
+
+def is_fold_of_search():
+    """Whether this is called while a search or cross-validation fits a fold."""
+    frame = sys._getframe()
+    while frame is not None and frame.f_code is not _fit_and_score.__code__:
+        frame = frame.f_back
+    return frame is not None
 
 
 def in_output_container(estimator, rows, original, columns=None):

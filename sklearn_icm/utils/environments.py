@@ -67,7 +67,8 @@ def find_rows(labels, wanted, name="observational"):
         got = wanted[0] if len(wanted) == 1 else wanted
         raise ValueError(
             f"{name}={got!r} is not the label of any row; the labels are "
-            f"{present[:20]}."
+            f"{present[:20]}. If these are the rows of a fold, let "
+            "cv=LeaveEnvironmentOut(observational=...) make the folds, which have both."
         )
     return np.array([label in wanted for label in labels], dtype=bool)
 

@@ -62,6 +62,7 @@ def test_score_transform_and_clone():
     assert np.isclose(pipe.score(X), inner - np.log(pipe["scale"].scale_).sum())
     assert pipe.transform(X).shape == (40, 2)
     assert pipe.was_fitted_on(X)
+    assert not pipe.was_fitted_on(X[:0])
     assert not clone(pipe).fit(X[::2]).was_fitted_on(X)
 
 

@@ -406,6 +406,7 @@ def test_was_fitted_on(table_model):
     assert table_model.was_fitted_on(TABLE)
     assert not table_model.was_fitted_on(TABLE[::-1])
     assert not table_model.was_fitted_on(TABLE[:5])
+    assert not table_model.was_fitted_on(TABLE[:0])
 
 
 # -------------------------------------------------------------------- quality

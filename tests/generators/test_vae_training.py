@@ -12,7 +12,8 @@ import torch
 from helpers import TABLE, small
 from numpy.testing import assert_array_equal
 from sklearn.base import clone
-from sklearn.exceptions import NotFittedError
+from sklearn.exceptions import FitFailedWarning, NotFittedError
+from sklearn.model_selection import GridSearchCV, cross_val_score
 from skorch.callbacks import Callback, GradientNormClipping, LRScheduler, PrintLog
 from torch import nn
 
@@ -122,6 +123,24 @@ def test_interrupt_leaves_a_usable_model():
         model.fit(TABLE)
     assert model.n_iter_ == 3
     assert model.sample(5).shape == (5, 4)
+
+
+@pytest.mark.parametrize("n_folds", [2, 3])
+def test_an_interrupted_fold_of_a_search_is_failed(n_folds):
+    grid = {"callbacks": [[], [InterruptAt(1)]]}
+    search = GridSearchCV(small(max_epochs=2), grid, cv=n_folds)
+    with (
+        pytest.warns(FitFailedWarning, match="fit was interrupted"),
+        pytest.warns(UserWarning, match="non-finite"),
+    ):
+        search.fit(TABLE)
+    scores = [search.cv_results_[f"split{k}_test_score"] for k in range(n_folds)]
+    assert np.isnan(scores).tolist() == [[False, True]] * n_folds
+    assert search.best_params_ == {"callbacks": []}
+    with pytest.raises(FitInterruptedWarning, match="after 1 of 2 epochs"):
+        cross_val_score(
+            small(max_epochs=2, callbacks=[InterruptAt(1)]), TABLE, error_score="raise"
+        )
 
 
 def test_ctrl_c_in_a_real_process():

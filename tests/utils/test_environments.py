@@ -30,6 +30,7 @@ def test_find_rows_takes_one_label_or_several():
         (lambda: resolve_environments(X, LABELS[:2]), "inconsistent numbers"),
         (lambda: find_rows(np.array(LABELS), ["d", "e"]), r"\['d', 'e'\] is not"),
         (lambda: find_rows(np.array(LABELS), "d"), r"'d' is not.*\['a', 'b', 'c'\]"),
+        (lambda: find_rows(np.array(LABELS), "d"), "of a fold, let cv=LeaveEnviron"),
     ],
 )
 def test_bad_input(call, match):
