@@ -100,6 +100,7 @@ class IdentifiabilityReport:
         n_refits=3,
         alignment="permutation_scale",
         distance="energy",
+        units="auto",
         n_samples=None,
         n_jobs=None,
         random_state=None,
@@ -123,7 +124,7 @@ class IdentifiabilityReport:
             All measures share the refits.
         alignment : str, default="permutation_scale"
             As :func:`~sklearn_icm.metrics.latent_consistency` takes it.
-        distance, n_samples : optional
+        distance, units, n_samples : optional
             As :func:`~sklearn_icm.metrics.extrapolation_agreement` takes them.
         n_jobs : int, default=None
             Refits at a time.
@@ -159,6 +160,7 @@ class IdentifiabilityReport:
                 X,
                 interventions,
                 distance=distance,
+                units=units,
                 n_samples=n_samples,
                 random_state=random_state,
             )

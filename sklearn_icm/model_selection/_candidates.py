@@ -27,8 +27,9 @@ DRAWS_PER_ROW, FEWEST_DRAWS, MOST_DRAWS = 3, 500, 2000
 SEED_BOUND = 2**31 - 1
 # Of the range of a parameter.
 GRID, PRECISION = 11, 1e-3
-# How often an open range doubles, and the part of a distance that makes it worthwhile.
-MOST_DOUBLINGS, WORTHWHILE = 8, 0.01
+# By how many widths an open end moves, how often, and the part of a distance that makes
+# it worthwhile.
+WIDTHS, MOST_MOVES, WORTHWHILE = 3, 4, 0.02
 
 
 def check_rows(est, X_env, least):
@@ -254,7 +255,7 @@ class Candidate:
     def search(self):
         """Minimise the distance, and go on beyond open ends while that helps."""
         self._search_range()
-        for _ in range(MOST_DOUBLINGS):
+        for _ in range(MOST_MOVES):
             before = self.distance
             if not self._widened():
                 return
@@ -264,11 +265,11 @@ class Candidate:
                 return
 
     def _widened(self):
-        """Move the open ends where best values lie by a width; whether any was."""
+        """Move the open ends where best values lie; whether any was."""
         bounds = dict(self.family.bounds)
         for (name, (low, high)), place in zip(bounds.items(), self.best, strict=True):
             if name in self.at_end and name in self.family.open_ended:
-                width, at_low = high - low, place < 0.5
+                width, at_low = WIDTHS * (high - low), place < 0.5
                 if at_low and low != 0:
                     bounds[name] = low - width, high
                 elif not at_low and high != 0:
