@@ -53,7 +53,7 @@ def mcc_score(Z_true, Z_pred, *, method="pearson", categorical=None):
     A factor of levels has no correlation, which would depend on its code numbers. In
     its place stands how well a latent tells the levels: the balanced accuracy of a
     decision tree on it, cross-fitted in five folds, with chance taken off (0 by chance,
-    1 without an error).
+    1 without an error). Levels on fewer than five rows are left out.
 
     The mean is over the factors: one that finds no partner counts 0, and so does a
     constant column on either side, which is associated with nothing. Latents that know
@@ -166,12 +166,18 @@ def _level_accuracy(levels, latents, stream):
 
 
 def tree_accuracy(classifier, levels, latents, seed):
-    """Cross-fitted balanced accuracy, with chance taken off and no less than 0."""
-    folds = KFold(min(N_FOLDS, len(levels)), shuffle=True, random_state=seed)
-    found = cross_val_predict(classifier, latents, levels, cv=folds)
-    names = np.unique(levels)
+    """Cross-fitted balanced accuracy, with chance taken off and no less than 0.
+
+    Levels on fewer rows than folds cannot be learnt and told, and are left out.
+    """
+    names, counts = np.unique(levels, return_counts=True)
+    names = names[counts >= N_FOLDS]
     if len(names) < 2:
         return 0.0
+    kept = np.isin(levels, names)
+    levels, latents = levels[kept], latents[kept]
+    folds = KFold(N_FOLDS, shuffle=True, random_state=seed)
+    found = cross_val_predict(classifier, latents, levels, cv=folds)
     accuracy = np.mean([np.mean(found[levels == name] == name) for name in names])
     chance = 1 / len(names)
     return float(max(accuracy - chance, 0) / (1 - chance))

@@ -105,6 +105,13 @@ def test_dci_is_that_of_its_definition():
     assert dci_scores(FACTORS, mixed).disentanglement < 0.5
 
 
+def test_levels_that_are_too_rare_to_learn_spoil_nothing():
+    rare = np.where(np.arange(N) == 0, "rare", NAMES[SHAPE])
+    assert mcc_score(rare, SHAPE) == 1
+    assert mcc_score(["a", "b"], [[0.0], [1.0]]) == 0
+    assert mcc_score(SHAPE > 0, SHAPE.astype(float), categorical=0) == 1
+
+
 def test_every_order_of_codes_has_one_score():
     scores = {
         mcc_score(NAMES[SHAPE], np.array(p)[SHAPE].astype(float))
