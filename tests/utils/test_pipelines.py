@@ -176,6 +176,12 @@ def levels():
     return est.set_params(random_state=0).fit(X), X, moved
 
 
+def test_no_rows_are_not_those_of_the_fit(levels):
+    est, X, _ = levels
+    assert est.was_fitted_on(X)
+    assert not est.was_fitted_on(X[:0])
+
+
 def test_levels_are_indicators_at_distance_one(levels):
     est, X, _ = levels
     rows = numeric_rows(est, X)
