@@ -48,6 +48,9 @@ class VAEGenerator(
         Shape of one row: ``(length,)`` of a signal, ``(height, width)`` of a grey and
         ``(height, width, channels)`` of a colour image; the decoder is then
         convolutional. None means a table, with a dense decoder.
+    data_kind : {"auto", "table", "signal", "image"}, default="auto"
+        What a row is. "auto" goes by `data_shape`, as above; only "signal" allows
+        ``(length, channels)``, a signal of several channels.
     n_latents : int, default=12
         Dimensions of the noise node.
     hidden : sequence of int, default=None
@@ -155,6 +158,7 @@ class VAEGenerator(
 
     _architecture_names = (
         "data_shape",
+        "data_kind",
         "n_latents",
         "hidden",
         "kernel_size",
@@ -167,7 +171,6 @@ class VAEGenerator(
 
     _parameter_constraints = {
         **BaseGenerator._parameter_constraints,
-        "data_shape": [tuple, list, None],
         "n_latents": [Interval(Integral, 1, None, closed="left")],
         "hidden": ["array-like", None],
         "kernel_size": [Interval(Integral, 1, None, closed="left")],
@@ -182,6 +185,7 @@ class VAEGenerator(
         self,
         data_shape=None,
         *,
+        data_kind="auto",
         n_latents=12,
         hidden=None,
         kernel_size=5,
@@ -212,6 +216,7 @@ class VAEGenerator(
         verbose=0,
     ):
         self.data_shape = data_shape
+        self.data_kind = data_kind
         self.n_latents = n_latents
         self.hidden = hidden
         self.kernel_size = kernel_size
@@ -243,7 +248,7 @@ class VAEGenerator(
 
     # ---------------------------------------------------- what a family writes
     def _make_layout(self):
-        return DataLayout.of(self.n_features_in_, self.data_shape)
+        return DataLayout.of(self.n_features_in_, self.data_shape, self.data_kind)
 
     def _build_module(self, layout):
         decoder = self._build_decoder(layout)

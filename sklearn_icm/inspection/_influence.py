@@ -3,7 +3,7 @@
 import numpy as np
 
 from ..utils.pipelines import before_last, chosen_estimator, last_step
-from ._plotting import axes_or_new, data_shape_of, draw_grid
+from ._plotting import axes_or_new, draw_grid, drawn_as
 
 __all__ = ["InfluenceMapDisplay"]
 
@@ -17,6 +17,9 @@ class InfluenceMapDisplay:
         Mean absolute changes, in the units of the data.
     data_shape : tuple of int
         Shape of one row of data.
+    data_kind : {"auto", "signal", "image"}
+        As the estimators take it. A signal of several channels is drawn as one curve
+        per channel.
     labels : list of str
         One per unit.
 
@@ -31,9 +34,10 @@ class InfluenceMapDisplay:
     structure of deep generative models*, arXiv 1812.03253.
     """
 
-    def __init__(self, maps, *, data_shape, labels):
+    def __init__(self, maps, *, data_shape, data_kind="auto", labels):
         self.maps = maps
         self.data_shape = data_shape
+        self.data_kind = data_kind
         self.labels = labels
 
     @classmethod
@@ -68,9 +72,7 @@ class InfluenceMapDisplay:
             units = range(min(10, nodes[node][0]))
         maps = [estimator.influence_map(node, unit, X, **params) for unit in units]
         labels = [f"{node}[{unit}]" for unit in units]
-        display = cls(
-            np.stack(maps), data_shape=data_shape_of(estimator), labels=labels
-        )
+        display = cls(np.stack(maps), **drawn_as(estimator), labels=labels)
         return display.plot(ax=ax)
 
     def plot(self, ax=None):
@@ -87,6 +89,11 @@ class InfluenceMapDisplay:
         self.ax_ = axes_or_new(ax, (1 + len(self.maps), 1.8))
         self.figure_ = self.ax_.figure
         self.artists_ = draw_grid(
-            self.ax_, self.maps[None], self.data_shape, ["influence"], self.labels
+            self.ax_,
+            self.maps[None],
+            self.data_shape,
+            ["influence"],
+            self.labels,
+            data_kind=self.data_kind,
         )
         return self

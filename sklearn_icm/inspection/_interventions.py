@@ -9,7 +9,7 @@ from ..interventions import Intervention, Shift, Units
 from ..utils.checks import check_scalar
 from ..utils.pipelines import last_step, rows_under
 from ._images import SamplesDisplay
-from ._plotting import data_shape_of
+from ._plotting import drawn_as
 
 __all__ = ["InterventionDisplay", "NodeTraversalDisplay"]
 
@@ -83,7 +83,7 @@ class InterventionDisplay(SamplesDisplay):
         rows = np.stack(columns, axis=1)
         display = cls(
             rows,
-            data_shape=data_shape_of(estimator),
+            **drawn_as(estimator),
             labels=[f"row {k}" for k in range(len(rows))],
             column_labels=[f"{t:g}" for t in strengths],
         )
@@ -131,9 +131,7 @@ class InterventionDisplay(SamplesDisplay):
         if truth is not None:
             rows.append(np.asarray(truth)[:n_columns])
             labels.append("truth")
-        display = cls(
-            np.stack(rows), data_shape=data_shape_of(estimator), labels=labels
-        )
+        display = cls(np.stack(rows), **drawn_as(estimator), labels=labels)
         return display.plot(ax=ax)
 
 
@@ -194,7 +192,7 @@ class NodeTraversalDisplay(SamplesDisplay):
         ]
         display = cls(
             np.asarray(rows, dtype=np.float64)[:, :, 0],
-            data_shape=data_shape_of(estimator),
+            **drawn_as(estimator),
             labels=[f"{node}[{unit}]" for unit in units],
             column_labels=[f"{t:+.2g} sd" for t in shifts],
         )

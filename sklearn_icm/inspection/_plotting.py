@@ -2,9 +2,10 @@
 
 import numpy as np
 
+from ..mechanisms import DataLayout
 from ..utils.pipelines import last_step
 
-__all__ = ["axes_or_new", "data_shape_of", "draw_grid"]
+__all__ = ["axes_or_new", "drawn_as", "draw_grid"]
 
 
 def axes_or_new(ax, figsize):
@@ -20,8 +21,8 @@ def axes_or_new(ax, figsize):
     return plt.subplots(figsize=figsize, layout="constrained")[1]
 
 
-def data_shape_of(estimator):
-    """Shape of a row of an estimator's data, of the last step of a pipeline."""
+def drawn_as(estimator):
+    """Keywords of displays: what a row is to an estimator, or to a pipeline's last."""
     estimator = last_step(estimator)
     shape = getattr(estimator, "data_shape", None)
     if shape is None:
@@ -29,17 +30,18 @@ def data_shape_of(estimator):
             "Rows can be drawn as images or signals only if the generator has a "
             f"data_shape, got data_shape=None of {type(estimator).__name__}."
         )
-    return tuple(shape)
+    kind = getattr(estimator, "data_kind", "auto")
+    return {"data_shape": tuple(shape), "data_kind": kind}
 
 
-def draw_grid(ax, rows, data_shape, labels, column_labels=None):
+def draw_grid(ax, rows, data_shape, labels, column_labels=None, *, data_kind="auto"):
     """Draw rows (n_rows, n_columns, n_features) as one mosaic, or as signals.
 
     Returns the artists.
     """
     n_rows, n_columns = rows.shape[:2]
     cells = rows.reshape(n_rows, n_columns, *data_shape)
-    if len(data_shape) == 1:
+    if DataLayout.of(rows.shape[2], data_shape, data_kind).is_signal:
         return _draw_signals(ax, cells, labels, column_labels)
     height, width = data_shape[:2]
     gap = 1
@@ -74,13 +76,19 @@ def _label_columns(ax, places, labels):
 
 
 def _draw_signals(ax, cells, labels, column_labels):
-    n_rows, n_columns, length = cells.shape
+    """Draw a curve per cell, coloured by row; or one per channel, coloured by these."""
+    n_rows, n_columns, length = cells.shape[:3]
+    cells = cells.reshape(n_rows, n_columns, length, -1)
+    n_channels = cells.shape[3]
     step = 1.2 * max(float(np.nanmax(cells) - np.nanmin(cells)), 1e-12)
     lines = []
     for i in range(n_rows):
         for j in range(n_columns):
             x = np.arange(length) + j * 1.1 * length
-            lines += ax.plot(x, cells[i, j] - i * step, color=f"C{i}", linewidth=1)
+            for c in range(n_channels):
+                colour = f"C{i if n_channels == 1 else c}"
+                y = cells[i, j, :, c] - i * step
+                lines += ax.plot(x, y, color=colour, linewidth=1)
     middles = [float(np.nanmean(cells[i])) - i * step for i in range(n_rows)]
     ax.set(yticks=middles, yticklabels=labels)
     _label_columns(
