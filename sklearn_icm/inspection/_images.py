@@ -3,7 +3,7 @@
 import numpy as np
 
 from ..utils.pipelines import rows_under
-from ._plotting import axes_or_new, draw_grid, drawn_as
+from ._plotting import axes_or_new, draw_grid, drawn_as, first_rows
 
 __all__ = ["SamplesDisplay"]
 
@@ -23,6 +23,7 @@ class SamplesDisplay:
         One per row of the grid.
     column_labels : list of str, optional
         One per column.
+    title : str, optional
 
     Attributes
     ----------
@@ -31,13 +32,21 @@ class SamplesDisplay:
     """
 
     def __init__(
-        self, rows, *, data_shape, data_kind="auto", labels, column_labels=None
+        self,
+        rows,
+        *,
+        data_shape,
+        data_kind="auto",
+        labels,
+        column_labels=None,
+        title=None,
     ):
         self.rows = rows
         self.data_shape = data_shape
         self.data_kind = data_kind
         self.labels = labels
         self.column_labels = column_labels
+        self.title = title
 
     @classmethod
     def from_estimator(
@@ -65,7 +74,7 @@ class SamplesDisplay:
         rows = rows.reshape(n_rows, n_columns, -1)
         labels = ["sample"] * n_rows
         if X is not None:
-            real = np.asarray(X, dtype=np.float64)[: n_rows * n_columns]
+            real = np.asarray(first_rows(X, n_rows * n_columns), dtype=np.float64)
             # Cells without a row stay empty.
             n_empty = -len(real) % n_columns
             real = np.pad(real, [(0, n_empty), (0, 0)], constant_values=np.nan)
@@ -96,4 +105,6 @@ class SamplesDisplay:
             self.column_labels,
             data_kind=self.data_kind,
         )
+        if self.title is not None:
+            self.ax_.set_title(self.title)
         return self

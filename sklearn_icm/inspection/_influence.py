@@ -3,7 +3,7 @@
 import numpy as np
 
 from ..utils.pipelines import before_last, chosen_estimator, last_step
-from ._plotting import axes_or_new, draw_grid, drawn_as
+from ._plotting import axes_or_new, chosen_node, draw_grid, drawn_as, first_rows
 
 __all__ = ["InfluenceMapDisplay"]
 
@@ -41,16 +41,19 @@ class InfluenceMapDisplay:
         self.labels = labels
 
     @classmethod
-    def from_estimator(cls, estimator, node, X=None, *, units=None, ax=None, **params):
+    def from_estimator(
+        cls, estimator, X=None, *, node=None, units=None, ax=None, **params
+    ):
         """Measure the influence of every unit of a node and plot it.
 
         Parameters
         ----------
         estimator : fitted generator with a data_shape, or pipeline that ends in one
             The maps of a plain Pipeline are in the units of its last step.
-        node : str
         X : array-like of shape (n_samples, n_features), optional
             Rows to hybridise; None draws from the model.
+        node : str, optional
+            None takes the first hidden map of the finest grid.
         units : list of int or of lists of int, optional
             Units, or groups of them that are taken together; None takes the first ten.
         ax : matplotlib axes, optional
@@ -61,15 +64,13 @@ class InfluenceMapDisplay:
         -------
         InfluenceMapDisplay
         """
-        estimator = chosen_estimator(estimator)
+        estimator, node = chosen_estimator(estimator), chosen_node(estimator, node)
+        X = None if X is None else first_rows(X, None)
         if not hasattr(estimator, "influence_map"):
             X = None if X is None else before_last(estimator, X)
             estimator = last_step(estimator)
         if units is None:
-            nodes = estimator.nodes_
-            if node not in nodes:
-                raise ValueError(f"node must be one of {list(nodes)}, got {node!r}.")
-            units = range(min(10, nodes[node][0]))
+            units = range(min(10, estimator.nodes_[node][0]))
         maps = [estimator.influence_map(node, unit, X, **params) for unit in units]
         labels = [f"{node}[{unit}]" for unit in units]
         display = cls(np.stack(maps), **drawn_as(estimator), labels=labels)

@@ -1,11 +1,21 @@
 """What the displays share."""
 
+import math
+
 import numpy as np
+from sklearn.utils.validation import check_is_fitted
 
 from ..mechanisms import DataLayout
 from ..utils.pipelines import last_step
 
-__all__ = ["axes_or_new", "drawn_as", "draw_grid"]
+__all__ = [
+    "axes_or_new",
+    "chosen_node",
+    "drawn_as",
+    "draw_grid",
+    "first_rows",
+    "hidden_maps",
+]
 
 
 def axes_or_new(ax, figsize):
@@ -19,6 +29,55 @@ def axes_or_new(ax, figsize):
             "Displays need matplotlib: pip install 'sklearn-icm[plots]'."
         ) from error
     return plt.subplots(figsize=figsize, layout="constrained")[1]
+
+
+def first_rows(X, n):
+    """Return the first n rows of X, which a name of a node is easily taken for."""
+    names = [X] if isinstance(X, str) else X
+    if isinstance(names, (list, tuple)) and names and isinstance(names[0], str):
+        raise TypeError(
+            f"X must be rows of data, got {X!r}. Names of nodes are given by keyword: "
+            f"node={names[0]!r}, or nodes={list(names)!r} in from_nodes."
+        )
+    return X[:n]
+
+
+def hidden_maps(estimator):
+    """Nodes between noise and data with as many axes as the data, in order."""
+    graph = fitted_graph(estimator)
+    rank = len(graph.nodes[graph.data_node])
+    ends = {*graph.roots, graph.data_node}
+    return [k for k, s in graph.nodes.items() if len(s) == rank and k not in ends]
+
+
+def fitted_graph(estimator):
+    estimator = last_step(estimator)
+    check_is_fitted(estimator)
+    return estimator.graph_
+
+
+def chosen_node(estimator, node=None, intervention=None):
+    """Return the node, or the one that shows best what changes it.
+
+    That is the first hidden map of the finest grid, which the most mechanisms draw
+    upon; or, if the intervention does not fit there, another node that it fits.
+    """
+    graph = fitted_graph(estimator)
+    if node is not None:
+        if not isinstance(node, str) or node not in graph.nodes:
+            raise ValueError(f"node must be one of {list(graph.nodes)}, got {node!r}.")
+        return node
+    maps = hidden_maps(estimator)
+    maps.sort(key=lambda name: -math.prod(graph.nodes[name][1:]))
+    for name in dict.fromkeys([*maps, graph.data_node, *graph.nodes]):
+        try:
+            graph.check_interventions(
+                {} if intervention is None else {name: intervention}
+            )
+        except (TypeError, ValueError):
+            continue
+        return name
+    return graph.data_node  # Which says why it does not fit.
 
 
 def drawn_as(estimator):

@@ -119,7 +119,7 @@ def test_signals_of_several_channels_are_drawn_as_curves(show, model):
 
 
 def test_influence_on_signals_is_drawn_as_curves(model):
-    display = InfluenceMapDisplay.from_estimator(model, "conv2", ROWS, units=[0, 1])
+    display = InfluenceMapDisplay.from_estimator(model, ROWS, units=[0, 1])
     assert len(display.artists_) == 2 * CHANNELS
     plt.close("all")
 
