@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from .._training.queries import RowQueries
 from .._training.seeds import torch_stream
 from ..base import BaseGenerator, DensityMixin
+from ..exceptions import CollapsedDecoderWarning
 from ..mechanisms import (
     ACTIVATIONS,
     BernoulliLikelihood,
@@ -35,6 +36,9 @@ __all__ = ["VAEGenerator"]
 LIKELIHOODS = {"gaussian": GaussianLikelihood, "bernoulli": BernoulliLikelihood}
 N_BOUND_DRAWS = 4
 SCORE_CHUNK = 256
+# A decoder has collapsed that explains less than a quarter of what principal
+# components do, where these find something in common.
+LEAST_SHARE, LEAST_LINEAR = 0.25, 0.2
 
 
 class VAEGenerator(
@@ -134,6 +138,12 @@ class VAEGenerator(
     n_features_in_ : int
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Only if X has string column names.
+
+    Warns
+    -----
+    CollapsedDecoderWarning
+        From `fit`, with a `data_shape`: the decoder's output hardly depends on its
+        noise. The most common cause is that too few steps were made.
 
     References
     ----------
@@ -348,6 +358,17 @@ class VAEGenerator(
             kernel_size=int(self.kernel_size),
             activation=self.activation,
         )
+
+    def _train(self, X, epochs, *, fresh, one_pass=False):
+        super()._train(X, epochs, fresh=fresh, one_pass=one_pass)
+        share, linear = self._module.explained
+        # A table may have nothing that its columns share: then no decoder varies.
+        judged = self.data_shape is not None and not one_pass
+        if judged and linear > LEAST_LINEAR and share < LEAST_SHARE * linear:
+            warn(
+                CollapsedDecoderWarning(share, linear, self._module.n_latents),
+                stacklevel=4,
+            )
 
     def _find_bounds(self, X):
         if self.likelihood == "bernoulli" and self.bounds == "data":
