@@ -123,7 +123,8 @@ class VAEModule(nn.Module):
         Principal components of one half of some rows are judged on the other half.
         """
         chosen = torch.randperm(len(x), generator=generator)[:PCA_ROWS]
-        rows = self.likelihood.standardised(x[chosen]).flatten(1).cpu().double()
+        (x,) = x[chosen].split(PCA_ROWS)  # Of a file too.
+        rows = self.likelihood.standardised(x).flatten(1).cpu().double()
         fitted, other = rows.tensor_split(2)
         # In the space of the rows, of which there are fewer than of entries.
         fitted, other = fitted - fitted.mean(0), other - fitted.mean(0)
@@ -132,7 +133,7 @@ class VAEModule(nn.Module):
         kept = values > PCA_FLOOR * values.max()
         scores = other @ fitted.mT @ vectors[:, kept] / values[kept].sqrt()
         linear = scores.square().sum() / other.square().sum()
-        variance = self.likelihood.squared(x[chosen] - x[chosen].mean(0)).mean(0).sum()
+        variance = self.likelihood.squared(x - x.mean(0)).mean(0).sum()
         return 1 - float(squared.sum() / variance), float(linear)
 
     def _fit_mixture(self, mean, spread, generator, entropy, renew):
