@@ -244,10 +244,11 @@ def test_one_node_may_be_named_without_a_list(fitted):
         SamplesDisplay.from_estimator,
         NodeTraversalDisplay.from_estimator,
         InfluenceMapDisplay.from_estimator,
+        IndependenceDisplay.from_estimator,
         lambda est, X: InterventionDisplay.from_estimator(est, Stretch(1.3), X),
         lambda est, X: InterventionDisplay.from_nodes(est, Stretch(1.3), X),
     ],
-    ids=["samples", "traversal", "influence", "strengths", "nodes"],
+    ids=["samples", "traversal", "influence", "independence", "strengths", "nodes"],
 )
 def test_names_of_nodes_are_no_rows(ask, given, fitted):
     with pytest.raises(
