@@ -60,7 +60,7 @@ def chosen_node(estimator, node=None, intervention=None):
     """Return the node, or the one that shows best what changes it.
 
     That is the first hidden map of the finest grid, which the most mechanisms draw
-    upon; or, if the intervention does not fit there, another node that it fits.
+    upon; or, if the intervention does not fit there, the first other node that it fits.
     """
     graph = fitted_graph(estimator)
     if node is not None:
@@ -69,7 +69,8 @@ def chosen_node(estimator, node=None, intervention=None):
         return node
     maps = hidden_maps(estimator)
     maps.sort(key=lambda name: -math.prod(graph.nodes[name][1:]))
-    for name in dict.fromkeys([*maps, graph.data_node, *graph.nodes]):
+    made = [name for name in graph.nodes if name not in graph.roots]
+    for name in dict.fromkeys([*maps, *made, *graph.roots]):
         try:
             graph.check_interventions(
                 {} if intervention is None else {name: intervention}

@@ -77,8 +77,8 @@ class DataLayout:
             warnings.warn(
                 f"data_shape={shape} is read with its {shape[-1]} channels last. If "
                 "channels come first in the rows of X, move them to the end: "
-                f"np.moveaxis(X.reshape(-1, *{shape}), 1, -1).reshape(len(X), -1), with "
-                f"data_shape={(*shape[1:], shape[0])}.",
+                f"np.moveaxis(X.reshape(-1, *{shape}), 1, -1).reshape(len(X), -1), "
+                f"with data_shape={(*shape[1:], shape[0])}.",
                 stacklevel=2,
             )
         return layout

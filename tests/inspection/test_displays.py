@@ -205,7 +205,7 @@ def layout_graph():
         (lambda: ChainGenerator("conv", data_shape=(6, 6)), Stretch(1.2), "conv1"),
         (lambda: FixedGenerator(data_shape=(6, 6)), Stretch(1.2), "data"),
         (lambda: VAEGenerator((6, 6), hidden=(2,)), Shift(np.ones(12)), "noise"),
-        (lambda: VAEGenerator((36,), decoder=flat_decoder), Shift(1.0), "dense1"),
+        (lambda: VAEGenerator((6, 6), decoder=dense_decoder), Shift(1.0), "dense1"),
     ],
     ids=["conv", "layout", "chain", "no hidden node", "where it fits", "vectors"],
 )
@@ -220,10 +220,6 @@ def test_a_node_is_chosen_and_named(make, intervention, node):
     named = ask(model, intervention, X, node=node, strengths=[1], n_rows=2)
     assert np.array_equal(chosen.rows, named.rows)
     assert f"at {node}," in chosen.ax_.get_title()
-
-
-def flat_decoder(n_latents, data_shape):
-    return dense_decoder(n_latents, (int(np.prod(data_shape)),), (5, 4))
 
 
 def test_influence_is_asked_of_a_hidden_map_if_no_node_is_named(fitted):
