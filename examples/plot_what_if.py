@@ -24,7 +24,8 @@ model = VAEGenerator(
     pairs.data_shape,
     n_latents=24,
     observational="narrow",
-    max_epochs=20,
+    max_epochs=30,
+    batch_size=32,
     random_state=0,
 )
 model.fit(pairs.data, pairs.environments)

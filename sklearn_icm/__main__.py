@@ -33,18 +33,19 @@ NODE = "conv2"
 
 @dataclass(frozen=True)
 class Effort:
-    """How much is trained: rows per environment, epochs, folds."""
+    """How much is trained: rows per environment, epochs, folds, rows per step."""
 
     n_rows: int
     epochs: int
     folds: int
+    batch: int = 128
 
     @classmethod
     def choose(cls, quick, n_pixels):
         """Larger canvases get fewer epochs, so that every data set takes as long."""
         share = min(1.0, 288 / n_pixels)
         if quick:
-            return cls(400, max(5, round(20 * share)), 2)
+            return cls(400, max(5, round(20 * share)), 2, batch=16)
         return cls(1500, max(12, round(45 * share)), 3)
 
 
@@ -116,6 +117,7 @@ def search_weights(pairs, effort, seed, icm_penalty="auto"):
         observational="narrow",
         icm_penalty=icm_penalty,
         max_epochs=effort.epochs,
+        batch_size=effort.batch,
         random_state=seed,
         verbose=int(sys.stderr.isatty()),
     )

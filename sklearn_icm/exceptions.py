@@ -2,6 +2,7 @@
 
 __all__ = [
     "ClippedInterventionWarning",
+    "CollapsedDecoderWarning",
     "DegenerateMechanismWarning",
     "FarInterventionWarning",
     "FitDivergedError",
@@ -51,6 +52,24 @@ class FitDivergedError(ArithmeticError):
 
     def __reduce__(self):
         return type(self), (self.epoch, self.term)
+
+
+class CollapsedDecoderWarning(UserWarning):
+    """The decoder of images or signals hardly varies with its noise after `fit`."""
+
+    def __init__(self, share, linear, n_latents):
+        self.share, self.linear, self.n_latents = share, linear, n_latents
+        super().__init__(
+            f"The decoder explains {max(share, 0):.0%} of the variance of the rows; "
+            f"{n_latents} principal components explain {linear:.0%} of held-out ones. "
+            "Its output is about the mean row whatever the noise is, so that samples "
+            "and interventions on hidden nodes say little. Make more steps "
+            "(max_epochs, a smaller batch_size), or set a higher lr or a lower beta, "
+            "such as batch_size=32, lr=4e-3, beta=0.02."
+        )
+
+    def __reduce__(self):
+        return type(self), (self.share, self.linear, self.n_latents)
 
 
 class FitInterruptedWarning(UserWarning):

@@ -48,6 +48,8 @@ class TrainedEstimator(BaseEstimator):
     _architecture_names = ()
 
     _parameter_constraints = {
+        "data_shape": [tuple, list, None],
+        "data_kind": [StrOptions({"auto", "table", "signal", "image"})],
         "icm_penalty": [str, callable, None],
         "icm_weight": [Interval(Real, 0, None, closed="left")],
         "icm_warmup": [Interval(Integral, 0, None, closed="left")],

@@ -79,6 +79,10 @@ def make_scm(
 
     Notes
     -----
+    For new rows of the same world sample from
+    ``FixedGenerator(world.mechanisms).fit(world.data)``: another `random_state` is
+    another world.
+
     Graph nodes: ``noise``, then every node of shape (1,) with the parents ``noise``
     and its own, then ``data``, which has the observed columns. Nodes that do not
     descend from an intervened one stay exactly the same.

@@ -27,6 +27,8 @@ from ._chain_weights_module import (
 
 __all__ = ["ChainGenerator"]
 
+MAPS = ("signal", "image")
+
 
 class ChainGenerator(DensityMixin, BaseGenerator):
     """Linear chain of dense or convolutional mechanisms, with exact answers.
@@ -42,6 +44,8 @@ class ChainGenerator(DensityMixin, BaseGenerator):
     data_shape : tuple of int, default=None
         With "conv": ``(length,)`` of a signal or ``(height, width)`` of a grey image;
         None means a signal.
+    data_kind : {"auto", "table", "signal", "image"}, default="auto"
+        What a row is. "auto" goes by `kind` and `data_shape`, as above.
     n_layers : int, default=2
         Number K of mechanisms, at least 2.
     kernel_size : int or sequence, default=None
@@ -142,11 +146,17 @@ class ChainGenerator(DensityMixin, BaseGenerator):
     (2, 5)
     """
 
-    _architecture_names = ("kind", "data_shape", "n_layers", "kernel_size", "padding")
+    _architecture_names = (
+        "kind",
+        "data_shape",
+        "data_kind",
+        "n_layers",
+        "kernel_size",
+        "padding",
+    )
 
     _parameter_constraints = {
         "kind": [StrOptions({"dense", "conv"})],
-        "data_shape": [tuple, list, None],
         "n_layers": [Interval(Integral, 2, None, closed="left")],
         "kernel_size": [Interval(Integral, 1, None, closed="left"), tuple, list, None],
         "padding": [StrOptions({"circular", "zeros"})],
@@ -158,6 +168,8 @@ class ChainGenerator(DensityMixin, BaseGenerator):
         **{
             name: BaseGenerator._parameter_constraints[name]
             for name in (
+                "data_shape",
+                "data_kind",
                 "lr",
                 "icm_penalty",
                 "icm_weight",
@@ -176,6 +188,7 @@ class ChainGenerator(DensityMixin, BaseGenerator):
         kind="dense",
         *,
         data_shape=None,
+        data_kind="auto",
         n_layers=2,
         kernel_size=None,
         padding="circular",
@@ -193,6 +206,7 @@ class ChainGenerator(DensityMixin, BaseGenerator):
     ):
         self.kind = kind
         self.data_shape = data_shape
+        self.data_kind = data_kind
         self.n_layers = n_layers
         self.kernel_size = kernel_size
         self.padding = padding
@@ -383,6 +397,12 @@ class ChainGenerator(DensityMixin, BaseGenerator):
 
     # ---------------------------------------------------- what a family writes
     def _make_layout(self):
+        kinds = ("auto", "table") if self.kind == "dense" else ("auto", *MAPS)
+        if self.data_kind not in kinds:
+            raise ValueError(
+                f"data_kind must be one of {kinds} with kind={self.kind!r}, got "
+                f"{self.data_kind!r}."
+            )
         if self.kind == "dense":
             if self.data_shape is not None:
                 raise ValueError(
@@ -391,10 +411,10 @@ class ChainGenerator(DensityMixin, BaseGenerator):
                 )
             return DataLayout(self.n_features_in_)
         shape = self.data_shape
-        layout = DataLayout.of(
-            self.n_features_in_, (self.n_features_in_,) if shape is None else shape
-        )
-        if len(layout.data_shape) > 2:
+        if shape is None and self.data_kind != "image":
+            shape = (self.n_features_in_,)
+        layout = DataLayout.of(self.n_features_in_, shape, self.data_kind)
+        if layout.node_shape[0] > 1:
             raise ValueError(
                 'data_shape must be (length,) or (height, width) with kind="conv", '
                 f"whose maps have one channel, got {self.data_shape!r}."

@@ -44,6 +44,9 @@ class FixedGenerator(BaseGenerator):
     data_shape : tuple of int, default=None
         Shape of one row: ``(length,)`` of a signal, ``(height, width)`` of a grey and
         ``(height, width, channels)`` of a colour image. None means a table.
+    data_kind : {"auto", "table", "signal", "image"}, default="auto"
+        What a row is. "auto" goes by `data_shape`, as above; only "signal" allows
+        ``(length, channels)``, a signal of several channels.
     noise_std : float, default=0.0
         Standard deviation of observation noise, in the units of the data.
     observational : label or list of labels, default=None
@@ -83,15 +86,21 @@ class FixedGenerator(BaseGenerator):
     (3, 576)
     """
 
-    _architecture_names = ("graph", "data_shape", "noise_std")
+    _architecture_names = ("graph", "data_shape", "data_kind", "noise_std")
 
     _parameter_constraints = {
         "graph": [MechanismGraph, None],
-        "data_shape": [tuple, list, None],
         "noise_std": [Interval(Real, 0, None, closed="left")],
         **{
             name: BaseGenerator._parameter_constraints[name]
-            for name in ("observational", "bounds", "device", "random_state")
+            for name in (
+                "data_shape",
+                "data_kind",
+                "observational",
+                "bounds",
+                "device",
+                "random_state",
+            )
         },
     }
 
@@ -103,6 +112,7 @@ class FixedGenerator(BaseGenerator):
         graph=None,
         *,
         data_shape=None,
+        data_kind="auto",
         noise_std=0.0,
         observational=None,
         bounds=None,
@@ -111,6 +121,7 @@ class FixedGenerator(BaseGenerator):
     ):
         self.graph = graph
         self.data_shape = data_shape
+        self.data_kind = data_kind
         self.noise_std = noise_std
         self.observational = observational
         self.bounds = bounds
@@ -118,7 +129,7 @@ class FixedGenerator(BaseGenerator):
         self.random_state = random_state
 
     def _make_layout(self):
-        return DataLayout.of(self.n_features_in_, self.data_shape)
+        return DataLayout.of(self.n_features_in_, self.data_shape, self.data_kind)
 
     def _build_module(self, layout):
         units = GaussianLikelihood(layout.node_shape)

@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from .._training.queries import RowQueries
 from .._training.seeds import torch_stream
 from ..base import BaseGenerator, DensityMixin
+from ..exceptions import CollapsedDecoderWarning
 from ..mechanisms import (
     ACTIVATIONS,
     BernoulliLikelihood,
@@ -35,6 +36,9 @@ __all__ = ["VAEGenerator"]
 LIKELIHOODS = {"gaussian": GaussianLikelihood, "bernoulli": BernoulliLikelihood}
 N_BOUND_DRAWS = 4
 SCORE_CHUNK = 256
+# A decoder has collapsed that explains less than a quarter of what principal
+# components do, where these find something in common.
+LEAST_SHARE, LEAST_LINEAR = 0.25, 0.2
 
 
 class VAEGenerator(
@@ -48,6 +52,9 @@ class VAEGenerator(
         Shape of one row: ``(length,)`` of a signal, ``(height, width)`` of a grey and
         ``(height, width, channels)`` of a colour image; the decoder is then
         convolutional. None means a table, with a dense decoder.
+    data_kind : {"auto", "table", "signal", "image"}, default="auto"
+        What a row is. "auto" goes by `data_shape`, as above; only "signal" allows
+        ``(length, channels)``, a signal of several channels.
     n_latents : int, default=12
         Dimensions of the noise node.
     hidden : sequence of int, default=None
@@ -132,6 +139,12 @@ class VAEGenerator(
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Only if X has string column names.
 
+    Warns
+    -----
+    CollapsedDecoderWarning
+        From `fit`, with a `data_shape`: the decoder's output hardly depends on its
+        noise. The most common cause is that too few steps were made.
+
     References
     ----------
     Kingma, Welling (2014), *Auto-encoding variational Bayes*, arXiv 1312.6114.
@@ -155,6 +168,7 @@ class VAEGenerator(
 
     _architecture_names = (
         "data_shape",
+        "data_kind",
         "n_latents",
         "hidden",
         "kernel_size",
@@ -167,7 +181,6 @@ class VAEGenerator(
 
     _parameter_constraints = {
         **BaseGenerator._parameter_constraints,
-        "data_shape": [tuple, list, None],
         "n_latents": [Interval(Integral, 1, None, closed="left")],
         "hidden": ["array-like", None],
         "kernel_size": [Interval(Integral, 1, None, closed="left")],
@@ -182,6 +195,7 @@ class VAEGenerator(
         self,
         data_shape=None,
         *,
+        data_kind="auto",
         n_latents=12,
         hidden=None,
         kernel_size=5,
@@ -212,6 +226,7 @@ class VAEGenerator(
         verbose=0,
     ):
         self.data_shape = data_shape
+        self.data_kind = data_kind
         self.n_latents = n_latents
         self.hidden = hidden
         self.kernel_size = kernel_size
@@ -243,7 +258,7 @@ class VAEGenerator(
 
     # ---------------------------------------------------- what a family writes
     def _make_layout(self):
-        return DataLayout.of(self.n_features_in_, self.data_shape)
+        return DataLayout.of(self.n_features_in_, self.data_shape, self.data_kind)
 
     def _build_module(self, layout):
         decoder = self._build_decoder(layout)
@@ -343,6 +358,17 @@ class VAEGenerator(
             kernel_size=int(self.kernel_size),
             activation=self.activation,
         )
+
+    def _train(self, X, epochs, *, fresh, one_pass=False):
+        super()._train(X, epochs, fresh=fresh, one_pass=one_pass)
+        share, linear = self._module.explained
+        # A table may have nothing that its columns share: then no decoder varies.
+        judged = self.data_shape is not None and not one_pass
+        if judged and linear > LEAST_LINEAR and share < LEAST_SHARE * linear:
+            warn(
+                CollapsedDecoderWarning(share, linear, self._module.n_latents),
+                stacklevel=4,
+            )
 
     def _find_bounds(self, X):
         if self.likelihood == "bernoulli" and self.bounds == "data":

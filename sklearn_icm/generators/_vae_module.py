@@ -1,5 +1,7 @@
 """The torch side of the variational autoencoder: its bound and its latent density."""
 
+import math
+
 import numpy as np
 import torch
 from sklearn.mixture import GaussianMixture
@@ -16,6 +18,9 @@ MIXTURE_ROWS = 50_000
 # What a stream of batches leaves for the next one.
 MOST_KEPT, DRAWS_WHEN_RENEWED = 1024, 2
 CHUNK = 1024
+# For the share that principal components explain: so many rows, and of their largest
+# variance the least that counts.
+PCA_ROWS, PCA_FLOOR = 200, 1e-9
 # Beyond these the exponential is no number that means anything.
 LOG_VARIANCES = (-30.0, 20.0)
 
@@ -35,6 +40,8 @@ class VAEModule(nn.Module):
         self.fits_mixture = fits_mixture
         (self.n_latents,) = next(iter(graph.roots.values()))
         self.noise = MixtureNoise(self.n_latents)
+        # Shares of the variance that the decoder and principal components explain.
+        self.explained = (math.nan, math.nan)
         # Of rows of the stream: posterior mean, log variance, mean squared residual.
         self.register_buffer("kept", torch.empty(0, 2 * self.n_latents + 1))
 
@@ -77,6 +84,9 @@ class VAEModule(nn.Module):
         """
         generator = torch_stream(entropy, "finish")
         rows, squared = self._explained(x, generator)
+        if not renew:
+            shares = torch_stream(entropy, "shares")
+            self.explained = self._shares(x, squared, shares)
         earlier = self.kept if renew else self.kept[:0]
         self.kept = renewed(earlier, rows, MOST_KEPT, generator)
         if renew:
@@ -106,6 +116,25 @@ class VAEModule(nn.Module):
             rows[filled:stop] = found[keep.to(m.device)]
             filled = stop
         return rows, total / len(x)
+
+    def _shares(self, x, squared, generator):
+        """Shares of the variance of rows: what the decoder explains, what PCA does.
+
+        Principal components of one half of some rows are judged on the other half.
+        """
+        chosen = torch.randperm(len(x), generator=generator)[:PCA_ROWS]
+        (x,) = x[chosen].split(PCA_ROWS)  # Of a file too.
+        rows = self.likelihood.standardised(x).flatten(1).cpu().double()
+        fitted, other = rows.tensor_split(2)
+        # In the space of the rows, of which there are fewer than of entries.
+        fitted, other = fitted - fitted.mean(0), other - fitted.mean(0)
+        values, vectors = torch.linalg.eigh(fitted @ fitted.mT)
+        values, vectors = (v[..., -self.n_latents :] for v in (values, vectors))
+        kept = values > PCA_FLOOR * values.max()
+        scores = other @ fitted.mT @ vectors[:, kept] / values[kept].sqrt()
+        linear = scores.square().sum() / other.square().sum()
+        variance = self.likelihood.squared(x - x.mean(0)).mean(0).sum()
+        return 1 - float(squared.sum() / variance), float(linear)
 
     def _fit_mixture(self, mean, spread, generator, entropy, renew):
         """Fit a mixture to draws from all posteriors together."""

@@ -4,7 +4,7 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from ..utils.pipelines import before_last, last_step
-from ._plotting import axes_or_new
+from ._plotting import axes_or_new, first_rows
 
 __all__ = ["IndependenceDisplay", "TrainingDisplay"]
 
@@ -55,7 +55,7 @@ class IndependenceDisplay:
         check_is_fitted(generator)
         params["n_draws"] = n_draws
         if X is not None:
-            params["X"] = before_last(estimator, X)
+            params["X"] = before_last(estimator, first_rows(X, None))
         tables = {"decoder": generator.independence(**params)}
         if hasattr(generator, "encoder_"):
             tables["encoder"] = generator.independence(graph="encoder", **params)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from ..utils.pipelines import before_last, check_graph_generator
-from ._plotting import axes_or_new
+from ._plotting import axes_or_new, first_rows
 
 __all__ = ["GraphInterventionDisplay"]
 
@@ -59,7 +59,7 @@ class GraphInterventionDisplay:
         generator = check_graph_generator(estimator)
         rows = {"n_samples": n_samples}
         if X is not None:
-            rows = {"X": before_last(estimator, X)}
+            rows = {"X": before_last(estimator, first_rows(X, None))}
         *_, values = generator.intervene(
             interventions, **rows, return_nodes=True, **{"random_state": 0, **params}
         )

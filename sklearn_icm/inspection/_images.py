@@ -3,7 +3,7 @@
 import numpy as np
 
 from ..utils.pipelines import rows_under
-from ._plotting import axes_or_new, data_shape_of, draw_grid
+from ._plotting import axes_or_new, draw_grid, drawn_as, first_rows
 
 __all__ = ["SamplesDisplay"]
 
@@ -16,10 +16,14 @@ class SamplesDisplay:
     rows : ndarray of shape (n_rows, n_columns, n_features)
     data_shape : tuple of int
         Shape of one row of data.
+    data_kind : {"auto", "signal", "image"}
+        As the estimators take it. A signal of several channels is drawn as one curve
+        per channel.
     labels : list of str
         One per row of the grid.
     column_labels : list of str, optional
         One per column.
+    title : str, optional
 
     Attributes
     ----------
@@ -27,11 +31,22 @@ class SamplesDisplay:
         Set by `plot`.
     """
 
-    def __init__(self, rows, *, data_shape, labels, column_labels=None):
+    def __init__(
+        self,
+        rows,
+        *,
+        data_shape,
+        data_kind="auto",
+        labels,
+        column_labels=None,
+        title=None,
+    ):
         self.rows = rows
         self.data_shape = data_shape
+        self.data_kind = data_kind
         self.labels = labels
         self.column_labels = column_labels
+        self.title = title
 
     @classmethod
     def from_estimator(
@@ -59,13 +74,13 @@ class SamplesDisplay:
         rows = rows.reshape(n_rows, n_columns, -1)
         labels = ["sample"] * n_rows
         if X is not None:
-            real = np.asarray(X, dtype=np.float64)[: n_rows * n_columns]
+            real = np.asarray(first_rows(X, n_rows * n_columns), dtype=np.float64)
             # Cells without a row stay empty.
             n_empty = -len(real) % n_columns
             real = np.pad(real, [(0, n_empty), (0, 0)], constant_values=np.nan)
             rows = np.concatenate([real.reshape(-1, n_columns, rows.shape[2]), rows])
             labels = ["real"] * (len(rows) - n_rows) + labels
-        display = cls(rows, data_shape=data_shape_of(estimator), labels=labels)
+        display = cls(rows, **drawn_as(estimator), labels=labels)
         return display.plot(ax=ax)
 
     def plot(self, ax=None):
@@ -83,6 +98,13 @@ class SamplesDisplay:
         self.ax_ = axes_or_new(ax, size)
         self.figure_ = self.ax_.figure
         self.artists_ = draw_grid(
-            self.ax_, self.rows, self.data_shape, self.labels, self.column_labels
+            self.ax_,
+            self.rows,
+            self.data_shape,
+            self.labels,
+            self.column_labels,
+            data_kind=self.data_kind,
         )
+        if self.title is not None:
+            self.ax_.set_title(self.title)
         return self

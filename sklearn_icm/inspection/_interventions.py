@@ -3,13 +3,12 @@
 from numbers import Integral
 
 import numpy as np
-from sklearn.utils.validation import check_is_fitted
 
 from ..interventions import Intervention, Shift, Units
 from ..utils.checks import check_scalar
 from ..utils.pipelines import last_step, rows_under
 from ._images import SamplesDisplay
-from ._plotting import data_shape_of
+from ._plotting import chosen_node, drawn_as, first_rows, hidden_maps
 
 __all__ = ["InterventionDisplay", "NodeTraversalDisplay"]
 
@@ -20,14 +19,7 @@ def _draws(X, n, params):
     """Keywords of `intervene` for n rows that all cells of a grid share."""
     if X is None:
         return {"random_state": 0, **params, "n_samples": n}
-    return {**params, "X": X[:n]}
-
-
-def _maps(estimator):
-    """Nodes that have as many axes as the data."""
-    nodes = last_step(estimator).nodes_
-    rank = len(list(nodes.values())[-1])
-    return [name for name, shape in nodes.items() if len(shape) == rank]
+    return {**params, "X": first_rows(X, n)}
 
 
 class InterventionDisplay(SamplesDisplay):
@@ -43,7 +35,7 @@ class InterventionDisplay(SamplesDisplay):
         intervention,
         X=None,
         *,
-        node,
+        node=None,
         strengths=STRENGTHS,
         n_rows=4,
         ax=None,
@@ -57,7 +49,9 @@ class InterventionDisplay(SamplesDisplay):
         intervention : intervention with a strength, such as ``Stretch(1.5)``
         X : array-like of shape (n_samples, n_features), optional
             Rows to change; None draws from the prior.
-        node : str
+        node : str, optional
+            None takes the first hidden map of the finest grid, or another node that
+            the intervention fits; the title says which.
         strengths : sequence of float
             See `Intervention.scaled`: 0 changes nothing, 1 is the intervention.
         n_rows : int
@@ -75,6 +69,7 @@ class InterventionDisplay(SamplesDisplay):
                 "InterventionDisplay needs an intervention with a strength, such as "
                 f"Stretch(1.5), got {intervention!r}."
             )
+        node = chosen_node(estimator, node, intervention)
         draws = _draws(X, n_rows, params)
         columns = [
             rows_under(estimator, {node: intervention.scaled(t)}, **draws)
@@ -83,9 +78,10 @@ class InterventionDisplay(SamplesDisplay):
         rows = np.stack(columns, axis=1)
         display = cls(
             rows,
-            data_shape=data_shape_of(estimator),
+            **drawn_as(estimator),
             labels=[f"row {k}" for k in range(len(rows))],
             column_labels=[f"{t:g}" for t in strengths],
+            title=f"{intervention!r} at {node}, by strength",
         )
         return display.plot(ax=ax)
 
@@ -110,8 +106,9 @@ class InterventionDisplay(SamplesDisplay):
         intervention : intervention, callable, number or array
         X : array-like of shape (n_samples, n_features), optional
             Rows to change; None draws from the prior.
-        nodes : list of str, optional
-            Nodes to change; None takes all that have a map like the data.
+        nodes : str or list of str, optional
+            Nodes to change; None takes the hidden ones that have a map like the data,
+            and the data.
         truth : array-like of shape (n_samples, n_features), optional
             True counterfactuals of X, shown in the last row.
         n_columns : int
@@ -125,15 +122,15 @@ class InterventionDisplay(SamplesDisplay):
         """
         draws = _draws(X, n_columns, params)
         rows, labels = [rows_under(estimator, {}, **draws)], ["factual"]
-        for node in _maps(estimator) if nodes is None else nodes:
+        if nodes is None:
+            nodes = [*hidden_maps(estimator), list(last_step(estimator).nodes_)[-1]]
+        for node in [nodes] if isinstance(nodes, str) else nodes:
             rows.append(rows_under(estimator, {node: intervention}, **draws))
             labels.append(f"at {node}")
         if truth is not None:
             rows.append(np.asarray(truth)[:n_columns])
             labels.append("truth")
-        display = cls(
-            np.stack(rows), data_shape=data_shape_of(estimator), labels=labels
-        )
+        display = cls(np.stack(rows), **drawn_as(estimator), labels=labels)
         return display.plot(ax=ax)
 
 
@@ -147,9 +144,9 @@ class NodeTraversalDisplay(SamplesDisplay):
     def from_estimator(
         cls,
         estimator,
-        node="noise",
         X=None,
         *,
+        node="noise",
         units=None,
         n_values=7,
         width=3.0,
@@ -161,9 +158,9 @@ class NodeTraversalDisplay(SamplesDisplay):
         Parameters
         ----------
         estimator : fitted generator with a data_shape, or pipeline that ends in one
-        node : str
         X : array-like of shape (n_samples, n_features), optional
             The first row is changed; None draws one from the prior.
+        node : str
         units : sequence of int, optional
             Entries of a vector, channels of a map; None takes the first ten.
         n_values : int
@@ -179,6 +176,7 @@ class NodeTraversalDisplay(SamplesDisplay):
         NodeTraversalDisplay
         """
         check_scalar(n_values, "n_values", Integral, min_val=2)
+        node = chosen_node(estimator, node)
         spread = _unit_spread(last_step(estimator), node)
         units = range(min(10, len(spread))) if units is None else list(units)
         draws = _draws(X, 1, {"observation_noise": False, **params})
@@ -194,7 +192,7 @@ class NodeTraversalDisplay(SamplesDisplay):
         ]
         display = cls(
             np.asarray(rows, dtype=np.float64)[:, :, 0],
-            data_shape=data_shape_of(estimator),
+            **drawn_as(estimator),
             labels=[f"{node}[{unit}]" for unit in units],
             column_labels=[f"{t:+.2g} sd" for t in shifts],
         )
@@ -203,9 +201,5 @@ class NodeTraversalDisplay(SamplesDisplay):
 
 def _unit_spread(estimator, node):
     """Standard deviation of every unit of a node, over draws and positions."""
-    check_is_fitted(estimator)
-    nodes = estimator.nodes_
-    if node not in nodes:
-        raise ValueError(f"node must be one of {list(nodes)}, got {node!r}.")
     values = estimator.node_values(n_samples=256, random_state=0)[node]
     return values.std(axis=tuple(k for k in range(values.ndim) if k != 1))

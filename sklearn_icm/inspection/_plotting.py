@@ -1,10 +1,21 @@
 """What the displays share."""
 
-import numpy as np
+import math
 
+import numpy as np
+from sklearn.utils.validation import check_is_fitted
+
+from ..mechanisms import DataLayout
 from ..utils.pipelines import last_step
 
-__all__ = ["axes_or_new", "data_shape_of", "draw_grid"]
+__all__ = [
+    "axes_or_new",
+    "chosen_node",
+    "drawn_as",
+    "draw_grid",
+    "first_rows",
+    "hidden_maps",
+]
 
 
 def axes_or_new(ax, figsize):
@@ -20,8 +31,58 @@ def axes_or_new(ax, figsize):
     return plt.subplots(figsize=figsize, layout="constrained")[1]
 
 
-def data_shape_of(estimator):
-    """Shape of a row of an estimator's data, of the last step of a pipeline."""
+def first_rows(X, n):
+    """Return the first n rows of X, which a name of a node is easily taken for."""
+    names = [X] if isinstance(X, str) else X
+    if isinstance(names, (list, tuple)) and names and isinstance(names[0], str):
+        raise TypeError(
+            f"X must be rows of data, got {X!r}. Names of nodes are given by keyword: "
+            f"node={names[0]!r}, or nodes={list(names)!r} in from_nodes."
+        )
+    return X[:n]
+
+
+def hidden_maps(estimator):
+    """Nodes between noise and data with as many axes as the data, in order."""
+    graph = fitted_graph(estimator)
+    rank = len(graph.nodes[graph.data_node])
+    ends = {*graph.roots, graph.data_node}
+    return [k for k, s in graph.nodes.items() if len(s) == rank and k not in ends]
+
+
+def fitted_graph(estimator):
+    estimator = last_step(estimator)
+    check_is_fitted(estimator)
+    return estimator.graph_
+
+
+def chosen_node(estimator, node=None, intervention=None):
+    """Return the node, or the one that shows best what changes it.
+
+    That is the first hidden map of the finest grid, which the most mechanisms draw
+    upon; or, if the intervention does not fit there, the first other node that it fits.
+    """
+    graph = fitted_graph(estimator)
+    if node is not None:
+        if not isinstance(node, str) or node not in graph.nodes:
+            raise ValueError(f"node must be one of {list(graph.nodes)}, got {node!r}.")
+        return node
+    maps = hidden_maps(estimator)
+    maps.sort(key=lambda name: -math.prod(graph.nodes[name][1:]))
+    made = [name for name in graph.nodes if name not in graph.roots]
+    for name in dict.fromkeys([*maps, *made, *graph.roots]):
+        try:
+            graph.check_interventions(
+                {} if intervention is None else {name: intervention}
+            )
+        except (TypeError, ValueError):
+            continue
+        return name
+    return graph.data_node  # Which says why it does not fit.
+
+
+def drawn_as(estimator):
+    """Keywords of displays: what a row is to an estimator, or to a pipeline's last."""
     estimator = last_step(estimator)
     shape = getattr(estimator, "data_shape", None)
     if shape is None:
@@ -29,17 +90,18 @@ def data_shape_of(estimator):
             "Rows can be drawn as images or signals only if the generator has a "
             f"data_shape, got data_shape=None of {type(estimator).__name__}."
         )
-    return tuple(shape)
+    kind = getattr(estimator, "data_kind", "auto")
+    return {"data_shape": tuple(shape), "data_kind": kind}
 
 
-def draw_grid(ax, rows, data_shape, labels, column_labels=None):
+def draw_grid(ax, rows, data_shape, labels, column_labels=None, *, data_kind="auto"):
     """Draw rows (n_rows, n_columns, n_features) as one mosaic, or as signals.
 
     Returns the artists.
     """
     n_rows, n_columns = rows.shape[:2]
     cells = rows.reshape(n_rows, n_columns, *data_shape)
-    if len(data_shape) == 1:
+    if DataLayout.of(rows.shape[2], data_shape, data_kind).is_signal:
         return _draw_signals(ax, cells, labels, column_labels)
     height, width = data_shape[:2]
     gap = 1
@@ -74,13 +136,19 @@ def _label_columns(ax, places, labels):
 
 
 def _draw_signals(ax, cells, labels, column_labels):
-    n_rows, n_columns, length = cells.shape
+    """Draw a curve per cell, coloured by row; or one per channel, coloured by these."""
+    n_rows, n_columns, length = cells.shape[:3]
+    cells = cells.reshape(n_rows, n_columns, length, -1)
+    n_channels = cells.shape[3]
     step = 1.2 * max(float(np.nanmax(cells) - np.nanmin(cells)), 1e-12)
     lines = []
     for i in range(n_rows):
         for j in range(n_columns):
             x = np.arange(length) + j * 1.1 * length
-            lines += ax.plot(x, cells[i, j] - i * step, color=f"C{i}", linewidth=1)
+            for c in range(n_channels):
+                colour = f"C{i if n_channels == 1 else c}"
+                y = cells[i, j, :, c] - i * step
+                lines += ax.plot(x, y, color=colour, linewidth=1)
     middles = [float(np.nanmean(cells[i])) - i * step for i in range(n_rows)]
     ax.set(yticks=middles, yticklabels=labels)
     _label_columns(

@@ -15,12 +15,12 @@ AXES = {1: {"length": -1}, 2: {"height": -2, "width": -1}}
 
 
 class _AlongAxis(Intervention):
-    """Interventions that act along the field ``axis`` of maps."""
+    """Interventions that act along the field ``axis`` of maps, None for the last."""
 
-    axis: str
+    axis: str | None
 
     def _check_axis(self) -> None:
-        allowed = ["height", "width", "length"]
+        allowed = [None, "height", "width", "length"]
         if self.axis not in allowed:
             raise ValueError(
                 f"{type(self).__name__}: axis must be one of {allowed}, got "
@@ -29,7 +29,7 @@ class _AlongAxis(Intervention):
 
     def check(self, node: str, shape: Shape) -> None:
         axes = AXES.get(len(shape) - 1, {})
-        if self.axis not in axes:
+        if not axes or self.axis not in {None, *axes}:
             has = f"its axes are {list(axes)}" if axes else "it is not a map"
             raise ValueError(
                 f"{type(self).__name__}(axis={self.axis!r}) does not fit node {node!r} "
@@ -37,9 +37,13 @@ class _AlongAxis(Intervention):
                 "(channels, length)."
             )
 
+    def _dim(self, value: Tensor) -> int:
+        """Dimension of maps (n, channels, ...) that the axis names."""
+        return -1 if self.axis is None else AXES[value.ndim - 2][self.axis]
+
     def _read(self, value: Tensor, matrix_of: Callable[[int], Tensor]) -> Tensor:
         """Multiply by a matrix along the axis."""
-        axis = AXES[value.ndim - 2][self.axis]
+        axis = self._dim(value)
         moved = value.movedim(axis, -1)
         matrix = matrix_of(moved.shape[-1]).to(value)
         return (moved @ matrix.T).movedim(-1, axis)
@@ -57,18 +61,19 @@ class Stretch(_AlongAxis):
     ----------
     factor : float
         More than 1 widens, less than 1 narrows.
-    axis : {"width", "height", "length"}
-        The last two axes of an image's maps, or the one axis of a signal's.
+    axis : {"width", "height", "length"}, optional
+        An axis of an image's maps, or the one of a signal's. None is the last: the
+        width, or the length.
 
     Examples
     --------
     >>> import torch
-    >>> Stretch(2.0, axis="length")(torch.tensor([[[0.0, 0.0, 1.0, 0.0, 0.0]]]))
+    >>> Stretch(2.0)(torch.tensor([[[0.0, 0.0, 1.0, 0.0, 0.0]]]))
     tensor([[[0.0000, 0.5000, 1.0000, 0.5000, 0.0000]]])
     """
 
     factor: float
-    axis: str = "width"
+    axis: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(
@@ -127,17 +132,18 @@ class Translate(_AlongAxis):
     offset : float
         In grid points of the node; positive moves towards larger indices (right, or
         down). Whole numbers move values exactly.
-    axis : {"width", "height", "length"}
+    axis : {"width", "height", "length"}, optional
+        As in `Stretch`.
 
     Examples
     --------
     >>> import torch
-    >>> Translate(1, axis="length")(torch.tensor([[[1.0, 2.0, 3.0]]]))
+    >>> Translate(1)(torch.tensor([[[1.0, 2.0, 3.0]]]))
     tensor([[[0., 1., 2.]]])
     """
 
     offset: float
-    axis: str = "width"
+    axis: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "offset", check_finite_number(self, "offset"))
@@ -173,16 +179,17 @@ class Flip(_AlongAxis):
 
     Parameters
     ----------
-    axis : {"width", "height", "length"}
+    axis : {"width", "height", "length"}, optional
+        As in `Stretch`.
 
     Examples
     --------
     >>> import torch
-    >>> Flip("length")(torch.tensor([[[1.0, 2.0, 3.0]]]))
+    >>> Flip()(torch.tensor([[[1.0, 2.0, 3.0]]]))
     tensor([[[3., 2., 1.]]])
     """
 
-    axis: str = "width"
+    axis: str | None = None
 
     def __post_init__(self) -> None:
         self._check_axis()
@@ -192,7 +199,7 @@ class Flip(_AlongAxis):
         return self
 
     def __call__(self, value: Tensor) -> Tensor:
-        return value.flip(AXES[value.ndim - 2][self.axis])
+        return value.flip(self._dim(value))
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,6 +12,14 @@ from torch import Tensor
 from ._checks import is_count
 
 MOST_COLOURS = 4
+# By kind, the shapes of a row; "auto" goes by their length.
+SHAPES = {
+    "auto": "None or (length,), (height, width) or (height, width, channels)",
+    "table": "None (no axes)",
+    "signal": "(length,) or (length, channels)",
+    "image": "(height, width) or (height, width, channels)",
+}
+LENGTHS = {"auto": (0, 1, 2, 3), "table": (0,), "signal": (1, 2), "image": (2, 3)}
 
 
 @dataclass(frozen=True)
@@ -24,6 +32,9 @@ class DataLayout:
     data_shape : tuple of int or None
         None for a table, ``(length,)`` for a signal, ``(height, width)`` for a grey
         and ``(height, width, channels)`` for a colour image.
+    data_kind : {"auto", "table", "signal", "image"}
+        "auto" goes by `data_shape`, as above; a "signal" may have the shape ``(length,
+        channels)`` too.
 
     Examples
     --------
@@ -33,6 +44,7 @@ class DataLayout:
 
     n_features: int
     data_shape: tuple[int, ...] | None = None
+    data_kind: str = "auto"
 
     def __post_init__(self) -> None:
         shape = self.data_shape
@@ -40,54 +52,80 @@ class DataLayout:
             raise ValueError(
                 f"data_shape={shape} has {math.prod(shape)} entries, but X has "
                 f"{self.n_features} features. Give the shape of one row of X: "
-                "(length,), (height, width) or (height, width, channels)."
+                f"{SHAPES[self.data_kind]}."
             )
 
     @classmethod
-    def of(cls, n_features: int, data_shape: Sequence[int] | None) -> DataLayout:
-        """Make the layout from a parameter ``data_shape``, or say what is allowed."""
-        if data_shape is None:
-            return cls(n_features)
-        shape = tuple(data_shape)
-        whole = all(map(is_count, shape))
-        if not whole or not 1 <= len(shape) <= 3:
+    def of(
+        cls,
+        n_features: int,
+        data_shape: Sequence[int] | None,
+        data_kind: str = "auto",
+    ) -> DataLayout:
+        """Make the layout from an estimator's parameters, or say what is allowed."""
+        shape = None if data_shape is None else tuple(data_shape)
+        n_axes = 0 if shape is None else len(shape) or -1
+        whole = all(map(is_count, shape or ()))
+        if not whole or n_axes not in LENGTHS[data_kind]:
             raise ValueError(
-                "data_shape must be None or (length,), (height, width) or (height, "
-                f"width, channels) of positive ints, got {data_shape!r}."
+                f"data_shape must be {SHAPES[data_kind]} with "
+                f"data_kind={data_kind!r}, of positive ints, got {data_shape!r}."
             )
-        if len(shape) == 3 and shape[0] in (1, 3) and shape[2] > MOST_COLOURS:
-            height, width, channels = shape
+        shape = None if shape is None else tuple(map(int, shape))
+        layout = cls(n_features, shape, data_kind)
+        if layout._looks_channels_first:
             warnings.warn(
-                f"data_shape={shape} is read as (height, width, channels): {height} by "
-                f"{width} pixels of {channels} channels. If channels come first in the "
-                "rows of X, move them to the end: X.reshape(-1, "
-                f"{', '.join(map(str, shape))}).transpose(0, 2, 3, 1).reshape(len(X), "
-                f"-1), with data_shape={(width, channels, height)}.",
+                f"data_shape={shape} is read with its {shape[-1]} channels last. If "
+                "channels come first in the rows of X, move them to the end: "
+                f"np.moveaxis(X.reshape(-1, *{shape}), 1, -1).reshape(len(X), -1), "
+                f"with data_shape={(*shape[1:], shape[0])}.",
                 stacklevel=2,
             )
-        return cls(n_features, tuple(map(int, shape)))
+        return layout
+
+    @property
+    def is_signal(self) -> bool:
+        """Whether a row is a curve, or one per channel."""
+        return self.data_shape is not None and (
+            self.data_kind == "signal" or len(self.data_shape) == 1
+        )
+
+    @property
+    def _channels_last(self) -> bool:
+        """Whether the last number of the shape counts channels."""
+        shape = self.data_shape
+        return shape is not None and len(shape) == (2 if self.is_signal else 3)
+
+    @property
+    def _looks_channels_first(self) -> bool:
+        """Whether the first number of the shape, not the last, seems to count them."""
+        shape = self.data_shape
+        if shape is None or not self._channels_last:
+            return False
+        if self.is_signal:
+            return shape[0] < shape[1]
+        return shape[0] in (1, 3) and shape[2] > MOST_COLOURS
 
     @property
     def node_shape(self) -> tuple[int, ...]:
         """Shape of the data node: channels first, or ``(n_features,)`` for a table."""
         if self.data_shape is None:
             return (self.n_features,)
-        if len(self.data_shape) == 3:
-            height, width, channels = self.data_shape
-            return (channels, height, width)
+        if self._channels_last:
+            return (self.data_shape[-1], *self.data_shape[:-1])
         return (1, *self.data_shape)
 
     def to_node(self, rows: Tensor) -> Tensor:
         """Arrange rows ``(n, n_features)`` as ``(n, *node_shape)``."""
         if self.data_shape is None:
             return rows
-        if len(self.data_shape) == 3:
+        if self._channels_last:
             return rows.unflatten(1, self.data_shape).movedim(-1, 1)
         return rows.unflatten(1, self.node_shape)
 
     def to_rows(self, node: Tensor) -> Tensor:
         """Arrange ``(n, *node_shape)`` as rows ``(n, n_features)``."""
-        if self.data_shape is not None and len(self.data_shape) == 3:
+        if self._channels_last:
             node = node.movedim(1, -1)
         return node.flatten(1)
 

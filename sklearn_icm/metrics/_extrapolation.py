@@ -296,7 +296,7 @@ def make_extrapolation_scorer(
     >>> make_extrapolation_scorer(
     ...     {"wide": {"conv2": Stretch(1.3)}}, observational="narrow"
     ... )
-    make_extrapolation_scorer({'wide': {'conv2': Stretch(factor=1.3, axis='width')}},
+    make_extrapolation_scorer({'wide': {'conv2': Stretch(factor=1.3, axis=None)}},
     observational='narrow', distance='energy', baseline='identity', units='auto',
     n_samples=None, random_state=0)
     """

@@ -6,7 +6,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
-from sklearn_icm.generators import ChainGenerator, VAEGenerator
+from sklearn_icm.generators import ChainGenerator, FixedGenerator, VAEGenerator
 from sklearn_icm.inspection import (
     IndependenceDisplay,
     InfluenceMapDisplay,
@@ -16,6 +16,7 @@ from sklearn_icm.inspection import (
     TrainingDisplay,
 )
 from sklearn_icm.interventions import Do, Shift, Stretch, Units
+from sklearn_icm.mechanisms import dense_decoder, layout_decoder
 
 
 @pytest.fixture(autouse=True)
@@ -75,8 +76,8 @@ def test_displays_of_a_pipeline_are_in_its_input_space(fitted, pairs):
     given = IndependenceDisplay.from_estimator(pipe, X, n_draws=9).tables["decoder"]
     expected = fitted.independence(pairs.data[:50], n_draws=9)
     assert given.equals(expected)
-    NodeTraversalDisplay.from_estimator(pipe, "conv2", units=[0], n_values=3)
-    InfluenceMapDisplay.from_estimator(pipe, "conv2", X, units=[0])
+    NodeTraversalDisplay.from_estimator(pipe, node="conv2", units=[0], n_values=3)
+    InfluenceMapDisplay.from_estimator(pipe, X, node="conv2", units=[0])
 
 
 def test_a_history_without_a_penalty_has_one_axis():
@@ -161,7 +162,7 @@ def test_strengths_need_an_intervention_that_has_one(fitted):
 
 def test_traversal_moves_one_unit_by_its_spread(fitted):
     display = NodeTraversalDisplay.from_estimator(
-        fitted, "conv2", units=[1, 3], n_values=3, width=2.0
+        fitted, node="conv2", units=[1, 3], n_values=3, width=2.0
     )
     assert display.rows.shape == (2, 3, fitted.n_features_in_)
     draw = {"random_state": 0, "observation_noise": False}
@@ -175,7 +176,7 @@ def test_traversal_moves_one_unit_by_its_spread(fitted):
 
 def test_influence_of_every_unit(fitted):
     display = InfluenceMapDisplay.from_estimator(
-        fitted, "conv2", units=[0, [1, 2]], n_samples=8
+        fitted, node="conv2", units=[0, [1, 2]], n_samples=8
     )
     expected = fitted.influence_map("conv2", [1, 2], n_samples=8)
     assert np.array_equal(display.maps[1], expected)
@@ -187,4 +188,66 @@ def test_influence_of_every_unit(fitted):
 )
 def test_unknown_nodes_are_listed(fitted, display):
     with pytest.raises(ValueError, match=r"node must be one of \['noise', 'conv1'"):
-        display.from_estimator(fitted, "conv9")
+        display.from_estimator(fitted, node="conv9")
+    with pytest.raises(ValueError, match=r"node must be one of .*got array"):
+        display.from_estimator(fitted, node=np.ones(3))
+
+
+def layout_graph():
+    return FixedGenerator(layout_decoder(2, (1, 6, 6)), data_shape=(6, 6))
+
+
+@pytest.mark.parametrize(
+    ("make", "intervention", "node"),
+    [
+        (lambda: VAEGenerator((12, 3), hidden=(2, 3, 3)), Stretch(1.2), "conv3"),
+        (layout_graph, Stretch(1.2), "layout"),
+        (lambda: ChainGenerator("conv", data_shape=(6, 6)), Stretch(1.2), "conv1"),
+        (lambda: FixedGenerator(data_shape=(6, 6)), Stretch(1.2), "data"),
+        (lambda: VAEGenerator((6, 6), hidden=(2,)), Shift(np.ones(12)), "noise"),
+        (lambda: VAEGenerator((6, 6), decoder=dense_decoder), Shift(1.0), "dense1"),
+    ],
+    ids=["conv", "layout", "chain", "no hidden node", "where it fits", "vectors"],
+)
+def test_a_node_is_chosen_and_named(make, intervention, node):
+    X = np.random.RandomState(0).uniform(size=(10, 36))
+    short = {"max_epochs": 1, "max_iter": 1, "random_state": 0}
+    model = make()
+    model.set_params(**{k: v for k, v in short.items() if k in model.get_params()})
+    model.fit(X)
+    ask = InterventionDisplay.from_estimator
+    chosen = ask(model, intervention, X, strengths=[1], n_rows=2)
+    named = ask(model, intervention, X, node=node, strengths=[1], n_rows=2)
+    assert np.array_equal(chosen.rows, named.rows)
+    assert f"at {node}," in chosen.ax_.get_title()
+
+
+def test_influence_is_asked_of_a_hidden_map_if_no_node_is_named(fitted):
+    display = InfluenceMapDisplay.from_estimator(fitted, units=[0], n_samples=4)
+    assert display.labels == ["conv2[0]"]
+
+
+def test_one_node_may_be_named_without_a_list(fitted):
+    ask = InterventionDisplay.from_nodes
+    display = ask(fitted, Stretch(1.3), nodes="conv2", n_columns=1)
+    assert display.labels == ["factual", "at conv2"]
+
+
+@pytest.mark.parametrize("given", ["conv2", ["conv2", "data"]], ids=["str", "list"])
+@pytest.mark.parametrize(
+    "ask",
+    [
+        SamplesDisplay.from_estimator,
+        NodeTraversalDisplay.from_estimator,
+        InfluenceMapDisplay.from_estimator,
+        IndependenceDisplay.from_estimator,
+        lambda est, X: InterventionDisplay.from_estimator(est, Stretch(1.3), X),
+        lambda est, X: InterventionDisplay.from_nodes(est, Stretch(1.3), X),
+    ],
+    ids=["samples", "traversal", "influence", "independence", "strengths", "nodes"],
+)
+def test_names_of_nodes_are_no_rows(ask, given, fitted):
+    with pytest.raises(
+        TypeError, match=r"X must be rows.*got .*conv2.*keyword: node='conv2'"
+    ):
+        ask(fitted, given)

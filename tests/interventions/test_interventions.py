@@ -124,7 +124,7 @@ def test_bad_parameters(make, error, match):
         (Do([1.0, 2.0]), (3,), r"shape \(2,\) does not fit node 'a'.*\(3,\)"),
         (Ablate(4), (4, 5), "unit 4 is out of range for node 'a', which has 4"),
         (Stretch(2.0), (4,), "it is not a map"),
-        (Stretch(2.0), (4, 9), r"its axes are \['length'\]"),
+        (Stretch(2.0, "width"), (4, 9), r"its axes are \['length'\]"),
         (Stretch(2.0, axis="length"), (4, 5, 5), r"axes are \['height', 'width'\]"),
     ],
 )

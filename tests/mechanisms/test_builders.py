@@ -277,11 +277,19 @@ def test_the_reason_is_given():
             read_operator(module)
 
 
-@pytest.mark.parametrize("shape", [(3, 8, 8), (1, 28, 28), [3, 5, 7]])
-def test_channels_that_come_first_are_pointed_out(shape):
-    with pytest.warns(UserWarning, match=r"is read as \(height, width, channels\): "):
-        layout = DataLayout.of(math.prod(shape), shape)
-    assert layout.node_shape == (shape[2], *shape[:2])
+@pytest.mark.parametrize(
+    ("shape", "kind"),
+    [
+        ((3, 8, 8), "auto"),
+        ((1, 28, 28), "image"),
+        ([3, 5, 7], "auto"),
+        ((2, 9), "signal"),
+    ],
+)
+def test_channels_that_come_first_are_pointed_out(shape, kind):
+    with pytest.warns(UserWarning, match=f"its {shape[-1]} channels last.*moveaxis"):
+        layout = DataLayout.of(math.prod(shape), shape, kind)
+    assert layout.node_shape == (shape[-1], *shape[:-1])
 
 
 @pytest.mark.parametrize("shape", [(8, 8, 3), (3, 3, 3), (1, 9, 4), (5, 6, 7), (3, 9)])
