@@ -196,6 +196,9 @@ class TrainedEstimator(BaseEstimator):
             train, valid = split_rows(
                 x, self.validation_fraction, self.early_stopping, self._entropy
             )
+        if not any(weight.requires_grad for weight in module.parameters()):
+            # Nothing is trained: one pass for the history.
+            epochs = 1
         net = self._make_net(module, penalty, epochs, fresh=fresh, one_pass=one_pass)
         done = 0 if fresh else self.n_iter_
         with seeds.foreign_draws(module, penalty, self._entropy, f"modules {done}"):

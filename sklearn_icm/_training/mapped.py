@@ -33,6 +33,8 @@ class MappedRows:
         Arranges a tensor of rows as values of the data node.
     index : ndarray of int, optional
         The rows that this object stands for; None for all of them.
+    beside : Tensor of shape (n_samples, n_columns), optional
+        In memory: what stands beside the rows of the file.
     """
 
     def __init__(
@@ -43,8 +45,9 @@ class MappedRows:
         dtype: np.dtype | None = None,
         device: torch.device | str = "cpu",
         index: np.ndarray | None = None,
+        beside: Tensor | None = None,
     ) -> None:
-        self.X, self.to_node, self.index = X, to_node, index
+        self.X, self.to_node, self.index, self.beside = X, to_node, index, beside
         self.dtype = np.dtype(dtype or X.dtype)
         self.device = torch.device(device)
 
@@ -85,13 +88,17 @@ class MappedRows:
         forwards = np.argsort(places, kind="stable")
         rows = np.empty((len(places), self.X.shape[1]), self.dtype)
         rows[forwards] = self.X[places[forwards]]
-        return self.to_node(torch.from_numpy(rows)).to(self.device)
+        read = self.to_node(torch.from_numpy(rows))
+        if self.beside is not None:
+            read = torch.cat([read, self.beside[torch.from_numpy(places)].to(read)], 1)
+        return read.to(self.device)
 
     def _places(self, index: np.ndarray) -> np.ndarray:
         return index if self.index is None else self.index[index]
 
     def _changed(self, **options: object) -> MappedRows:
-        kept = {"dtype": self.dtype, "device": self.device, "index": self.index}
+        names = ("dtype", "device", "index", "beside")
+        kept = {name: getattr(self, name) for name in names}
         return MappedRows(self.X, self.to_node, **{**kept, **options})
 
 
@@ -124,3 +131,10 @@ def epoch_batches(
     if isinstance(x, MappedRows):
         return x.batches(order, size)
     return x[order.to(x.device)].split(batch_sizes(len(x), size))
+
+
+def beside(x: Tensor | MappedRows, columns: Tensor) -> Tensor | MappedRows:
+    """Rows of a table with more columns behind their own."""
+    if isinstance(x, MappedRows):
+        return x._changed(beside=columns)
+    return torch.cat([x, columns.to(x)], 1)

@@ -231,7 +231,8 @@ class GeneratorNet(NeuralNet):
         if weight > 0:
             parts = self.penalty(self.module_.graph, nodes)
             loss = loss + weight * parts["penalty"]
-        loss.backward()
+        if loss.requires_grad:
+            loss.backward()
         if self.notifies_batches:
             weights = list(self.get_all_learnable_params())
             self._notify_batch(

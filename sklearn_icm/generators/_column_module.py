@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from ..mechanisms import Affine
+from ..utils.rows import is_rounding
+from ._choice_module import LEAST_MEAN
 
 LEAST_SCALE = 1e-3
 # softplus(UNIT_SCALE) + LEAST_SCALE is 1.
@@ -18,112 +21,143 @@ UNIT_SCALE = math.log(math.expm1(1 - LEAST_SCALE))
 MOST_NOISE = 5.0
 # Part of a level's interval at either end, where rounding could give its neighbour.
 EDGE = 1e-4
-# Of the variance of an input, for parents that determine each other.
-RIDGE = 1e-6
+# Of the offset of a column: a few of the last bits of float32.
+ROUNDING = 5e-7
 # Of the first weights of unobserved parents: zero ones would never be felt.
 DISTURBANCE = 0.3
 LEAST_VARIANCE = 1e-6
 
 
+class Part(NamedTuple):
+    """A line, or a network of logistic units."""
+
+    bias: Tensor
+    linear: Tensor | None = None
+    inner: Tensor | None = None
+    shift: Tensor | None = None
+    outer: Tensor | None = None
+
+
 class ColumnBank(nn.Module):
-    """Functions of the parents for all columns at once, (n, n_columns, n_heads).
+    """Functions of the parents for some columns at once, (n, n_copies, n_heads).
 
     Without units they are linear; otherwise sums of a few tanh units, which saturate,
     so that they are constant far from the data. Stacked, all columns cost a few calls
-    of torch.
+    of torch. Copies differ in their start and in the rows that they are trained on; the
+    function of a column is their mean.
 
     Parameters
     ----------
+    columns : sequence of int
+        Positions of the columns.
     reads : Tensor of bool of shape (n_columns, n_inputs)
-        Which inputs each column's function sees.
+        Which inputs each column of the table sees.
     n_units : int
-    n_heads : int
-        Outputs per column.
+    heads : sequence of int, optional
+        Outputs of each column; one by default.
+    n_copies : int
     """
 
-    def __init__(self, reads: Tensor, n_units: int, n_heads: int) -> None:
+    def __init__(
+        self,
+        columns: Sequence[int],
+        reads: Tensor,
+        n_units: int,
+        heads: Sequence[int] | None = None,
+        n_copies: int = 1,
+    ) -> None:
         super().__init__()
-        n_columns, n_inputs = reads.shape
-        self.register_buffer("reads", reads.float())
-        self.bias = nn.Parameter(torch.zeros(n_columns, n_heads))
+        self.heads = [1] * len(columns) if heads is None else list(heads)
+        self.register_buffer("columns", torch.tensor(columns, dtype=torch.long))
+        self.register_buffer("reads", reads[self.columns].float())
+        owner = torch.arange(len(columns)).repeat_interleave(torch.tensor(self.heads))
+        self.register_buffer("owner", owner)
+        n_inputs, n_columns, n_heads = reads.shape[1], len(columns), len(owner)
+        self.bias = nn.Parameter(torch.zeros(n_copies, n_heads))
         if n_units:
             fan_in = self.reads.sum(1).clamp(min=1)[:, None, None]
-            inner = torch.randn(n_columns, n_units, n_inputs) / fan_in.sqrt()
+            inner = torch.randn(n_copies, n_columns, n_units, n_inputs) / fan_in.sqrt()
             self.inner = nn.Parameter(inner)
-            self.shift = nn.Parameter(torch.randn(n_columns, n_units))
-            self.outer = nn.Parameter(torch.zeros(n_columns, n_heads, n_units))
+            self.shift = nn.Parameter(torch.randn(n_copies, n_columns, n_units))
+            self.outer = nn.Parameter(torch.zeros(n_copies, n_heads, n_units))
         else:
-            self.linear = nn.Parameter(torch.zeros(n_columns, n_heads, n_inputs))
-        self.is_linear = not n_units
+            self.linear = nn.Parameter(torch.zeros(n_copies, n_heads, n_inputs))
+        self.is_linear, self.n_copies = not n_units, n_copies
 
     def forward(self, inputs: Tensor) -> Tensor:
-        weight = self.linear if self.is_linear else self.inner
-        weight = (weight * self.reads[:, None]).flatten(0, 1)
         if self.is_linear:
+            weight = (self.linear * self.reads[self.owner]).flatten(0, 1)
             value = functional.linear(inputs, weight, self.bias.flatten())
             return value.unflatten(1, self.bias.shape)
-        units = torch.tanh(functional.linear(inputs, weight, self.shift.flatten()))
+        # tanh(x) = 2 sigmoid(2 x) - 1, which is twice as fast to compute.
+        weight = (2 * self.inner * self.reads[:, None]).flatten(0, 2)
+        units = functional.linear(inputs, weight, 2 * self.shift.flatten()).sigmoid()
         units = units.unflatten(1, self.shift.shape)
+        if len(self.owner) > len(self.columns):
+            units = units[:, :, self.owner]
         # Several times faster than einsum or matmul for these small sizes.
-        return (units[:, :, None] * self.outer).sum(-1) + self.bias
+        return (units * (2 * self.outer)).sum(-1) + (self.bias - self.outer.sum(-1))
 
     @torch.no_grad()
-    def solve(self, second: Tensor, cross: Tensor) -> None:
-        """Start from least squares, given moments of centred inputs and targets."""
-        for k, reads in enumerate(self.reads[:, : len(second)]):
-            seen = reads.nonzero()[:, 0]
-            gram = second[seen][:, seen]
-            ridge = RIDGE * torch.eye(len(gram)).to(gram)
-            self.linear[k, 0, seen] = torch.linalg.solve(
-                gram + ridge, cross[seen, k]
-            ).to(self.linear)
-
-    @torch.no_grad()
-    def disturb(self, columns: Tensor) -> None:
+    def disturb(self, columns: Sequence[int]) -> None:
         """Start some columns with random weights."""
         weight = self.linear if self.is_linear else self.outer
-        weight[columns] += DISTURBANCE * torch.randn_like(weight[columns])
+        own = torch.isin(self.columns[self.owner], torch.tensor(columns))
+        weight[:, own] += DISTURBANCE * torch.randn_like(weight[:, own])
 
     @torch.no_grad()
-    def copy_to(self, mechanism: ColumnMechanism, column: int) -> None:
-        """Give the function of one column to a mechanism of its own."""
-        function, seen = mechanism.function, self.reads[column] > 0
-        heads = min(len(function.bias), self.bias.shape[1])
-        function.reset()
-        function.bias[:heads] = self.bias[column, :heads]
+    def part(self, column: int) -> Part:
+        """Function of one column, as a sum over the units of all copies."""
+        place = int((self.columns == column).nonzero())
+        own, seen = self.owner == place, self.reads[place] > 0
+        bias = self.bias[:, own].mean(0)
         if self.is_linear:
-            function.linear[:heads] = self.linear[column, :heads][:, seen]
-            return
-        n_units = self.shift.shape[1]
-        function.inner[:n_units] = self.inner[column][:, seen]
-        function.shift[:n_units] = self.shift[column]
-        function.outer[:heads, :n_units] = self.outer[column, :heads]
+            return Part(bias, self.linear[:, own].mean(0)[:, seen])
+        # With logistic units, as above.
+        outer = torch.cat(list(2 * self.outer[:, own] / self.n_copies), 1)
+        return Part(
+            bias - 0.5 * outer.sum(1),
+            inner=2 * self.inner[:, place].flatten(0, 1)[:, seen],
+            shift=2 * self.shift[:, place].flatten(),
+            outer=outer,
+        )
 
 
 class ColumnFunction(nn.Module):
     """The function of one column, linear or not: (n, n_inputs) -> (n, n_heads)."""
 
-    def __init__(self, n_inputs: int, n_units: int, start: Sequence[float]) -> None:
+    sized_by_fit = ("inner", "shift", "outer")
+
+    def __init__(self, n_inputs: int, start: Sequence[float]) -> None:
         super().__init__()
-        self.start, n_heads = tuple(start), len(start)
-        shapes = {
-            "bias": (n_heads,),
-            "linear": (n_heads, n_inputs),
-            "inner": (n_units, n_inputs),
-            "shift": (n_units,),
-            "outer": (n_heads, n_units),
-        }
-        for name, shape in shapes.items():
-            # Trained in a bank, from where they are copied.
-            weight = nn.Parameter(torch.zeros(shape), requires_grad=False)
-            self.register_parameter(name, weight)
+        self.start, self.n_inputs = tuple(start), n_inputs
+        # Fitted in banks, from where they are put together: no parameters.
+        for name in Part._fields:
+            self.register_buffer(name, None)
         self.reset()
 
     def reset(self) -> None:
         """Become the constant function."""
-        for weight in self.parameters():
-            weight.zero_()
-        self.bias.copy_(torch.tensor(self.start))
+        like = torch.empty(0) if self.bias is None else self.bias
+        n_heads = len(self.start)
+        self.bias = torch.tensor(self.start).to(like)
+        self.linear = like.new_zeros(n_heads, self.n_inputs)
+        self.inner, self.shift = like.new_zeros(0, self.n_inputs), like.new_zeros(0)
+        self.outer = like.new_zeros(0, n_heads)
+
+    def put(self, part: Part, head: int = 0) -> None:
+        """Take the outputs of a bank, from a given head on."""
+        rows = slice(head, head + len(part.bias))
+        self.bias[rows] = part.bias
+        if part.linear is not None:
+            self.linear[rows] = part.linear
+        if part.outer is None:
+            return
+        outer = part.outer.new_zeros(part.outer.shape[1], len(self.bias))
+        outer[:, rows] = part.outer.T
+        self.inner = torch.cat([self.inner, part.inner])
+        self.shift = torch.cat([self.shift, part.shift])
+        self.outer = torch.cat([self.outer, outer])
 
     def forward(self, inputs: Tensor) -> Tensor:
         return self.first(inputs, len(self.bias))
@@ -132,16 +166,20 @@ class ColumnFunction(nn.Module):
         """Only the first outputs."""
         linear, bias = self.linear[:n_heads], self.bias[:n_heads]
         value = functional.linear(inputs, linear, bias)
-        outer = self.outer[:n_heads]
-        if not bool(outer.any()):
-            # A linear column, or one without parents: the network says nothing.
+        if not len(self.shift):
+            # A linear column, or one without parents.
             return value
-        units = torch.tanh(functional.linear(inputs, self.inner, self.shift))
-        return value + functional.linear(units, outer)
+        units = functional.linear(inputs, self.inner, self.shift).sigmoid_()
+        return value + units @ self.outer[:, :n_heads]
 
     def is_constant(self, head: int) -> bool:
         """Whether an output does not depend on the inputs."""
-        return not bool(self.linear[head].any() or self.outer[head].any())
+        return not bool(self.linear[head].any() or self.outer[:, head].any())
+
+    def size(self, sizes: Tensor) -> Tensor:
+        """How large the terms of the first output are, for inputs of some sizes."""
+        linear = functional.linear(sizes, self.linear[:1].abs())
+        return linear + self.bias[0].abs() + self.outer[:, 0].abs().sum()
 
 
 class NumericReader(nn.Module):
@@ -156,6 +194,15 @@ class NumericReader(nn.Module):
     def forward(self, value: Tensor) -> Tensor:
         return self.units.inverse(value)
 
+    def value(self, read: Tensor) -> Tensor:
+        """Value that is read so; nothing where rounding leaves as much of a zero."""
+        value = self.units(read)
+        return value.masked_fill(value.abs() < ROUNDING * self.units.offset.abs(), 0.0)
+
+    def size(self, value: Tensor) -> Tensor:
+        """How large the terms of what is read are."""
+        return (value.abs() + self.units.offset.abs()) / self.units.scale
+
 
 class CategoricalReader(nn.Module):
     """How a column of codes 0, 1, ... is read: one indicator per level."""
@@ -168,6 +215,8 @@ class CategoricalReader(nn.Module):
         levels = torch.arange(self.width).to(value)
         indicators = (value == levels).to(value)
         return torch.where(value.isnan(), torch.nan, indicators)
+
+    size = forward
 
 
 class ColumnMechanism(nn.Module):
@@ -182,13 +231,14 @@ class ColumnMechanism(nn.Module):
         index: int,
         reader: nn.Module,
         parents: Sequence[nn.Module],
-        n_units: int,
     ) -> None:
         super().__init__()
         self.index, self.reader = index, reader
         self.parents = nn.ModuleList(parents)
         n_inputs = sum(parent.width for parent in parents)
-        self.function = ColumnFunction(n_inputs, n_units, self._start())
+        self.function = ColumnFunction(n_inputs, self._start())
+        # Whether noise is a factor of the mean.
+        self.register_buffer("tied", torch.zeros(()))
 
     def _start(self) -> Sequence[float]:
         raise NotImplementedError
@@ -198,12 +248,14 @@ class ColumnMechanism(nn.Module):
         """First weights, linear ones and those of the units, (n_weights, n_inputs)."""
         return torch.cat([self.function.linear, self.function.inner])
 
-    def inputs(self, parents: Sequence[Tensor], like: Tensor) -> Tensor:
-        """What is read of the parents, (n, n_inputs)."""
+    def inputs(
+        self, parents: Sequence[Tensor], like: Tensor, *, sizes: bool = False
+    ) -> Tensor:
+        """What is read of the parents, (n, n_inputs), or how large its terms are."""
         if not parents:
             return like.new_empty(len(like), 0)
         pairs = zip(self.parents, parents, strict=True)
-        read = [reader(value) for reader, value in pairs]
+        read = [(reader.size if sizes else reader)(value) for reader, value in pairs]
         return read[0] if len(read) == 1 else torch.cat(read, 1)
 
 
@@ -216,7 +268,7 @@ class NumericColumn(ColumnMechanism):
     def forward(self, *values: Tensor) -> Tensor:
         *parents, noise = values
         location, scale = self._moments(parents, noise)
-        return self.reader.units(location + scale * noise[:, self.index, None])
+        return self.reader.value(location + scale * noise[:, self.index, None])
 
     def explain(
         self, value: Tensor, parents: Sequence[Tensor], place: Tensor | None = None
@@ -226,12 +278,24 @@ class NumericColumn(ColumnMechanism):
         The place in an interval of noise matters to columns of levels alone.
         """
         location, scale = self._moments(parents, value)
-        noise = (self.reader(value) - location) / scale
-        slope = (scale * self.reader.units.scale).expand_as(noise)
-        return noise, -slope.log()
+        left = self._resolved(self.reader(value) - location, value, parents)
+        slope = (scale * self.reader.units.scale).expand_as(left)
+        return left / scale, -slope.log()
+
+    def _resolved(
+        self, left: Tensor, value: Tensor, parents: Sequence[Tensor]
+    ) -> Tensor:
+        """What is left of a value; nothing where float32 weights leave as much."""
+        sizes = self.inputs(parents, value, sizes=True)
+        terms = self.reader.size(value) + self.function.size(sizes)
+        return left.masked_fill(is_rounding(left, terms), 0.0)
 
     def _moments(self, parents: Sequence[Tensor], like: Tensor) -> tuple:
         inputs = self.inputs(parents, like)
+        if self.tied:
+            mean = self.reader.units.offset / self.reader.units.scale
+            scale = (self.function.first(inputs, 1) + mean).clamp(min=LEAST_MEAN * mean)
+            return scale - mean, scale
         if self.function.is_constant(1):
             return self.function.first(inputs, 1), scale_of(self.function.bias[1:])
         heads = self.function(inputs)
@@ -254,9 +318,8 @@ class CategoricalColumn(ColumnMechanism):
         index: int,
         reader: nn.Module,
         parents: Sequence[nn.Module],
-        n_units: int,
     ) -> None:
-        super().__init__(index, reader, parents, n_units)
+        super().__init__(index, reader, parents)
         self.register_buffer("prior", torch.zeros(reader.width))
 
     def _start(self) -> Sequence[float]:
@@ -295,19 +358,3 @@ class CategoricalColumn(ColumnMechanism):
             noise.clamp(-MOST_NOISE, MOST_NOISE).masked_fill(unknown, torch.nan),
             log_chance.masked_fill(unknown, torch.nan),
         )
-
-
-def numeric_loss(heads: Tensor, targets: Tensor) -> Tensor:
-    """Half squared errors, or negative log likelihoods if there is a scale."""
-    squared = 0.5 * (targets - heads[..., 0]).square()
-    if heads.shape[2] == 1:
-        return squared
-    scale = scale_of(heads[..., 1])
-    return squared / scale.square() + scale.log()
-
-
-def profiled_loss(loss: Tensor, known: Tensor) -> Tensor:
-    """Negative log likelihood of half squared errors, at their own variance."""
-    half = torch.where(known, loss, 0.0).sum(0) / known.sum(0).clamp(min=1)
-    variance = (2 * half).clamp(min=LEAST_VARIANCE)
-    return loss / variance + 0.5 * variance.log()

@@ -227,4 +227,4 @@ def _check_labels(targeted, labels):
     )
     if len(absent) == len(targeted):
         raise ValueError(message)
-    warnings.warn(message, UserWarning, stacklevel=6)
+    warnings.warn(message, UserWarning, stacklevel=7)

@@ -17,6 +17,7 @@ from ._column_module import (
     NumericColumn,
     scale_of,
 )
+from ._line_module import Line
 
 # Draws per row and column in the energy loss.
 N_DRAWS = 4
@@ -91,17 +92,26 @@ class PreAdditiveBank(nn.Module):
 
     Parameters
     ----------
+    columns : sequence of int
+        Positions of the columns.
     reads : Tensor of bool of shape (n_columns, n_inputs)
-        Which inputs each column's mechanism sees.
+        Which inputs each column of the table sees.
     n_units : int
         Hinges of each curve.
     """
 
-    def __init__(self, reads: Tensor, n_units: int) -> None:
+    n_copies = 1
+
+    def __init__(self, columns: Sequence[int], reads: Tensor, n_units: int) -> None:
         super().__init__()
-        self.inner = ColumnBank(reads, 0, 1)
-        self.scale = nn.Parameter(torch.full((len(reads),), UNIT_SCALE))
-        self.curves = MonotoneCurves(len(reads), n_units)
+        self.inner = ColumnBank(columns, reads, 0)
+        self.scale = nn.Parameter(torch.full((len(columns),), UNIT_SCALE))
+        self.curves = MonotoneCurves(len(columns), n_units)
+
+    @property
+    def columns(self) -> Tensor:
+        """Positions of the columns."""
+        return self.inner.columns
 
     @property
     def reads(self) -> Tensor:
@@ -114,27 +124,27 @@ class PreAdditiveBank(nn.Module):
         """Energy score of draws for each entry, (n, n_columns); lower is better."""
         shape = (N_DRAWS, *targets.shape)
         noise = torch.randn(shape, generator=generator).to(targets)
-        location = self.inner(inputs)[..., 0]
+        location = self.inner(inputs)[:, 0]
         draws = self.curves(location + scale_of(self.scale) * noise)
         spread = (draws[:, None] - draws).abs().sum((0, 1)) / (N_DRAWS * (N_DRAWS - 1))
         return (draws - targets).abs().mean(0) - 0.5 * spread
 
     @torch.no_grad()
-    def solve(self, second: Tensor, cross: Tensor) -> None:
-        """Start from least squares, given moments of centred inputs and targets."""
-        self.inner.solve(second, cross)
-        observed = self.inner.linear[:, 0, : len(cross)]
-        explained = (observed * cross.T).sum(1)
-        left = (1 - explained).clamp(min=LEAST_SCALE).sqrt()
-        self.scale.copy_(left.expm1().log())
+    def start(self, column: int, line: Line) -> None:
+        """Start a column from least squares."""
+        place = int((self.columns == column).nonzero())
+        self.inner.linear[0, place, self.reads[place] > 0] = line.weight.to(self.scale)
+        left = max(line.variance, LEAST_SCALE) ** 0.5
+        self.scale[place] = math.log(math.expm1(left))
 
     @torch.no_grad()
     def copy_to(self, mechanism: PreAdditiveColumn, column: int) -> None:
         """Give the mechanism of one column to a module of its own."""
-        self.inner.copy_to(mechanism, column)
-        mechanism.function.bias[1] = self.scale[column]
+        place = int((self.columns == column).nonzero())
+        mechanism.function.put(self.inner.part(column))
+        mechanism.function.bias[1] = self.scale[place]
         for name, own in mechanism.curve.named_parameters():
-            own.copy_(self.curves.get_parameter(name)[column])
+            own.copy_(self.curves.get_parameter(name)[place])
 
 
 class PreAdditiveColumn(NumericColumn):
@@ -147,7 +157,7 @@ class PreAdditiveColumn(NumericColumn):
         parents: Sequence[ColumnMechanism],
         n_units: int,
     ) -> None:
-        super().__init__(index, reader, parents, n_units)
+        super().__init__(index, reader, parents)
         # Trained in a bank, from where it is copied.
         self.curve = MonotoneCurves(1, n_units).requires_grad_(False)
 
@@ -155,7 +165,7 @@ class PreAdditiveColumn(NumericColumn):
         *parents, noise = values
         location, scale = self._moments(parents, noise)
         bent = self.curve(location + scale * noise[:, self.index, None])
-        return self.reader.units(bent)
+        return self.reader.value(bent)
 
     def explain(
         self, value: Tensor, parents: Sequence[Tensor], place: Tensor | None = None

@@ -1,19 +1,21 @@
 """Tables over a causal graph: one mechanism per column."""
 
+import warnings
 from numbers import Integral
 
 import numpy as np
 import torch
 from sklearn.utils.validation import validate_data
 
-from .._training.mapped import open_rows
-from .._training.net import split_rows
+from .._training.mapped import beside
+from .._training.seeds import torch_stream
 from ..base import BaseGenerator, DensityMixin
 from ..mechanisms import DataLayout, tensor_of
 from ..utils._sklearn import Interval, StrOptions
 from ..utils.environments import find_rows, resolve_environments
 from ..utils.rows import fingerprint, plain_rows
 from ._edges_module import check_hidden, parse_graph, targeted_entries
+from ._fit_module import N_FOLDS
 from ._graph_module import GraphModule
 from ._graph_queries import GraphQueriesMixin
 from ._levels_module import encode_levels, find_levels
@@ -52,21 +54,23 @@ class GraphGenerator(GraphQueriesMixin, DensityMixin, BaseGenerator):
         after the columns.
     mechanism : {"auto", "linear", "additive", "location-scale", "energy", \
             "categorical"} or dict, default="auto"
-        How a numeric column depends on its parents: linearly, or by a small network,
-        plus noise; "location-scale" also scales the noise by a network; "energy" is an
+        How a numeric column depends on its parents: linearly (by least squares), or by
+        small networks, plus noise; "location-scale" also scales the noise by networks
+        (and its mean is a line where these predict no better); "energy" is an
         increasing curve of a linear function plus noise, trained by the energy score:
         if that is what the column is, it holds far from the data, and otherwise fails
         there. "auto" takes the simplest of the first three that no richer one beats by
-        two standard errors on held-out rows (a line then goes on as a line), and is
-        "additive" for effects of hidden nodes. "categorical"
+        two standard errors at rows that were left out (a line then goes on as a line),
+        and is "additive" for effects of hidden nodes. "categorical"
         gives the probability of each level, of numbers too; columns of levels need no
         such word. A dict gives some columns' own, by name or position; the others are
         "auto".
     noise : {"kernel", "normal"}, default="kernel"
-        Density of each numeric mechanism's noise: a kernel density of its residuals, as
-        smooth as held-out rows allow, or a normal one.
+        Density of each numeric mechanism's noise: a mixture of kernels that are as
+        narrow as its residuals are close, or a normal one.
     n_units : int, default=16
-        Of each network, tanh: far from the data a network is constant. Of each curve
+        Of each network, tanh: far from the data a network is constant. Networks are
+        trained four times, each without a quarter of the rows, and averaged. Of a curve
         of "energy", hinges: far from the data it is a line. The encoder of hidden nodes
         has two layers of four times as many.
     categorical_features : {"auto", "from_dtype"} or list of str or int, default="auto"
@@ -78,8 +82,9 @@ class GraphGenerator(GraphQueriesMixin, DensityMixin, BaseGenerator):
     missing : {"raise", "available"}, default="raise"
         What `fit` does with missing values: refuse them, or fit each mechanism to the
         rows in which its column and its parents are known (right if values are missing
-        at random given the parents). `score_samples` then goes by the same mechanisms;
-        the other methods need complete rows.
+        at random given the parents; fewer than 30 such rows are warned of, fewer than 2
+        refused). `score_samples` then goes by the same mechanisms; the other methods
+        need complete rows.
     targets : dict of label to str or list of str, default=None
         Columns whose mechanisms an environment changes. All fitted rows share the other
         mechanisms, and these are fitted without its rows; `fit` then needs the
@@ -90,6 +95,7 @@ class GraphGenerator(GraphQueriesMixin, DensityMixin, BaseGenerator):
         Samples of numeric columns are clipped to the observed range of each, to a given
         range, or not at all.
     max_epochs : int, default=60
+        One is made if all mechanisms are linear, as then there is nothing to train.
     batch_size : int, default=128
     lr : float, default=2e-2
         Learning rate; the highest one of the one-cycle schedule.
@@ -99,10 +105,9 @@ class GraphGenerator(GraphQueriesMixin, DensityMixin, BaseGenerator):
     early_stopping : bool, default=False
         Stop when the held-out loss has not improved by `tol` for `n_iter_no_change`
         epochs, and go back to the best epoch.
-    validation_fraction : float or "auto", default=0.2
-        Part of the rows that is held out, on which "auto" mechanisms and the noise are
-        chosen; with 0 they are linear, with little smoothing of the noise. "auto" is
-        0.1 with `early_stopping` and 0 without.
+    validation_fraction : float or "auto", default="auto"
+        Part of the rows that is held out to watch training (lines are solved on all).
+        "auto" is 0.1 with `early_stopping` and 0 without.
     n_iter_no_change : int, default=10
     tol : float, default=1e-4
     callbacks : list of skorch callbacks, default=None
@@ -131,7 +136,8 @@ class GraphGenerator(GraphQueriesMixin, DensityMixin, BaseGenerator):
     categories_ : dict of str to ndarray
         Levels of the categorical columns.
     history_ : DataFrame
-        Losses summed over the columns by kind of mechanism, one row per epoch.
+        Losses summed over the columns by kind of mechanism, one row per epoch; those of
+        lines do not change.
     n_iter_ : int
         Epochs trained.
     bounds_ : ndarray of shape (2, n_features), or None
@@ -159,23 +165,35 @@ class GraphGenerator(GraphQueriesMixin, DensityMixin, BaseGenerator):
     numbers, and what it sets is kept, 2.5 too. For values that are not rounded, make it
     a column of floats.
 
-    Noise is drawn from a density of each mechanism's residuals, independent of the
-    other columns: confounders that are not in the table are not modelled. A kernel
-    density is normal unless one with more detail is better, by two standard errors, at
-    held-out residuals. The noise behind given rows is exact, so counterfactuals are
-    too, as far as the mechanisms are right. So the units of another environment keep
-    their own noise under ``intervene(..., X=X_env)``, while ``n_samples`` draws the
-    noise of the fitted rows; for more draws of that environment resample the rows of
-    ``X_env``. For a categorical column they depend on how noise is coupled to levels,
-    which no data can tell: here levels are cut, in their order, from normal noise, and
-    the noise behind a level is drawn from its interval, so that the average over rows
-    is right. What is drawn for a row depends on what it holds and on how many equal
-    rows stand before it, whatever else is given with it (`transform` gives the middle
-    of the interval).
+    A linear mechanism, and a column without parents, have nothing to train: they are
+    solved from sums over all rows in float64, so that no seed matters; parents that
+    determine each other are warned of, and share their effect by the smallest weights.
+    A mean is always fitted to squared errors: the scale of the noise is fitted to what
+    it leaves, so that rows with much noise (such as those of a rare level) are not
+    given up. No left-out row counts for more than 3 nats in a choice of kind or noise,
+    so that a tail decides neither.
 
-    `partial_fit` trains the mechanisms that the last `fit` chose ("auto" is linear if
-    there was none), and renews their noise: residuals of earlier rows are kept, and
-    fade once there are 4096.
+    Noise is drawn from a density of each mechanism's residuals, independent of the
+    other columns: confounders that are not in the table are not modelled. It is normal
+    unless a mixture with more detail is better, by two standard errors, at left-out
+    residuals. A value that many residuals have is drawn as it is. Residuals below the
+    resolution of float32 are none: a column that is a sum of others has no noise. Noise
+    is added, so that draws of a positive column can be negative (`bounds` clips them);
+    but where its noise grows with its mean, as a factor of the mean explains it,
+    "location-scale" makes it one, and no draw is negative. The noise behind given rows
+    is exact, so counterfactuals are too, as far as the mechanisms are right. So the
+    units of another environment keep their own noise under ``intervene(..., X=X_env)``,
+    while ``n_samples`` draws the noise of the fitted rows; for more draws of that
+    environment resample the rows of ``X_env``. For a categorical column they depend on
+    how noise is coupled to levels, which no data can tell: here levels are cut, in
+    their order, from normal noise, and the noise behind a level is drawn from its
+    interval, so that the average over rows is right. What is drawn for a row
+    depends on what it holds and on how many equal rows stand before it, whatever else
+    is given with it (`transform` gives the middle of the interval).
+
+    `partial_fit` trains the mechanisms that the last `fit` or the first batch chose,
+    and renews their noise: lines are those of all rows so far, residuals of earlier
+    rows are kept, and fade once there are 4096.
 
     Hidden nodes are inferred by a variational autoencoder: each is a location, a small
     network of its parents, plus scaled normal noise (without parents, the noise alone),
@@ -194,7 +212,11 @@ class GraphGenerator(GraphQueriesMixin, DensityMixin, BaseGenerator):
     Pearl (2009), *Causality*. Hoyer, Janzing, Mooij, Peters, Schölkopf (2008),
     *Nonlinear causal discovery with additive noise models*, NIPS. Immer, Schultheiss,
     Vogt, Schölkopf, Bühlmann, Marx (2023), *On the identifiability and estimation of
-    causal location-scale noise models*, arXiv 2210.09054. Shen, Meinshausen (2023),
+    causal location-scale noise models*, arXiv 2210.09054. Seitzer, Tavakoli, Antic,
+    Martius (2022), *On the pitfalls of heteroscedastic uncertainty estimation with
+    probabilistic neural networks*, arXiv 2203.09168 (why means are not fitted to
+    likelihoods). Chernozhukov et al. (2018), *Double/debiased machine learning*, arXiv
+    1608.00060 (cross-fitting). Shen, Meinshausen (2023),
     *Engression: extrapolation through the lens of distributional regression*, arXiv
     2307.00835 (energy; here the curve is increasing, so that abduction is exact).
     Louizos, Shalit, Mooij, Sontag, Zemel, Welling (2017), *Causal effect inference with
@@ -252,7 +274,7 @@ class GraphGenerator(GraphQueriesMixin, DensityMixin, BaseGenerator):
         optimizer="adam",
         weight_decay=0.0,
         early_stopping=False,
-        validation_fraction=0.2,
+        validation_fraction="auto",
         n_iter_no_change=10,
         tol=1e-4,
         callbacks=None,
@@ -317,7 +339,7 @@ class GraphGenerator(GraphQueriesMixin, DensityMixin, BaseGenerator):
         self._architecture["graph"] = module.parents
         self._range = self._range_of(X)
         self._n_rows_of_levels = self._count_levels(X, module, {})
-        return x, module
+        return self._with_folds(x), module
 
     def _continue(self, X):
         parents = self._parents()
@@ -332,7 +354,9 @@ class GraphGenerator(GraphQueriesMixin, DensityMixin, BaseGenerator):
         x, module = super()._continue(X)
         earlier = self._n_rows_of_levels
         self._n_rows_of_levels = self._count_levels(X, module, earlier)
-        return x, module
+        device = tensor_of(module).device
+        module.cpu().solve(x, add=self._is_stream)
+        return self._with_folds(x), module.to(device)
 
     def _count_levels(self, X, module, earlier):
         """Rows of each level by column; a level without any gets a prior weight."""
@@ -345,6 +369,12 @@ class GraphGenerator(GraphQueriesMixin, DensityMixin, BaseGenerator):
             prior = module.graph.mechanism(module.names[k]).prior
             prior.copy_(torch.from_numpy(weight))
         return counted
+
+    def _with_folds(self, x):
+        """Rows with the fold that each belongs to beside them."""
+        stream = torch_stream(self._entropy, "folds")
+        folds = torch.randperm(len(x), generator=stream) % N_FOLDS
+        return beside(x, folds[:, None].float())
 
     def _column_names(self):
         names = getattr(self, "feature_names_in_", None)
@@ -368,15 +398,23 @@ class GraphGenerator(GraphQueriesMixin, DensityMixin, BaseGenerator):
         elif "ensure_all_finite" not in options:
             refuse_missing(X, ADVICE if fitting else ADVICE_OF_QUERIES)
         X = encode_levels(X, self._levels)
-        X = super()._check_rows(X, reset=reset, **options)
-        if fitting and self.missing == "available":
-            check_known(X)
-        return X
+        return super()._check_rows(X, reset=reset, **options)
 
     def _rows_to_fit(self, X, y, environments, *, reset):
         rows = super()._rows_to_fit(X, y, environments, reset=reset)
-        if self.targets is None:
+        changed = self._changed_entries(X, y, environments)
+        if reset and self.missing == "available":
+            unchanged = np.zeros(rows.shape, bool) if changed is None else changed
+            check_known(rows, unchanged, self._parents(), self._column_names())
+        if changed is None:
             return rows
+        # Beside the values, so that they are split and shuffled together.
+        return np.hstack([rows, changed.astype(rows.dtype)])
+
+    def _changed_entries(self, X, y, environments):
+        """Which entries of fitted rows come from changed mechanisms, if any do."""
+        if self.targets is None:
+            return None
         labels = resolve_environments(
             X, y, environments, required_by=f"targets={self.targets!r}"
         )
@@ -384,9 +422,7 @@ class GraphGenerator(GraphQueriesMixin, DensityMixin, BaseGenerator):
             labels = labels[find_rows(labels, self.observational)]
         names = self._column_names()
         hidden = check_hidden(self.hidden, names)
-        changed = targeted_entries(labels, self.targets, names, hidden)
-        # Beside the values, so that they are split and shuffled together.
-        return np.hstack([rows, changed.astype(rows.dtype)])
+        return targeted_entries(labels, self.targets, names, hidden)
 
     def _range_of(self, X):
         """Smallest and largest known value of each column."""
@@ -405,19 +441,26 @@ class GraphGenerator(GraphQueriesMixin, DensityMixin, BaseGenerator):
             bounds[:, column] = 0, len(levels) - 1
         return bounds
 
-    @torch.inference_mode(False)
     def _train(self, X, epochs, *, fresh, one_pass=False):
+        self._is_stream = one_pass
         super()._train(X, epochs, fresh=fresh, one_pass=one_pass)
         self._fitted_on = fingerprint(X[:, : self.n_features_in_])
         if one_pass:
             return
-        module = self._module
-        x = open_rows(X, module.layout.to_node).float().to(tensor_of(module).device)
-        train, held_out = split_rows(
-            x, self.validation_fraction, self.early_stopping, self._entropy
-        )
-        if held_out is not None:
-            module.choose(held_out)
-            if self.noise == "kernel":
-                module.choose_noise(train, held_out, int(self._entropy))
-            module.finish(x, int(self._entropy))
+        for name, parents in self._module.fit.lost().items():
+            warnings.warn(
+                f"The other parents of column {name!r} determine {parents} in these "
+                "rows, so that no rows tell their effects apart: a line shares these "
+                "out by the smallest weights. Leave out some parents, or give more "
+                "rows.",
+                UserWarning,
+                stacklevel=4,
+            )
+        for name in self._module.fit.worse:
+            warnings.warn(
+                f"The network of column {name!r} predicts left-out rows clearly worse "
+                "than a line. Train it longer (max_epochs), or choose mechanism='auto' "
+                "for it.",
+                UserWarning,
+                stacklevel=4,
+            )

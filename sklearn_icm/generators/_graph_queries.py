@@ -76,7 +76,9 @@ class GraphQueriesMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
     def mechanism_kinds_(self):
         """``{column: kind of its mechanism}``."""
         module = self._fitted_module("mechanism_kinds_")
-        return {n: KINDS[k] for n, k in zip(module.names, module.chosen, strict=True)}
+        return {
+            n: KINDS[k] for n, k in zip(module.names, module.fit.chosen, strict=True)
+        }
 
     @property
     def edges_(self):
@@ -92,7 +94,7 @@ class GraphQueriesMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
 
     @property
     def _n_features_out(self):
-        return len(self._module.noise.width)
+        return self._module.noise.n_columns
 
     def transform(self, X):
         """Noise behind given rows: what each column's parents do not explain.

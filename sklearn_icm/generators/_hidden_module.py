@@ -24,6 +24,10 @@ class VectorReader(nn.Module):
     def forward(self, value: Tensor) -> Tensor:
         return value
 
+    def size(self, value: Tensor) -> Tensor:
+        """How large it is."""
+        return value.abs()
+
 
 class HiddenMechanism(nn.Module):
     """``location(parents) + scale * noise`` of an unobserved node, (n, n_dims).

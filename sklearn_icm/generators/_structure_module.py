@@ -43,8 +43,9 @@ def column_graph(
     for name, read in parents.items():
         given = [readers[p] for p in read]
         if name in kinds:
+            options = (n_units,) if kinds[name][0] == "energy" else ()
             made = CLASSES.get(kinds[name][0], NumericColumn)
-            mechanism = made(starts[name], readers[name], given, n_units)
+            mechanism = made(starts[name], readers[name], given, *options)
         else:
             width = readers[name].width
             mechanism = HiddenMechanism(starts[name], width, given, n_units)

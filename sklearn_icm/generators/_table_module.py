@@ -25,6 +25,8 @@ __all__ = [
 
 # Standard deviations outside the fitted range at which a do-intervention is far.
 FAR = 3.0
+# Rows in which a mechanism's columns are known, below which a fit warns.
+FEW_JOINT = 30
 
 
 def plain_columns(X):
@@ -175,14 +177,34 @@ def with_columns(frame, columns):
     return frame
 
 
-def check_known(X):
-    """Refuse columns with too few values that are not missing."""
-    unknown = np.flatnonzero((~np.isnan(X)).sum(0) < 2)
-    if len(unknown):
-        raise ValueError(
-            "Every column of X needs at least 2 known values, but column "
-            f"{unknown[0]} has fewer. Leave it out."
-        )
+def check_known(X, changed, parents, names):
+    """Refuse mechanisms of which too few rows are known; warn of few.
+
+    A row counts where the column and its parents are known, and no environment changed
+    the column.
+    """
+    known = pd.DataFrame(~(np.isnan(X)), columns=names)
+    for k, name in enumerate(names):
+        causes = [parent for parent in parents[name] if parent in names]
+        n_joint = int((known[[name, *causes]].all(axis=1) & ~changed[:, k]).sum())
+        rows = f"Column {name!r} is known in {n_joint} of {len(X)} rows"
+        if causes:
+            rows = (
+                f"Column {name!r} and its parents {causes} are known together in "
+                f"{n_joint} of {len(X)} rows"
+            )
+        if n_joint < 2:
+            raise ValueError(
+                f"{rows}; at least 2 are needed to fit its mechanism. Leave out the "
+                "column or the edge, or fill in values before."
+            )
+        if n_joint < min(FEW_JOINT, len(X)):
+            warnings.warn(
+                f"{rows}, fewer than {FEW_JOINT}: what is fitted to them is not to be "
+                "trusted.",
+                UserWarning,
+                stacklevel=5,
+            )
 
 
 def refuse_missing(X, advice):

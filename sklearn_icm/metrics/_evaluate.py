@@ -13,6 +13,7 @@ from sklearn.utils import check_random_state
 
 from ..utils.checks import check_scalar
 from ..utils.pipelines import before_last, check_graph_generator
+from ..utils.rows import is_rounding
 from ..utils.words import part_of
 from ._mechanism_shift import families
 
@@ -77,7 +78,9 @@ def evaluate(estimator, X, *, n_draws=50, random_state=None):
         score = _level_score if has_levels else _crps
         peer = _logistic_draws if has_levels else _linear_draws
         peers = [peer(values, k, read, n_draws, rng) for read in ([], parents)]
+        size = np.abs(values[:, k]).mean()
         scores = [score(values[:, k], drawn) for drawn in (own[name], *peers)]
+        scores = [0.0 if is_rounding(error, size) else error for error in scores]
         has_parents = len(generator.mechanisms_[name][0]) > 1
         rows.append(_row(name, has_parents, *scores, tests.get(name, np.nan)))
     return pd.DataFrame(rows)
@@ -91,7 +94,7 @@ def _draws_of_mechanisms(generator, values, n_draws, rng):
     """
     columns = {name: k for name, (k, _) in families(generator).items()}
     graph, reads = generator.graph_, generator.mechanisms_
-    like = next(graph.parameters())
+    like = next(graph.buffers())
     known = {name: values[:, [k]] for name, k in columns.items()}
     draws = {name: np.empty((len(values), n_draws)) for name in columns}
     for draw in range(n_draws):

@@ -16,9 +16,12 @@ __all__ = [
     "in_batches",
     "in_dtype",
     "integer_limits",
+    "is_rounding",
     "plain_rows",
     "select_rows",
 ]
+
+RESOLUTION = 2e-6
 
 
 def plain_rows(X):
@@ -64,6 +67,14 @@ def check_fits_float32(X):
             "X must fit into float32, which the model computes in; its largest "
             f"absolute value is {largest:.3g}. Scale the features."
         )
+
+
+def is_rounding(error, size):
+    """Whether an error is no more than float32 weights leave of terms of some size.
+
+    Of arrays or tensors. Such errors are none: a column may be a sum of others.
+    """
+    return abs(error) < RESOLUTION * size
 
 
 def find_bounds(bounds, X, axis):

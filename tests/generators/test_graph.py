@@ -366,8 +366,46 @@ def test_known_mechanisms_score_rows_with_missing_values(table):
 
 def test_a_column_needs_two_known_values(table):
     X = table.assign(alone=np.nan)
-    with pytest.raises(ValueError, match="column 3 has fewer"):
+    with pytest.raises(ValueError, match="'alone' is known in 0 of 400 rows; at least"):
         GraphGenerator(EDGES, missing="available").fit(X)
+
+
+def never_together(n_joint, n=200):
+    """Cause and effect, each known in half of the rows, and both in few of them."""
+    cause = np.random.RandomState(0).randn(n)
+    X = pd.DataFrame({"x": cause, "y": 3 * cause + 0.1})
+    half = (n + n_joint) // 2
+    X.loc[half:, "x"] = np.nan
+    X.loc[: half - n_joint - 1, "y"] = np.nan
+    return X
+
+
+@pytest.mark.parametrize("n_joint", [0, 1])
+def test_cause_and_effect_that_are_never_known_together_are_refused(n_joint):
+    est = GraphGenerator([("x", "y")], missing="available", random_state=0)
+    with pytest.raises(ValueError, match=r"'y' and its parents \['x'\].* in [01] of"):
+        est.fit(never_together(n_joint))
+
+
+@pytest.mark.parametrize("n_joint", [2, 5, 29, 30])
+def test_few_rows_where_both_are_known_are_warned_of(n_joint):
+    est = GraphGenerator([("x", "y")], missing="available", random_state=0)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        est.fit(never_together(n_joint))
+    messages = [str(w.message) for w in caught]
+    assert len(messages) == (n_joint < 30)
+    if messages:
+        assert f"together in {n_joint} of" in messages[0]
+        assert caught[0].filename == __file__
+
+
+def test_rows_that_targets_and_holes_leave_are_counted_together():
+    X = pd.concat([never_together(0, 100), never_together(100, 100)])
+    labels = np.repeat(["other", "set"], 100)
+    est = GraphGenerator([("x", "y")], missing="available", targets={"set": "y"})
+    with pytest.raises(ValueError, match="known together in 0 of 200 rows"):
+        est.fit(X, labels)
 
 
 # ---------------------------------------------------------------------- levels

@@ -9,7 +9,7 @@ import torch
 
 from sklearn_icm.generators import GraphGenerator
 from sklearn_icm.generators._energy_module import MonotoneCurves
-from sklearn_icm.generators._noise_module import SMOOTHINGS, KernelNoise
+from sklearn_icm.generators._noise_module import N_BLOCKS, KernelNoise, mixture
 from sklearn_icm.metrics import extrapolation_skill
 
 N = 1000
@@ -125,19 +125,20 @@ def test_curves_increase_and_can_be_inverted(n_units, seed):
 
 
 # ------------------------------------------------------------------------ noise
-def choose(residuals, held_out):
+def weighted(residuals):
+    return torch.stack([residuals, torch.ones_like(residuals)], 1)
+
+
+def fitted_noise(residuals):
     noise = KernelNoise(1)
-    noise.clear(len(residuals))
-    noise.choose(0, residuals, held_out)
-    noise.set(0, residuals)
+    noise.set([weighted(residuals)], choose=True)
     return noise
 
 
 def test_normal_residuals_give_normal_noise():
-    rng = torch.Generator().manual_seed(0)
-    residuals, held_out = torch.randn(2, 600, generator=rng)
-    noise = choose(residuals, held_out)
-    assert noise.smoothing.item() == SMOOTHINGS[0]
+    residuals = torch.randn(600, generator=torch.Generator().manual_seed(0))
+    noise = fitted_noise(residuals)
+    assert noise.n_blocks.item() == 1
     value = torch.linspace(-3, 3, 30)
     normal = torch.distributions.Normal(residuals.mean(), residuals.std())
     found = noise.log_prob(value[:, None])
@@ -147,28 +148,70 @@ def test_normal_residuals_give_normal_noise():
 @pytest.mark.parametrize("seed", range(3))
 def test_residuals_of_two_kinds_keep_their_detail(seed):
     rng = torch.Generator().manual_seed(seed)
-    sides = torch.randint(2, (2, 600), generator=rng) * 2 - 1
-    residuals, held_out = sides + 0.1 * torch.randn(2, 600, generator=rng)
-    noise = choose(residuals, held_out)
-    assert noise.smoothing.item() < 2
+    sides = torch.randint(2, (600,), generator=rng) * 2 - 1
+    noise = fitted_noise(sides + 0.1 * torch.randn(600, generator=rng))
+    assert noise.n_blocks.item() > 1
     draws = noise.draw(1000, rng)
     assert (draws.abs() < 0.5).float().mean() < 0.1
 
 
-@pytest.mark.parametrize("smoothing", SMOOTHINGS)
-def test_any_smoothing_keeps_mean_and_variance(smoothing):
+@pytest.mark.parametrize("n_blocks", N_BLOCKS)
+@pytest.mark.parametrize("n", [500, 503])
+def test_any_number_of_blocks_keeps_mean_and_variance(n_blocks, n):
     rng = torch.Generator().manual_seed(0)
-    residuals = torch.rand(500, generator=rng).square() * 3
-    noise = KernelNoise(1)
-    noise.clear(500)
-    noise.smoothing[0] = smoothing
-    noise.set(0, residuals)
-    assert noise.points.mean().item() == pytest.approx(residuals.mean().item(), 1e-4)
-    variance = noise.points.var() + noise.width[0].square()
-    assert variance.item() == pytest.approx(residuals.var().item(), 1e-3)
+    residuals = torch.rand(n, generator=rng).square() * 3
+    points, width, share = mixture(weighted(residuals.sort().values), n_blocks).T
+    assert share.sum().item() == pytest.approx(1, 1e-5)
+    mean = share @ points
+    assert mean.item() == pytest.approx(residuals.mean().item(), 1e-4)
+    variance = share @ (width.square() + (points - mean).square())
+    assert variance.item() == pytest.approx(residuals.var().item(), 3e-3)
+
+
+TAILS = {
+    "lognormal": lambda rng, n: rng.lognormal(0, 1.5, n),
+    "pareto": lambda rng, n: rng.pareto(1.5, n),
+    "zero-inflated": lambda rng, n: rng.exponential(1, n) * (rng.rand(n) < 0.6),
+    "gamma": lambda rng, n: rng.gamma(0.5, 1, n),
+    "two values": lambda rng, n: rng.choice([0.0, 5.0], n, p=[0.9, 0.1]),
+}
+
+
+@pytest.mark.parametrize("tail", TAILS)
+@pytest.mark.parametrize("seed", range(3))
+def test_few_rows_in_a_tail_do_not_hide_the_shape_of_all_others(tail, seed):
+    X = TAILS[tail](np.random.RandomState(seed), 1000)[:, None]
+    draws = GraphGenerator(random_state=seed).fit(X).sample(20_000, random_state=0)
+    edge = 0.01 * X.std()
+    assert np.mean(draws < 0) < 0.05
+    assert np.mean(np.abs(draws) < edge) < np.mean(np.abs(X) < edge) + 0.05
+    assert np.median(draws) == pytest.approx(np.median(X), rel=0.15, abs=edge)
+
+
+@pytest.mark.parametrize("tail", ["lognormal", "pareto", "gamma"])
+def test_noise_that_is_a_factor_leaves_no_draw_negative(tail):
+    rng = np.random.RandomState(0)
+    cause = rng.randn(1000)
+    effect = np.exp(0.7 * cause) * TAILS[tail](rng, 1000)
+    X = np.column_stack([cause, effect])
+    est = GraphGenerator([(0, 1)], max_epochs=30, random_state=0).fit(X)
+    draws = est.sample(20_000, random_state=0)[:, 1]
+    assert np.mean(draws < 0) < 0.05
+    assert np.median(draws) == pytest.approx(np.median(effect), rel=0.15)
+    assert draws.mean() == pytest.approx(effect.mean(), rel=0.05)
+    assert np.allclose(est.inverse_transform(est.transform(X)), X, atol=1e-3)
+
+
+def test_a_density_has_mass_one_whatever_its_tail():
+    X = TAILS["lognormal"](np.random.RandomState(0), 500)
+    noise = fitted_noise(torch.from_numpy(X).float())
+    grid = torch.linspace(-100, 300, 400_001)
+    mass = noise.log_prob(grid[:, None]).exp().sum() * (grid[1] - grid[0])
+    assert mass.item() == pytest.approx(1, abs=0.01)
 
 
 def test_constant_residuals_stay_constant():
-    noise = choose(torch.full((20,), 0.5), torch.full((5,), 0.5))
+    noise = fitted_noise(torch.full((20,), 0.5))
     draws = noise.draw(10, torch.Generator().manual_seed(0))
     assert (draws == 0.5).all()
+    assert not noise.varies.any()

@@ -331,7 +331,7 @@ def test_a_fit_that_diverges_late_can_be_asked_about_levels(declared, monkeypatc
         return {k: v * (np.nan if calls[-1] else 1) for k, v in terms.items()}, values
 
     monkeypatch.setattr(GraphModule, "loss_terms", failing)
-    est = clone(est)
+    est = clone(est).set_params(mechanism="additive")
     with pytest.raises(FitDivergedError, match="is kept"):
         est.fit(X)
     with pytest.warns(UserWarning, match="no fitted row had"):

@@ -1,0 +1,365 @@
+"""How the mechanisms of columns are fitted: lines are solved, all else is trained.
+
+Networks are trained in copies, each without the rows of one fold. So every row was left
+out by a copy, which tells what kind a column has, and the mean of the copies, which is
+the mechanism, depends on the rows much more than on the start of its training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ..mechanisms import MechanismGraph
+from ._choice_module import choose_kind, is_clear
+from ._column_module import UNIT_SCALE, ColumnBank, Part, scale_of
+from ._energy_module import PreAdditiveBank
+from ._line_module import Line, least_squares, lost_directions, moments
+from ._structure_module import AUTO, KINDS
+
+N_FOLDS = 4
+# Rows of a level that has none.
+LEAST_COUNT = 0.5
+
+
+class FittedBanks(nn.Module):
+    """The functions of all columns while they are fitted.
+
+    Parameters
+    ----------
+    kinds : dict of str to tuple of str
+        Mechanisms that each column may have.
+    reads : Tensor of bool of shape (n_columns, n_inputs)
+        Which inputs each column sees; those of unobserved nodes are the last.
+    widths : sequence of int
+        Inputs of each column.
+    n_levels : dict of str to int
+        Of the categorical columns.
+    confounded : Tensor of bool of shape (n_columns,)
+        Which columns have unobserved causes.
+    n_units : int
+    """
+
+    def __init__(
+        self,
+        kinds: Mapping[str, Sequence[str]],
+        reads: Tensor,
+        widths: Sequence[int],
+        n_levels: Mapping[str, int],
+        confounded: Tensor,
+        n_units: int,
+    ) -> None:
+        super().__init__()
+        self.kinds, self.names = list(kinds.values()), list(kinds)
+        self.widths, self.confounded = list(widths), confounded.tolist()
+        observed = reads[:, : sum(widths)]
+        self.seen = [own.nonzero()[:, 0] for own in observed]
+        self.banks = nn.ModuleDict()
+        self._make_banks(reads, [n_levels.get(name, 0) for name in kinds], n_units)
+        self.register_buffer("chosen", torch.zeros(len(kinds), dtype=torch.long))
+        for name in ("bent", "tied"):
+            self.register_buffer(name, torch.zeros(len(kinds), dtype=torch.bool))
+        # Columns whose network is worse than a line.
+        self.worse: list[str] = []
+        # What lines leave. A parameter, as optimisers need one even with none to train.
+        self.left = nn.Parameter(torch.zeros(()), requires_grad=False)
+        self.lines = {k for k in self._allowing("linear") if not self.confounded[k]}
+        for k, name in enumerate(kinds):
+            # Bits of doubles: some devices have none, and precision is never changed.
+            size = len(self.seen[k]) + 2
+            shape = (n_levels[name],) if name in n_levels else (size, size)
+            self.register_buffer(f"sums{k}", torch.zeros(shape, dtype=torch.long))
+
+    def _make_banks(self, reads: Tensor, n_levels: list[int], n_units: int) -> None:
+        hidden = {k for k, own in enumerate(self.confounded) if own}
+        scaled = self._allowing("location-scale") - hidden
+        folded = {
+            "additive": (self._allowing("additive") - hidden) | scaled,
+            "location-scale": scaled,
+        }
+        single = {f"{kind} hidden": self._allowing(kind) & hidden for kind in AUTO}
+        single["categorical"] = self._allowing("categorical")
+        for name, own in (folded | single).items():
+            columns = [k for k in sorted(own) if bool(reads[k].any())]
+            if not columns:
+                continue
+            heads = [2 if name == "location-scale hidden" else 1] * len(columns)
+            if name == "categorical":
+                heads = [n_levels[k] for k in columns]
+            units = 0 if name == "linear hidden" else n_units
+            n_copies = N_FOLDS if name in folded else 1
+            bank = ColumnBank(columns, reads, units, heads, n_copies)
+            bank.disturb(sorted(hidden))
+            if name == "location-scale":
+                nn.init.constant_(bank.bias, UNIT_SCALE)
+            elif name == "location-scale hidden":
+                nn.init.constant_(bank.bias[:, 1::2], UNIT_SCALE)
+            self.banks[name] = bank
+        energy = sorted(self._allowing("energy"))
+        if energy:
+            self.banks["energy"] = PreAdditiveBank(energy, reads, n_units)
+        if hidden:
+            self.noise_scale = nn.Parameter(torch.full((len(self.names),), UNIT_SCALE))
+
+    def _allowing(self, kind: str) -> set[int]:
+        return {k for k, kinds in enumerate(self.kinds) if kind in kinds}
+
+    # ------------------------------------------------------------------- solving
+    @torch.no_grad()
+    def solve(
+        self, rows: Iterable[Sequence[Tensor]], *, add: bool, start: bool
+    ) -> None:
+        """Take sums over rows, which say what lines and shares of levels are.
+
+        Rows come in chunks of inputs, targets and which of these are known, and are
+        added to earlier ones or replace them. What is trained is started from the
+        lines, or left as it is.
+        """
+        sums = [self._sums(k) if add else 0.0 for k in range(len(self.names))]
+        for inputs, targets, known in rows:
+            for k in range(len(self.names)):
+                own = self._joint(k, inputs, targets, known)
+                sums[k] = sums[k] + self._sums_of(k, *own)
+        left = 0.0
+        for k, total in enumerate(sums):
+            self.register_buffer(f"sums{k}", total.view(torch.long))
+            if total.ndim == 2:
+                line = least_squares(total)
+                if k in self.lines:
+                    left += 0.5 * line.variance
+                if start:
+                    self._start(k, line)
+        self.left.fill_(left)
+
+    def _sums(self, k: int) -> Tensor:
+        return self.get_buffer(f"sums{k}").cpu().view(torch.double)
+
+    def _sums_of(self, k: int, inputs: Tensor, target: Tensor) -> Tensor:
+        shape = self.get_buffer(f"sums{k}").shape
+        if len(shape) == 2:
+            return moments(inputs, target)
+        return target.long().bincount(minlength=shape[0]).double()
+
+    def _start(self, k: int, line: Line) -> None:
+        kind = self.kinds[k][0]
+        if kind == "energy":
+            self.banks["energy"].start(k, line)
+        elif kind == "linear" and self._trains("linear hidden", k):
+            bank = self.banks["linear hidden"]
+            place = int((bank.columns == k).nonzero())
+            bank.linear[0, place, self.seen[k]] = line.weight.to(bank.linear)
+
+    def lost(self) -> dict[str, list[str]]:
+        """Which parents of numeric columns their other parents determine."""
+        widths, found = dict(zip(self.names, self.widths, strict=True)), {}
+        owners = [name for name, width in widths.items() for _ in range(width)]
+        for k, name in enumerate(self.names):
+            parents = list(dict.fromkeys(owners[i] for i in self.seen[k].tolist()))
+            sums = self._sums(k)
+            if sums.ndim == 2 and len(parents) > 1:
+                lost = lost_directions(sums, [widths[parent] for parent in parents])
+                found[name] = [parents[i] for i in lost]
+        return {name: parents for name, parents in found.items() if parents}
+
+    # ------------------------------------------------------------------ training
+    def loss_terms(
+        self,
+        inputs: Tensor,
+        targets: Tensor,
+        known: Tensor,
+        fold: Tensor,
+        generator: torch.Generator,
+    ) -> dict[str, Tensor]:
+        """Loss of each kind of mechanism, summed over the columns that allow it."""
+        absent = inputs.isnan()
+        # Filled, not masked afterwards: a NaN would pass through zero gradients.
+        inputs, targets = inputs.nan_to_num(), targets.nan_to_num()
+        is_complete = not bool(absent.any()) and bool(known.all())
+        solved = self.lines or not self.banks
+        terms, errors = {"linear": self.left} if solved else {}, {}
+        for name, bank in self.banks.items():
+            loss = self._losses(
+                name, inputs, targets[:, bank.columns], errors, generator
+            )
+            counts = torch.ones_like(loss)
+            if bank.n_copies > 1:
+                copies = torch.arange(bank.n_copies).to(fold)
+                counts = counts * (fold[:, None] != copies)[:, :, None]
+            if not is_complete:
+                counts = counts * _known_with_parents(known, absent, bank)[:, None]
+            total = (loss * counts).sum(0) / counts.sum(0).clamp(min=1)
+            kind = name.split()[0]
+            terms[kind] = terms.get(kind, 0.0) + total.mean(0).sum()
+        return terms
+
+    def _losses(
+        self,
+        name: str,
+        inputs: Tensor,
+        targets: Tensor,
+        errors: dict[int, Tensor],
+        generator: torch.Generator,
+    ) -> Tensor:
+        """Losses of rows in a bank, (n, n_copies, n_columns)."""
+        bank = self.banks[name]
+        if name == "energy":
+            return bank.losses(inputs, targets, generator)[:, None]
+        heads = bank(inputs)
+        if name == "categorical":
+            return _cross_entropies(heads[:, 0], targets, bank.heads)[:, None]
+        if name == "additive":
+            left = targets[:, None] - heads
+            errors.update(
+                zip(bank.columns.tolist(), left.detach().unbind(2), strict=True)
+            )
+            return 0.5 * left.square()
+        if name == "location-scale":
+            size = torch.stack([errors[k] for k in bank.columns.tolist()], 2).abs()
+            scale = scale_of(heads)
+            tiny = torch.finfo(size.dtype).tiny
+            return size / size.mean(0).clamp(min=tiny) / scale + scale.log()
+        location, scale = heads, scale_of(self.noise_scale[bank.columns])
+        if name == "location-scale hidden":
+            location, scale = heads[..., ::2], scale_of(heads[..., 1::2])
+        return 0.5 * ((targets[:, None] - location) / scale).square() + scale.log()
+
+    # ------------------------------------------------------------------ choosing
+    @torch.no_grad()
+    def choose(
+        self, rows: Callable[[], Iterable[Sequence[Tensor]]], zeros: Tensor
+    ) -> None:
+        """Choose each column's kind by rows that were left out.
+
+        ``rows()`` gives them in chunks of inputs, targets, which of these are known,
+        and folds; ``zeros`` are the targets that stand for 0. ``worse`` has the names
+        of columns whose network predicts clearly worse than a line, and had to be
+        taken.
+        """
+        found, self.worse = self._left_out(rows, zeros), []
+        for k, kinds in enumerate(self.kinds):
+            kind, self.bent[k], self.tied[k] = kinds[0], False, False
+            if k in found:
+                kind, self.bent[k], self.tied[k] = choose_kind(kinds, *found[k])
+                line, network = found[k][:2].square()
+                if self.bent[k] and is_clear(network - line):
+                    self.worse.append(self.names[k])
+            self.chosen[k] = KINDS.index(kind)
+
+    def _left_out(
+        self, rows: Callable[[], Iterable[Sequence[Tensor]]], zeros: Tensor
+    ) -> dict[int, Tensor]:
+        """Of rows left out: errors of lines and networks, scales, values; (4, n)."""
+        found = {}
+        if "additive" not in self.banks:
+            return found
+        bank = self.banks["additive"]
+        columns, lines = bank.columns.tolist(), self._lines_without_folds(rows)
+        scales = dict.fromkeys(columns, torch.ones(()))
+        for inputs, targets, known, fold in rows():
+            n_hidden = bank.reads.shape[1] - inputs.shape[1]
+            filled = functional.pad(inputs.nan_to_num(), (0, n_hidden))
+            networks = dict(zip(columns, _of_folds(bank(filled), fold), strict=True))
+            if "location-scale" in self.banks:
+                other = self.banks["location-scale"]
+                own = _of_folds(scale_of(other(filled)), fold)
+                scales |= dict(zip(other.columns.tolist(), own, strict=True))
+            for k in columns:
+                joint = self._joint_rows(k, inputs, known).cpu()
+                read, place = inputs[:, self.seen[k]].double().cpu(), fold.long().cpu()
+                by_fold = torch.stack([line.at(read) for line in lines[k]])
+                own = by_fold.gather(0, place[None])[0], networks[k]
+                target = targets[:, k].double().cpu()
+                errors = [target - value for value in own]
+                others = scales[k].expand_as(target), target - zeros[k].cpu()
+                part = torch.stack([*errors, *others])[:, joint]
+                found.setdefault(k, []).append(part)
+        return {k: torch.cat(parts, 1) for k, parts in found.items()}
+
+    def _lines_without_folds(
+        self, rows: Callable[[], Iterable[Sequence[Tensor]]]
+    ) -> dict[int, list[Line]]:
+        columns = self.banks["additive"].columns.tolist()
+        sums = {k: [0.0] * N_FOLDS for k in columns}
+        for *chunk, fold in rows():
+            for j in range(N_FOLDS):
+                own = [part[fold == j] for part in chunk]
+                for k in columns:
+                    sums[k][j] = sums[k][j] + self._sums_of(k, *self._joint(k, *own))
+        return {
+            k: [least_squares(sum(parts) - part) for part in parts]
+            for k, parts in sums.items()
+        }
+
+    # ------------------------------------------------------------------- placing
+    @torch.no_grad()
+    def place(self, graph: MechanismGraph) -> None:
+        """Give every column its mechanism."""
+        for k, name in enumerate(self.names):
+            mechanism, kind = graph.mechanism(name), KINDS[int(self.chosen[k])]
+            function = mechanism.function
+            function.reset()
+            if kind == "energy":
+                self.banks[kind].copy_to(mechanism, k)
+            elif self.confounded[k] and kind != "categorical":
+                function.put(self.banks[f"{kind} hidden"].part(k))
+                if kind != "location-scale":
+                    function.bias[1] = self.noise_scale[k]
+            elif kind == "categorical" and self._trains(kind, k):
+                function.put(self.banks[kind].part(k))
+            elif self.bent[k]:
+                function.put(self.banks["additive"].part(k))
+            else:
+                function.put(self._solved(k))
+            mechanism.tied.fill_(self.tied[k])
+            if kind == "location-scale" and self._trains(kind, k) and not self.tied[k]:
+                function.put(self.banks[kind].part(k), 1)
+
+    def scaled(self) -> list[int]:
+        """Columns whose noise has a scale that varies."""
+        kind = KINDS.index("location-scale")
+        return (self.chosen == kind).nonzero()[:, 0].tolist()
+
+    def _trains(self, name: str, k: int) -> bool:
+        return name in self.banks and k in self.banks[name].columns
+
+    def _solved(self, k: int) -> Part:
+        """Line of a column, or shares of its levels."""
+        sums = self._sums(k)
+        if sums.ndim == 1:
+            return Part(sums.clamp(min=LEAST_COUNT).log().to(self.left))
+        line = least_squares(sums)
+        return Part(line.bias[None].to(self.left), line.weight[None].to(self.left))
+
+    def _joint_rows(self, k: int, inputs: Tensor, known: Tensor) -> Tensor:
+        """Rows where a column and what it reads are known."""
+        return known[:, k] & ~inputs[:, self.seen[k]].isnan().any(1)
+
+    def _joint(
+        self, k: int, inputs: Tensor, targets: Tensor, known: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Inputs and targets of a column in these rows."""
+        rows = self._joint_rows(k, inputs, known)
+        return inputs[:, self.seen[k]][rows], targets[rows, k]
+
+
+def _of_folds(values: Tensor, fold: Tensor) -> Sequence[Tensor]:
+    """By column, values of the copy that a row was left out by."""
+    places = fold.long()[:, None, None].expand(-1, 1, values.shape[2])
+    return values.gather(1, places)[:, 0].double().cpu().unbind(1)
+
+
+def _known_with_parents(known: Tensor, absent: Tensor, bank: nn.Module) -> Tensor:
+    """In which rows a column and all that it reads are known, (n, n_columns)."""
+    return known[:, bank.columns] & (absent.to(bank.reads) @ bank.reads.T == 0)
+
+
+def _cross_entropies(heads: Tensor, codes: Tensor, widths: Sequence[int]) -> Tensor:
+    """Of the levels of every column, (n, n_columns)."""
+    losses = [
+        functional.cross_entropy(own, code.long(), reduction="none")
+        for own, code in zip(heads.split(widths, 1), codes.unbind(1), strict=True)
+    ]
+    return torch.stack(losses, 1)
