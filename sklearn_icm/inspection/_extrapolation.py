@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from ..metrics import extrapolation_skill, skill_interval
-from ..metrics._skill import comparable_distance
+from ..metrics._distances.named import comparable_distance
 from ..utils.words import part_of
 from ._plotting import axes_or_new
 
@@ -106,7 +106,7 @@ def _judged(prediction, params):
     """One row of the table."""
     samples = prediction.X_env, prediction.X_intervened, prediction.X_baseline
     found = skill_interval(*samples, **params)
-    low, high = found.interval
+    low, high = found.low, found.high
     return {
         "skill": found.skill,
         "low": low,
@@ -142,7 +142,7 @@ def _explained(found):
             "nothing to predict."
         )
     part = f"The changed model {part_of(found.skill, 'removes', 'adds')} the distance"
-    low, high = found.interval
+    low, high = found.low, found.high
     sure = f" (interval {low:.0%} to {high:.0%})"
     if found.distance <= found.noise_floor:
         return f"{part}{sure}; what is left is no more than chance."

@@ -9,10 +9,12 @@ from ._axioms import (
     minimality_error,
     reversibility_error,
 )
-from ._classifier import classifier_two_sample_test
 from ._consistency import latent_consistency, make_consistency_scorer
 from ._disentanglement import dci_scores, mig_score
-from ._distances import energy_distance, median_bandwidth, mmd2
+from ._distances.neighbours import precision_recall_density_coverage
+from ._distances.pairwise import energy_distance, mmd2
+from ._distances.sliced import sliced_wasserstein
+from ._distances.two_sample import two_sample_test
 from ._effects import AverageEffect, average_effect
 from ._evaluate import evaluate
 from ._extrapolation import ExtrapolationScorer, make_extrapolation_scorer
@@ -21,14 +23,11 @@ from ._identifiability import amari_distance, block_mcc_score
 from ._image_statistics import layout_distance, patch_distance
 from ._levels import mcc_score
 from ._mechanism_shift import mechanism_shift
-from ._neighbours import precision_recall_density_coverage
 from ._refits import RefitScorer, fit_refits
 from ._registry import get_scorer, get_scorer_names
 from ._report import counterfactual_report
 from ._skill import extrapolation_skill
 from ._skill_interval import skill_interval
-from ._sliced import sliced_wasserstein
-from ._two_sample import two_sample_test
 
 __all__ = [
     "AverageEffect",
@@ -39,7 +38,6 @@ __all__ = [
     "amari_distance",
     "average_effect",
     "block_mcc_score",
-    "classifier_two_sample_test",
     "column_units",
     "composition_error",
     "counterfactual_report",
@@ -60,7 +58,6 @@ __all__ = [
     "make_identifiability_scorer",
     "mcc_score",
     "mechanism_shift",
-    "median_bandwidth",
     "mig_score",
     "minimality_error",
     "mmd2",

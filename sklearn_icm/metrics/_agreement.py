@@ -10,9 +10,9 @@ from sklearn.utils import Bunch
 from ..utils.checks import check_scalar
 from ..utils.pipelines import numeric_rows, rows_under
 from ..utils.units import check_units, in_units, row_units
+from ._distances.named import check_distance, comparable_distance
 from ._inputs import name_changes
 from ._refits import RefitScorer, derive_seed, draw_entropy, resolve_refits
-from ._skill import check_distance, comparable_distance
 
 __all__ = ["extrapolation_agreement", "make_agreement_scorer"]
 

@@ -13,12 +13,9 @@ from ..utils.environments import as_label_list, find_rows, resolve_environments
 from ..utils.pipelines import before_last, last_step, numeric_rows, rows_under
 from ..utils.rows import select_rows
 from ..utils.units import check_units, in_units, row_units
+from ._distances.named import check_distance
 from ._scorer import RoutedScorer
-from ._skill import (
-    check_baseline,
-    check_distance,
-    skill_components,
-)
+from ._skill import check_baseline, skill_components
 
 __all__ = ["ExtrapolationScorer", "make_extrapolation_scorer"]
 

@@ -1,41 +1,20 @@
 """Skill: the part of a shift between environments that a prediction explains."""
 
-from functools import partial
-
 import numpy as np
 
 from ..utils.units import in_units
-from ._distances import energy_distance, median_bandwidth, mmd2
-from ._sliced import sliced_wasserstein
+from ._distances.named import comparable_distance
 
 __all__ = [
     "BASELINES",
     "check_baseline",
-    "check_distance",
-    "comparable_distance",
     "extrapolation_skill",
-    "resolve_distance",
     "skill_components",
 ]
 
-DISTANCES = {
-    "energy": energy_distance,
-    "mmd": mmd2,
-    "sliced_wasserstein": sliced_wasserstein,
-}
 # Of the chance of a callable.
 N_PERMUTATIONS = 10
 BASELINES = ("identity", "mean_shift", "best")
-
-
-def check_distance(distance):
-    """Raise ValueError unless it is a callable or the name of a distance."""
-    named = isinstance(distance, str) and distance in DISTANCES
-    if not callable(distance) and not named:
-        raise ValueError(
-            f"distance must be a callable or one of {sorted(DISTANCES)}, got "
-            f"{distance!r}."
-        )
 
 
 def check_baseline(baseline):
@@ -44,19 +23,6 @@ def check_baseline(baseline):
         raise ValueError(
             f"baseline must be one of {list(BASELINES)}, got {baseline!r}."
         )
-
-
-def resolve_distance(distance):
-    """Return a callable ``distance(X_real, X_gen) -> float``."""
-    check_distance(distance)
-    return distance if callable(distance) else DISTANCES[distance]
-
-
-def comparable_distance(distance, X_env, X_baseline):
-    """Distance whose values can be compared between predictions of X_env."""
-    if distance == "mmd":
-        return partial(mmd2, bandwidth=median_bandwidth(X_env, X_baseline))
-    return resolve_distance(distance)
 
 
 def skill_components(

@@ -4,8 +4,8 @@ import numpy as np
 from sklearn.utils import Bunch
 
 from ..utils.checks import check_level
+from ._distances.two_sample import judge, quantiles_around, resampled, statistics_of
 from ._inputs import check_integer, check_max_memory, check_samples, direction_stream
-from ._two_sample import Draws, judge, statistics_of
 
 __all__ = ["skill_interval"]
 
@@ -49,11 +49,11 @@ def skill_interval(
     -------
     sklearn.utils.Bunch
         ``skill``, NaN unless the environment is further from the baseline than two
-        samples of one distribution are on average, and its ``interval``, (nan, nan)
-        unless it is by more than the floor; ``distance`` of the prediction,
-        ``noise_floor`` below which distances are chance, and ``p_value`` of the
-        hypothesis that the prediction is perfect; ``baseline_distance`` and whether it
-        ``is_above_floor``; ``ceiling``: skill of a prediction at the noise floor.
+        samples of one distribution are on average, and ``low`` and ``high``, its
+        interval, NaN unless it is by more than the floor; ``distance`` of the
+        prediction, ``noise_floor`` below which distances are chance, and ``p_value`` of
+        the hypothesis that the prediction is perfect; ``baseline_distance`` and whether
+        it ``is_above_floor``; ``ceiling``: skill of a prediction at the noise floor.
 
     Notes
     -----
@@ -67,7 +67,7 @@ def skill_interval(
     >>> import numpy as np
     >>> rows = np.random.RandomState(0).randn(3, 60, 2)
     >>> found = skill_interval(rows[0] + 2, rows[1] + 1, rows[2])
-    >>> bool(found.interval[0] < found.skill < found.interval[1])
+    >>> bool(found.low < found.skill < found.high)
     True
     """
     n_bytes = check_max_memory(max_memory)
@@ -83,26 +83,25 @@ def skill_interval(
     statistic_of = statistics_of(distance, X_env, others, n_bytes, stream)
 
     def tested(other, seed):
-        draws = Draws(len(X_env), len(other), np.random.RandomState(seed))
+        sizes, stream = (len(X_env), len(other)), np.random.RandomState(seed)
         statistic = statistic_of(X_env, other)
-        return judge(statistic, draws, n_permutations, 0, level, n_bytes)
+        return judge(statistic, sizes, stream, n_permutations, 0, level, n_bytes)
 
     samples = (X_intervened, X_baseline)
     tests = [tested(*each) for each in zip(samples, seeds, strict=True)]
-    interval = (np.nan, np.nan)
+    interval = {"low": np.nan, "high": np.nan}
     if tests[1].is_above_floor:
         sizes = [len(X_env), len(X_intervened), len(X_baseline)]
-        weights = _weights(sizes, n_bootstrap, stream)
+        weights = resampled(sizes, n_bootstrap, stream)
         drawn = _skills(statistic_of(X_env, others), weights)
-        tails = [(1 - level) / 2, (1 + level) / 2]
-        interval = tuple(map(float, np.quantile(drawn, tails)))
+        interval = quantiles_around(drawn, level)
     skill, ceiling = (
         1 - part / tests[1].value if tests[1].value > 0 else np.nan
         for part in (tests[0].value, tests[0].noise_floor)
     )
     return Bunch(
         skill=float(skill),
-        interval=interval,
+        **interval,
         distance=tests[0].value,
         noise_floor=tests[0].noise_floor,
         p_value=tests[0].p_value,
@@ -110,17 +109,6 @@ def skill_interval(
         is_above_floor=tests[1].is_above_floor,
         ceiling=float(ceiling),
     )
-
-
-def _weights(sizes, count, stream):
-    """How often each pooled row is in each resample of each sample."""
-    weights, start = np.zeros((len(sizes), sum(sizes), count)), 0
-    for weight, size in zip(weights, sizes, strict=True):
-        for column in weight[start : start + size].T:
-            drawn = stream.randint(size, size=size)
-            column[:] = np.bincount(drawn, minlength=size)
-        start += size
-    return weights
 
 
 def _skills(statistic, weights):
