@@ -3,13 +3,8 @@
 from ..utils.units import column_units
 from ._agreement import extrapolation_agreement, make_agreement_scorer
 from ._alignment import alignment_r2, ood_r2
-from ._axioms import (
-    composition_error,
-    effectiveness_error,
-    minimality_error,
-    reversibility_error,
-)
 from ._consistency import latent_consistency, make_consistency_scorer
+from ._counterfactual_errors import counterfactual_errors
 from ._disentanglement import dci_scores, mig_score
 from ._distances.neighbours import precision_recall_density_coverage
 from ._distances.pairwise import energy_distance, mmd2
@@ -25,7 +20,6 @@ from ._levels import mcc_score
 from ._mechanism_shift import mechanism_shift
 from ._refits import RefitScorer, fit_refits
 from ._registry import get_scorer, get_scorer_names
-from ._report import counterfactual_report
 from ._skill import extrapolation_skill
 from ._skill_interval import skill_interval
 
@@ -39,9 +33,7 @@ __all__ = [
     "average_effect",
     "block_mcc_score",
     "column_units",
-    "composition_error",
-    "counterfactual_report",
-    "effectiveness_error",
+    "counterfactual_errors",
     "dci_scores",
     "energy_distance",
     "evaluate",
@@ -59,12 +51,10 @@ __all__ = [
     "mcc_score",
     "mechanism_shift",
     "mig_score",
-    "minimality_error",
     "mmd2",
     "ood_r2",
     "patch_distance",
     "precision_recall_density_coverage",
-    "reversibility_error",
     "skill_interval",
     "sliced_wasserstein",
     "two_sample_test",

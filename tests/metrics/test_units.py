@@ -11,14 +11,13 @@ from sklearn_icm.inspection import ExtrapolationReport
 from sklearn_icm.interventions import Shift, Units
 from sklearn_icm.metrics import (
     column_units,
-    composition_error,
+    counterfactual_errors,
     energy_distance,
     extrapolation_agreement,
     extrapolation_skill,
     make_extrapolation_scorer,
     mmd2,
     precision_recall_density_coverage,
-    reversibility_error,
     skill_interval,
     sliced_wasserstein,
     two_sample_test,
@@ -97,8 +96,9 @@ def answers(scale):
         "agreement": agreement.table[["distance", "floor"]].to_numpy(),
         "fit": [found.distance, found.identity_distance, found.noise_floor],
         "explain": shift.table_[["distance", "skill", "gain_se"]].to_numpy(),
-        "composition": composition_error(est, seen),
-        "reversibility": reversibility_error(est, seen, change),
+        "axioms": counterfactual_errors(
+            est, seen, change, axioms=["composition", "reversibility"]
+        ).table_.to_numpy(),
     }
 
 
