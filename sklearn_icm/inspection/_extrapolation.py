@@ -73,7 +73,7 @@ class ExtrapolationReport:
             were fitted make the baseline look better than it is.
         y, environments : array-like of shape (n_samples,)
             The labels; one of the two.
-        scorer : ExtrapolationScorer
+        scorer : callable
             Says what was changed in each environment.
         n_bootstrap, n_permutations, level, random_state : optional
             As :func:`~sklearn_icm.metrics.skill_interval` takes them.

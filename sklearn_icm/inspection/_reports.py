@@ -10,10 +10,9 @@ from ..base import is_generator
 from ..exceptions import DegenerateMechanismWarning
 from ..metrics import (
     alignment_r2,
-    extrapolation_agreement,
     fit_refits,
-    latent_consistency,
     mcc_score,
+    refit_agreement,
 )
 from ..utils.pipelines import chosen_estimator, last_step
 from ..utils.words import part_of
@@ -48,9 +47,9 @@ class IdentifiabilityReport:
     Parameters
     ----------
     agreement : Bunch, optional
-        Of :func:`~sklearn_icm.metrics.extrapolation_agreement`.
+        Of :func:`~sklearn_icm.metrics.refit_agreement` with interventions.
     consistency : Bunch, optional
-        Of :func:`~sklearn_icm.metrics.latent_consistency`.
+        The same of the latents, with the ``alignment`` that was asked for.
     truth : dict of str to Bunch, optional
         Measures of latents against the true factors: ``per_refit`` and ``chance``.
     independence : DataFrame, optional
@@ -114,7 +113,7 @@ class IdentifiabilityReport:
             `independence`) is left out.
         X : array-like of shape (n_samples, n_features)
         interventions : dict, optional
-            As :func:`~sklearn_icm.metrics.extrapolation_agreement` takes them; None
+            As :func:`~sklearn_icm.metrics.refit_agreement` takes them; None
             leaves the agreement out.
         factors : array-like of shape (n_samples, n_factors), optional
             True factors of the rows.
@@ -123,9 +122,9 @@ class IdentifiabilityReport:
         n_refits : int, default=3
             All measures share the refits.
         alignment : str, default="permutation_scale"
-            As :func:`~sklearn_icm.metrics.latent_consistency` takes it.
+            As :func:`~sklearn_icm.metrics.refit_agreement` takes it.
         distance, units, n_samples : optional
-            As :func:`~sklearn_icm.metrics.extrapolation_agreement` takes them.
+            As :func:`~sklearn_icm.metrics.refit_agreement` takes them.
         n_jobs : int, default=None
             Refits at a time.
         random_state : int, RandomState or None, default=None
@@ -155,7 +154,7 @@ class IdentifiabilityReport:
         )
         parts = {}
         if interventions is not None:
-            parts["agreement"] = extrapolation_agreement(
+            parts["agreement"] = refit_agreement(
                 refits,
                 X,
                 interventions,
@@ -166,9 +165,10 @@ class IdentifiabilityReport:
             )
         refits = list(map(chosen_estimator, refits))
         if hasattr(refits[0], "transform"):
-            parts["consistency"] = latent_consistency(
+            parts["consistency"] = refit_agreement(
                 refits, X, alignment=alignment, random_state=random_state
             )
+            parts["consistency"].alignment = alignment
         if factors is not None:
             latents = [np.asarray(refit.transform(X)) for refit in refits]
             parts["truth"] = _compare_with_truth(latents, factors)
@@ -236,8 +236,8 @@ def _independence_of(refits):
 
 
 def _agreement_row(result):
-    reference, *ratios = result.table["ratio"]
-    changes = result.table.iloc[1:]
+    reference, *ratios = result.table_["ratio"]
+    changes = result.table_.iloc[1:]
     worst = int(np.argmin(changes["agreement"]))
     reading = (
         f"Refits are {ratios[worst] / reference:.3g} times as far apart under "
@@ -253,7 +253,7 @@ def _consistency_row(result):
     matched = result.alignment == "permutation_scale"
     value = result.value if matched else part_of(result.value, "explain")
     reading = CONSISTENCY[matched].format(value)
-    return [result.value, np.nanmin(result.pairs), 1.0, result.chance, reading]
+    return [result.value, np.nanmin(result.table_), 1.0, result.chance, reading]
 
 
 def _truth_row(name, result):

@@ -64,34 +64,6 @@ class ExtrapolationScorer(RoutedScorer):
     labels of the rows as ``y`` or ``environments``; higher is better.
     """
 
-    def __init__(
-        self,
-        interventions,
-        *,
-        observational,
-        distance,
-        baseline,
-        units,
-        n_samples,
-        random_state,
-    ):
-        super().__init__()
-        self.interventions = dict(interventions)
-        self.observational = observational
-        self.distance = distance
-        self.baseline = baseline
-        self.units = units
-        self.n_samples = n_samples
-        self.random_state = random_state
-
-    def __repr__(self):
-        return (
-            f"make_extrapolation_scorer({self.interventions!r}, "
-            f"observational={self.observational!r}, distance={self.distance!r}, "
-            f"baseline={self.baseline!r}, units={self.units!r}, "
-            f"n_samples={self.n_samples!r}, random_state={self.random_state!r})"
-        )
-
     def __call__(self, estimator, X, y=None, *, environments=None):
         """Mean skill over the environments."""
         self.score_components_ = self.components(estimator, X, y, environments)
@@ -278,13 +250,14 @@ def make_extrapolation_scorer(
 
     Returns
     -------
-    ExtrapolationScorer
-        The mean over environments of ``1 - D(model under the intervention,
-        environment) / D(observational rows, environment)``. Where the denominator is
-        within about one standard deviation of what chance makes of it, as in folds of
-        few rows, that is what the saved distance is divided by: skills stay finite,
-        nearer to 0, and a warning says so. It raises ValueError for a fold without rows
-        of an environment it needs, and gives 0 for a training fold.
+    callable
+        ``scorer(estimator, X, y=None, *, environments=None)``: the mean over
+        environments of ``1 - D(model under the intervention, environment) /
+        D(observational rows, environment)``. Where the denominator is within about one
+        standard deviation of what chance makes of it, as in folds of few rows, that is
+        what the saved distance is divided by: skills stay finite, nearer to 0, and a
+        warning says so. It raises ValueError for a fold without rows of an environment
+        it needs, and gives 0 for a training fold.
         Of a GraphGenerator's columns of levels, distances see indicators.
 
     Examples
@@ -293,9 +266,9 @@ def make_extrapolation_scorer(
     >>> make_extrapolation_scorer(
     ...     {"wide": {"conv2": Stretch(1.3)}}, observational="narrow"
     ... )
-    make_extrapolation_scorer({'wide': {'conv2': Stretch(factor=1.3, axis=None)}},
-    observational='narrow', distance='energy', baseline='identity', units='auto',
-    n_samples=None, random_state=0)
+    make_extrapolation_scorer(interventions={'wide': {'conv2': Stretch(factor=1.3,
+    axis=None)}}, observational='narrow', distance='energy', baseline='identity',
+    units='auto', n_samples=None, random_state=0)
     """
     if not isinstance(interventions, dict) or not interventions:
         raise ValueError(
@@ -325,7 +298,8 @@ def make_extrapolation_scorer(
     check_baseline(baseline)
     check_units(units)
     return ExtrapolationScorer(
-        interventions,
+        "make_extrapolation_scorer",
+        interventions=dict(interventions),
         observational=observational,
         distance=distance,
         baseline=baseline,

@@ -13,11 +13,11 @@ from sklearn_icm.metrics import (
     column_units,
     counterfactual_errors,
     energy_distance,
-    extrapolation_agreement,
     extrapolation_skill,
     make_extrapolation_scorer,
     mmd2,
     precision_recall_density_coverage,
+    refit_agreement,
     skill_interval,
     sliced_wasserstein,
     two_sample_test,
@@ -84,7 +84,7 @@ def answers(scale):
         n_permutations=20,
     ).table_
     other = FixedGenerator(bounds=None, random_state=0).fit(SEEN[:50] * scale)
-    agreement = extrapolation_agreement([est, other], seen, change)
+    agreement = refit_agreement([est, other], seen, change)
     family = Units(1, Shift(1.0))
     found = fit_intervention(est, family.scaled(4.0), moved, "noise", **quick)
     shift = explain_shift(
@@ -93,7 +93,7 @@ def answers(scale):
     return {
         "skill": skill(2.0, scale),
         "report": report[["skill", "low", "high", "noise_floor"]].to_numpy(),
-        "agreement": agreement.table[["distance", "floor"]].to_numpy(),
+        "agreement": agreement.table_[["distance", "floor"]].to_numpy(),
         "fit": [found.distance, found.identity_distance, found.noise_floor],
         "explain": shift.table_[["distance", "skill", "gain_se"]].to_numpy(),
         "axioms": counterfactual_errors(

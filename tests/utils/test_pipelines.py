@@ -16,8 +16,8 @@ from sklearn_icm.interventions import Shift
 from sklearn_icm.metrics import (
     average_effect,
     counterfactual_errors,
-    extrapolation_agreement,
     make_extrapolation_scorer,
+    refit_agreement,
 )
 from sklearn_icm.model_selection import (
     FamilyFit,
@@ -102,7 +102,7 @@ def test_any_search_with_a_best_generator_is_asked(name):
     assert np.isfinite(scorer(fitted, np.concatenate([TABLE, TABLE + 1]), labels))
     report = counterfactual_errors(fitted, TABLE, {"noise": Shift(1.0)})
     assert len(report.sentences_) == 4
-    agreement = extrapolation_agreement([fitted, fitted], TABLE, {"data": Shift(1.0)})
+    agreement = refit_agreement([fitted, fitted], TABLE, {"data": Shift(1.0)})
     assert agreement.value == 1
     assert len(TrainingDisplay.from_estimator(fitted).history) > 0
 
@@ -233,7 +233,7 @@ def test_counterfactuals_and_effects_of_levels(levels):
     change = {"effect": Shift(1.0)}
     report = counterfactual_errors(est, X, change)
     assert np.isfinite(report.table_).all(axis=None)
-    assert extrapolation_agreement([est, est], X, change).table.notna().to_numpy().all()
+    assert refit_agreement([est, est], X, change).table_.notna().to_numpy().all()
     assert (
         average_effect(est, "cause", 2.0, 0.0, lambda rows: rows[:, 0] == "high").low
         > 0
