@@ -1,7 +1,7 @@
 """Displays; matplotlib is imported when one is plotted."""
 
 from ._curves import IndependenceDisplay, TrainingDisplay
-from ._extrapolation import ExtrapolationDisplay, ExtrapolationReport
+from ._extrapolation import ExtrapolationDisplay
 from ._graphs import GraphInterventionDisplay
 from ._images import SamplesDisplay
 from ._influence import InfluenceMapDisplay
@@ -12,7 +12,6 @@ from ._reports import IdentifiabilityReport
 __all__ = [
     "GraphInterventionDisplay",
     "ExtrapolationDisplay",
-    "ExtrapolationReport",
     "IdentifiabilityReport",
     "ICMPathDisplay",
     "IndependenceDisplay",

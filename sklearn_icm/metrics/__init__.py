@@ -17,8 +17,7 @@ from ._image_statistics import layout_distance, patch_distance
 from ._levels import mcc_score
 from ._mechanism_shift import mechanism_shift
 from ._refits import fit_refits, make_refit_scorer, refit_agreement
-from ._skill import extrapolation_skill
-from ._skill_interval import skill_interval
+from ._skill import extrapolation_skill, skill_interval
 
 __all__ = [
     "alignment_r2",

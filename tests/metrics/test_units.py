@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sklearn_icm.generators import FixedGenerator, GraphGenerator
-from sklearn_icm.inspection import ExtrapolationReport
 from sklearn_icm.interventions import Shift, Units
 from sklearn_icm.metrics import (
     column_units,
@@ -75,11 +74,10 @@ def answers(scale):
     seen, moved = SEEN[:30] * scale, MOVED[:30] * scale
     change = {"noise": Units(1, Shift(3.0))}
     scorer = make_extrapolation_scorer({"moved": change}, observational="seen")
-    report = ExtrapolationReport.from_estimator(
+    report = scorer.report(
         est,
         np.concatenate([seen, moved]),
         np.repeat(["seen", "moved"], 30),
-        scorer=scorer,
         n_bootstrap=20,
         n_permutations=20,
     ).table_
