@@ -1,9 +1,11 @@
 """Scorers of transformers whose true factors are known."""
 
+from collections.abc import Mapping
 from functools import partial
 from inspect import signature
 
 import numpy as np
+import pandas as pd
 
 from ..utils.pipelines import chosen_estimator
 from ._alignment import alignment_r2
@@ -28,7 +30,8 @@ class IdentifiabilityScorer(RoutedScorer):
 
     Made by :func:`make_identifiability_scorer`, which documents the parameters. Called
     as ``scorer(estimator, X, y=None, *, factors=None)`` with the true factors of the
-    rows as ``y`` or, where y holds something else, as ``factors``; higher is better.
+    rows as ``y`` or, where y holds something else, as ``factors``: numbers, or a dict
+    of columns; higher is better.
     """
 
     metadata = "factors"
@@ -55,6 +58,8 @@ def _as_numbers(factors):
             "as y, or as factors= (inside a search or pipeline that needs "
             "sklearn.set_config(enable_metadata_routing=True))."
         )
+    if isinstance(factors, Mapping):
+        factors = pd.DataFrame(factors)
     try:
         return np.asarray(factors, dtype=np.float64)
     except (TypeError, ValueError) as error:

@@ -12,6 +12,7 @@ from sklearn.model_selection import GridSearchCV, cross_validate
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from sklearn_icm.datasets import make_two_balls
 from sklearn_icm.metrics import (
     alignment_r2,
     make_identifiability_scorer,
@@ -74,6 +75,14 @@ def test_multi_metric_validation_of_frames():
 
 def test_one_factor_as_a_vector():
     assert MCC(ICA, MIXED, FACTORS[:, 1]) > 0.98
+
+
+@pytest.mark.parametrize("measure", ["mcc", "r2_affine"])
+def test_factors_of_a_data_set_are_a_dict_of_columns(measure):
+    balls = make_two_balls(30, random_state=0)
+    rows, scorer = balls.data[:30], make_identifiability_scorer(measure)
+    model, columns = PCA(2).fit(rows), np.column_stack([*balls.factors.values()])
+    assert scorer(model, rows, balls.factors) == scorer(model, rows, columns)
 
 
 def test_generators_take_factors_as_y():

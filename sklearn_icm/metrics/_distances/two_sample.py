@@ -218,7 +218,7 @@ def resampled(sizes, count, stream):
     return weights
 
 
-def statistics_of(distance, X_real, X_gen, n_bytes, stream):
+def statistics_of(distance, X_real, X_gen, n_bytes=2**26, stream=None):
     """Maker of statistics ``(X_real, X_gen) -> (draws -> the distance of each)``.
 
     Kernel and directions are chosen once, for the samples given here. A draw is how
