@@ -7,12 +7,12 @@ from ._images import SamplesDisplay
 from ._influence import InfluenceMapDisplay
 from ._interventions import InterventionDisplay, NodeTraversalDisplay
 from ._path import ICMPathDisplay
-from ._reports import IdentifiabilityReport
+from ._reports import identifiability_report
 
 __all__ = [
     "GraphInterventionDisplay",
     "ExtrapolationDisplay",
-    "IdentifiabilityReport",
+    "identifiability_report",
     "ICMPathDisplay",
     "IndependenceDisplay",
     "InfluenceMapDisplay",

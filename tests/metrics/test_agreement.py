@@ -18,7 +18,7 @@ from sklearn.preprocessing import MinMaxScaler
 
 from sklearn_icm.base import GeneratorMixin
 from sklearn_icm.compose import GenerativePipeline
-from sklearn_icm.inspection import IdentifiabilityReport
+from sklearn_icm.inspection import identifiability_report
 from sklearn_icm.interventions import Scale, Shift
 from sklearn_icm.metrics import (
     fit_refits,
@@ -453,7 +453,7 @@ def test_scorers_ask_what_they_need_before_they_fit():
 
 def test_the_report_holds_what_the_functions_say():
     changes = {"more": {"dense1": Scale(2.0)}, "moved": {"noise": Shift(1.0)}}
-    report = IdentifiabilityReport.from_estimator(
+    report = identifiability_report(
         small(), TABLE, interventions=changes, factors=TABLE[:, :2], random_state=7
     )
     agreement = extrapolation_agreement(small(), TABLE, changes, random_state=7)
@@ -470,43 +470,39 @@ def test_the_report_holds_what_the_functions_say():
     assert table["worst"].iloc[0] == agreement.table_["agreement"].iloc[1:].min()
     assert table["value"].iloc[1] == consistency.value
     assert table["chance"].iloc[1] == consistency.chance
-    assert report.independence["refit"].tolist() == [0, 1, 2]
     assert (table["worst"].iloc[:4] <= table["value"].iloc[:4] + 1e-12).all()
     assert (table["perfect"] == 1).all()
-    assert table["explanation"].str.endswith(".").all()
+    assert report.sentences_.str.endswith(".").all()
 
 
 def test_the_report_in_a_notebook_and_in_a_terminal():
-    report = IdentifiabilityReport.from_estimator(
-        Chain(), ROWS, interventions={"<b>": BEND}
-    )
+    report = identifiability_report(Chain(), ROWS, interventions={"<b>": BEND})
     text, html = repr(report), report._repr_html_()
     assert "latent consistency" in text
-    assert "explanation" not in text
     assert "times as far apart under" in html
     assert "&lt;b&gt;" in html
 
 
 def test_the_report_says_when_refits_agree():
-    report = IdentifiabilityReport.from_estimator(
+    report = identifiability_report(
         Chain(turned=False), ROWS, interventions={"nothing": {}}, factors=ROWS
     )
-    readings = report.table_["explanation"]
+    readings = report.sentences_
     assert "as well as without" in readings["extrapolation agreement"]
     assert "explains 100%" in readings["affine R2 of factors"]
     assert report.table_["value"]["mcc with factors"] < 1
 
 
 def test_the_report_says_when_independence_is_empty():
-    report = IdentifiabilityReport.from_estimator(small(hidden=(1,)), TABLE, n_refits=2)
-    reading = report.table_["explanation"]["independence: dense1 -> data"]
+    report = identifiability_report(small(hidden=(1,)), TABLE, n_refits=2)
+    reading = report.sentences_["independence: dense1 -> data"]
     assert reading.startswith("In 2 of 2 refits rho is 1 whatever was learned")
 
 
 def test_the_report_leaves_out_what_an_estimator_cannot_do():
-    report = IdentifiabilityReport.from_estimator(PCA(2), TABLE, alignment="affine")
+    report = identifiability_report(PCA(2), TABLE, alignment="affine")
     assert list(report.table_.index) == ["latent consistency"]
-    assert "explain 100% of the variance" in report.table_["explanation"].iloc[0]
+    assert "explain 100% of the variance" in report.sentences_.iloc[0]
 
 
 @pytest.mark.parametrize(
@@ -519,4 +515,4 @@ def test_the_report_leaves_out_what_an_estimator_cannot_do():
 )
 def test_the_report_refuses_what_it_cannot_measure(params, error, match):
     with pytest.raises(error, match=match):
-        IdentifiabilityReport.from_estimator(LinearRegression(), ROWS, **params)
+        identifiability_report(LinearRegression(), ROWS, **params)
