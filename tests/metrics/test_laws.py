@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 from scipy.stats import kstest
-from test_identifiability import SCORES, factors, mixed
 
 from sklearn_icm.metrics import (
+    alignment_r2,
     energy_distance,
+    mcc_score,
     mmd2,
     precision_recall_density_coverage,
     sliced_wasserstein,
@@ -39,16 +40,27 @@ OF_SAMPLES = {
     area: 0,
     p_value: 0,
 }
+SCORES = {
+    "mcc": mcc_score,
+    "mcc_spearman": lambda Z, P: mcc_score(Z, P, method="spearman"),
+    "r2_of_test": lambda Z, P: alignment_r2(Z[:100], P[:100], test=(Z[100:], P[100:])),
+    **{
+        f"r2_{name}": lambda Z, P, name=name: alignment_r2(Z, P, alignment=name)
+        for name in ("identity", "permutation_scale", "affine", "nonlinear")
+    },
+}
 MEASURES = [*OF_SAMPLES.items(), *((score, 0) for score in SCORES.values())]
 NAMES = [*(f.__name__ for f in OF_SAMPLES), *SCORES]
 TOLERANCE = {area: 0.01}
 
 
 def arguments(measure):
+    rng = np.random.RandomState(0)
     if measure in OF_SAMPLES:
-        rng = np.random.RandomState(0)
         return rng.randn(40, 2), 0.5 + rng.randn(30, 2)
-    return factors(), mixed(factors()) + 0.1 * factors(seed=1)
+    Z = rng.uniform(-1, 1, (200, 3))
+    turn = np.linalg.qr(rng.randn(3, 3))[0]
+    return Z, Z @ turn + 0.1 * rng.uniform(-1, 1, (200, 3))
 
 
 @pytest.mark.parametrize(("measure", "power"), MEASURES, ids=NAMES)
@@ -98,4 +110,6 @@ def test_p_values_are_uniform_under_equality(distance, d):
     # Multiples of 1 / 20, spread over the steps between them.
     steps = np.random.RandomState(0).uniform(size=100) / 20
     assert kstest(p_values - steps, "uniform").pvalue > 0.01
-    assert np.mean(np.less_equal(p_values, 0.05)) < 0.05 + 4 * (0.05 * 0.95 / 100) ** 0.5
+    assert (
+        np.mean(np.less_equal(p_values, 0.05)) < 0.05 + 4 * (0.05 * 0.95 / 100) ** 0.5
+    )
