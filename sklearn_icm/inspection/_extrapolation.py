@@ -1,153 +1,10 @@
-"""How well a changed model predicts other environments: a table and a picture."""
+"""How well a changed model predicts other environments: a picture."""
 
 import numpy as np
-import pandas as pd
 
-from ..metrics import extrapolation_skill, skill_interval
-from ..metrics._skill import comparable_distance
-from ..utils.words import part_of
 from ._plotting import axes_or_new
 
-__all__ = ["ExtrapolationDisplay", "ExtrapolationReport"]
-
-COLUMNS = [
-    "skill",
-    "low",
-    "high",
-    "mean_shift_skill",
-    "ceiling",
-    "distance",
-    "noise_floor",
-    "p_value",
-    "identity_distance",
-    "n_rows",
-    "explanation",
-]
-
-
-class ExtrapolationReport:
-    """Skill of a changed model in every environment, each number with its meaning.
-
-    Make one by :meth:`from_estimator`.
-
-    Parameters
-    ----------
-    table : DataFrame
-        One row per environment (the index).
-
-    Attributes
-    ----------
-    table_ : DataFrame
-        ``skill`` over the observational rows, with its bootstrap interval ``low`` to
-        ``high``; ``mean_shift_skill`` of the observational rows with the environment's
-        mean, the baseline to beat; ``ceiling``, the skill of a prediction at the noise
-        floor; ``distance`` of the prediction, its ``noise_floor`` and the ``p_value``
-        of a perfect prediction; ``identity_distance`` of the observational rows;
-        ``n_rows``; and an ``explanation``.
-    """
-
-    def __init__(self, table):
-        self.table_ = table
-
-    @classmethod
-    def from_estimator(
-        cls,
-        estimator,
-        X,
-        y=None,
-        *,
-        scorer,
-        environments=None,
-        n_bootstrap=200,
-        n_permutations=200,
-        level=0.95,
-        random_state=None,
-    ):
-        """Ask a fitted generator what it predicts of other environments.
-
-        Parameters
-        ----------
-        estimator : fitted generator, or pipeline that ends in one
-        X : array-like of shape (n_samples, n_features)
-            Observational rows beside rows of every environment of the scorer. Rows that
-            were fitted make the baseline look better than it is.
-        y, environments : array-like of shape (n_samples,)
-            The labels; one of the two.
-        scorer : ExtrapolationScorer
-            Says what was changed in each environment.
-        n_bootstrap, n_permutations, level, random_state : optional
-            As :func:`~sklearn_icm.metrics.skill_interval` takes them.
-
-        Returns
-        -------
-        ExtrapolationReport
-        """
-        predictions = scorer.predictions(estimator, X, y, environments)
-        params = {
-            "distance": scorer.distance,
-            "n_bootstrap": n_bootstrap,
-            "n_permutations": n_permutations,
-            "level": level,
-            "random_state": random_state,
-        }
-        rows = [_judged(prediction.in_units(), params) for prediction in predictions]
-        names = pd.Index([p.environment for p in predictions], name="environment")
-        return cls(pd.DataFrame(rows, index=names, columns=COLUMNS))
-
-    def __repr__(self):
-        lines = [f"{name}: {text}" for name, text in self.table_["explanation"].items()]
-        return "\n".join(["ExtrapolationReport", *lines])
-
-    def _repr_html_(self):
-        return self.table_.style.format(precision=3).to_html()
-
-
-def _judged(prediction, params):
-    """One row of the table."""
-    samples = prediction.X_env, prediction.X_intervened, prediction.X_baseline
-    found = skill_interval(*samples, **params)
-    low, high = found.interval
-    return {
-        "skill": found.skill,
-        "low": low,
-        "high": high,
-        "mean_shift_skill": _mean_shift_skill(prediction, params["distance"]),
-        "ceiling": found.ceiling,
-        "distance": found.distance,
-        "noise_floor": found.noise_floor,
-        "p_value": found.p_value,
-        "identity_distance": found.baseline_distance,
-        "n_rows": len(prediction.X_env),
-        "explanation": _explained(found),
-    }
-
-
-def _mean_shift_skill(prediction, distance):
-    X_env, changed, usual = prediction[1:4]
-    # The kernel that the skill has, so that the two can be compared.
-    distance = comparable_distance(distance, X_env, np.concatenate([changed, usual]))
-    known = X_env if prediction.X_known is None else prediction.X_known
-    shifted = usual + np.mean(known, axis=0) - np.mean(usual, axis=0)
-    try:
-        return extrapolation_skill(X_env, shifted, usual, distance=distance)
-    except ValueError:
-        # There is no shift; the explanation says so.
-        return np.nan
-
-
-def _explained(found):
-    if not found.is_above_floor:
-        return (
-            "The environment cannot be told from the observational rows, so there is "
-            "nothing to predict."
-        )
-    part = f"The changed model {part_of(found.skill, 'removes', 'adds')} the distance"
-    low, high = found.interval
-    sure = f" (interval {low:.0%} to {high:.0%})"
-    if found.distance <= found.noise_floor:
-        return f"{part}{sure}; what is left is no more than chance."
-    ceiling = max(found.ceiling, 0)
-    return f"{part}{sure}; a perfect one would remove about {ceiling:.0%} or more."
+__all__ = ["ExtrapolationDisplay"]
 
 
 class ExtrapolationDisplay:
@@ -156,8 +13,7 @@ class ExtrapolationDisplay:
     Parameters
     ----------
     tables : dict of str to DataFrame
-        ``table_`` of an :class:`ExtrapolationReport` per model, all with the same
-        environments.
+        ``table_`` of the scorer's ``report`` per model, all with the same environments.
 
     Attributes
     ----------
@@ -175,11 +31,13 @@ class ExtrapolationDisplay:
         Parameters
         ----------
         estimator : fitted generator, or dict of name to fitted generator
-        X, y, scorer
-            As :meth:`ExtrapolationReport.from_estimator` takes them.
+        X, y
+            As the scorer's ``report`` takes them.
+        scorer : callable
+            Made by :func:`~sklearn_icm.metrics.make_extrapolation_scorer`.
         ax : matplotlib axes, optional
         **params : dict
-            As :meth:`ExtrapolationReport.from_estimator` takes them.
+            Of the scorer's ``report``, such as ``n_bootstrap``.
 
         Returns
         -------
@@ -187,9 +45,7 @@ class ExtrapolationDisplay:
         """
         models = estimator if isinstance(estimator, dict) else {"model": estimator}
         tables = {
-            name: ExtrapolationReport.from_estimator(
-                model, X, y, scorer=scorer, **params
-            ).table_
+            name: scorer.report(model, X, y, **params).table_
             for name, model in models.items()
         }
         return cls(tables).plot(ax=ax)

@@ -4,28 +4,27 @@ import warnings
 
 import numpy as np
 import pandas as pd
-from sklearn.utils import Bunch
 
 from ..base import is_generator
 from ..exceptions import DegenerateMechanismWarning
 from ..metrics import (
     alignment_r2,
-    extrapolation_agreement,
     fit_refits,
-    latent_consistency,
     mcc_score,
+    refit_agreement,
 )
 from ..utils.pipelines import chosen_estimator, last_step
+from ..utils.reports import Report
 from ..utils.words import part_of
 
-__all__ = ["IdentifiabilityReport"]
+__all__ = ["identifiability_report"]
 
 CONSISTENCY = {
     True: "Latents of two refits, matched one to one, have a mean absolute correlation "
     "of {:.2f}.",
     False: "The latents of one refit {} the variance of another's, once aligned.",
 }
-COLUMNS = ["value", "worst", "perfect", "chance", "explanation"]
+COLUMNS = ["value", "worst", "perfect", "chance", "sentence"]
 # Measures of the factors against the latents, with what their value means.
 TRUTH = {
     "mcc with factors": (
@@ -40,36 +39,68 @@ TRUTH = {
 }
 
 
-class IdentifiabilityReport:
-    """What is known of a model's identifiability, each number with its meaning.
-
-    Make one by :meth:`from_estimator`.
+def identifiability_report(
+    estimator,
+    X,
+    *,
+    interventions=None,
+    factors=None,
+    y=None,
+    environments=None,
+    n_refits=3,
+    alignment="permutation_scale",
+    distance="energy",
+    units="auto",
+    n_samples=None,
+    n_jobs=None,
+    random_state=None,
+):
+    """Refit an estimator with several seeds, and say what is known of the refits.
 
     Parameters
     ----------
-    agreement : Bunch, optional
-        Of :func:`~sklearn_icm.metrics.extrapolation_agreement`.
-    consistency : Bunch, optional
-        Of :func:`~sklearn_icm.metrics.latent_consistency`.
-    truth : dict of str to Bunch, optional
-        Measures of latents against the true factors: ``per_refit`` and ``chance``.
-    independence : DataFrame, optional
-        Tables of `independence`, one below the other, with a column ``refit``.
+    estimator : generator or encoder, or pipeline that ends in one
+        Only its parameters matter. What it cannot do (`transform`, `independence`) is
+        left out.
+    X : array-like of shape (n_samples, n_features)
+    interventions : dict, optional
+        As :func:`~sklearn_icm.metrics.refit_agreement` takes them; None leaves what
+        they do out.
+    factors : array-like of shape (n_samples, n_factors), optional
+        True factors of the rows.
+    y, environments : array-like of shape (n_samples,), optional
+        Environment labels, as `fit` takes them.
+    n_refits : int, default=3
+        All measures share the refits.
+    alignment, distance, units, n_samples : optional
+        As :func:`~sklearn_icm.metrics.refit_agreement` takes them.
+    n_jobs : int, default=None
+        Refits at a time.
+    random_state : int, RandomState or None, default=None
+        None is a fixed stream.
 
-    Attributes
-    ----------
-    table_ : DataFrame
-        One row per measure: ``value`` (mean over refits, their pairs, or
+    Returns
+    -------
+    Report
+        ``table_``: one row per measure: ``value`` (mean over refits, their pairs, or
         interventions), ``worst`` of them, what is ``perfect``, what is ``chance``
-        (measured with shuffled rows; NaN where nothing is matched), and an
-        ``explanation``.
+        (measured with shuffled rows; NaN where nothing is matched). ``sentences_``:
+        what each value means.
+
+    Raises
+    ------
+    TypeError
+        If interventions are given and the estimator is no generator, or factors and it
+        has no `transform`.
+    ValueError
+        If a parameter is out of range, or if nothing can be measured.
 
     Examples
     --------
     >>> from sklearn.datasets import load_iris
     >>> from sklearn_icm.generators import VAEGenerator
     >>> from sklearn_icm.interventions import Scale
-    >>> report = IdentifiabilityReport.from_estimator(
+    >>> report = identifiability_report(
     ...     VAEGenerator(n_latents=2, hidden=(8,), max_epochs=2),
     ...     load_iris().data,
     ...     interventions={"dense1": Scale(2.0)},
@@ -78,126 +109,30 @@ class IdentifiabilityReport:
     >>> list(report.table_.index)
     ['extrapolation agreement', 'latent consistency', 'independence: dense1 -> data']
     """
-
-    def __init__(
-        self, *, agreement=None, consistency=None, truth=None, independence=None
-    ):
-        self.agreement = agreement
-        self.consistency = consistency
-        self.truth = truth
-        self.independence = independence
-
-    @classmethod
-    def from_estimator(
-        cls,
-        estimator,
-        X,
-        *,
-        interventions=None,
-        factors=None,
-        y=None,
-        environments=None,
-        n_refits=3,
-        alignment="permutation_scale",
-        distance="energy",
-        units="auto",
-        n_samples=None,
-        n_jobs=None,
-        random_state=None,
-    ):
-        """Refit an estimator with several seeds, and measure the refits.
-
-        Parameters
-        ----------
-        estimator : generator or encoder, or pipeline that ends in one
-            Only its parameters matter. What it cannot do (`transform`,
-            `independence`) is left out.
-        X : array-like of shape (n_samples, n_features)
-        interventions : dict, optional
-            As :func:`~sklearn_icm.metrics.extrapolation_agreement` takes them; None
-            leaves the agreement out.
-        factors : array-like of shape (n_samples, n_factors), optional
-            True factors of the rows.
-        y, environments : array-like of shape (n_samples,), optional
-            Environment labels, as `fit` takes them.
-        n_refits : int, default=3
-            All measures share the refits.
-        alignment : str, default="permutation_scale"
-            As :func:`~sklearn_icm.metrics.latent_consistency` takes it.
-        distance, units, n_samples : optional
-            As :func:`~sklearn_icm.metrics.extrapolation_agreement` takes them.
-        n_jobs : int, default=None
-            Refits at a time.
-        random_state : int, RandomState or None, default=None
-            None is a fixed stream.
-
-        Returns
-        -------
-        IdentifiabilityReport
-
-        Raises
-        ------
-        TypeError
-            If interventions are given and the estimator is no generator, or factors
-            and it has no `transform`.
-        ValueError
-            If a parameter is out of range, or if nothing can be measured.
-        """
-        _check_measurable(estimator, interventions, factors)
-        refits = fit_refits(
-            estimator,
-            X,
-            n_refits=n_refits,
-            y=y,
-            environments=environments,
-            n_jobs=n_jobs,
-            random_state=random_state,
-        )
-        parts = {}
-        if interventions is not None:
-            parts["agreement"] = extrapolation_agreement(
-                refits,
-                X,
-                interventions,
-                distance=distance,
-                units=units,
-                n_samples=n_samples,
-                random_state=random_state,
-            )
-        refits = list(map(chosen_estimator, refits))
-        if hasattr(refits[0], "transform"):
-            parts["consistency"] = latent_consistency(
-                refits, X, alignment=alignment, random_state=random_state
-            )
-        if factors is not None:
-            latents = [np.asarray(refit.transform(X)) for refit in refits]
-            parts["truth"] = _compare_with_truth(latents, factors)
-        if hasattr(last_step(estimator), "independence"):
-            parts["independence"] = _independence_of(refits)
-        return cls(**parts)
-
-    @property
-    def table_(self):
-        """DataFrame with one row per measure."""
-        rows = {}
-        if self.agreement is not None:
-            rows["extrapolation agreement"] = _agreement_row(self.agreement)
-        if self.consistency is not None:
-            rows["latent consistency"] = _consistency_row(self.consistency)
-        for name, result in (self.truth or {}).items():
-            rows[name] = _truth_row(name, result)
-        if self.independence is not None:
-            for pair, table in self.independence.groupby("pair", sort=False):
-                rows[f"independence: {pair}"] = _independence_row(table)
-        return pd.DataFrame.from_dict(rows, orient="index", columns=COLUMNS)
-
-    def __repr__(self):
-        return f"{type(self).__name__}\n{self.table_.drop(columns='explanation')}"
-
-    def _repr_html_(self):
-        with pd.option_context("display.max_colwidth", None):
-            table = self.table_.to_html(float_format="{:.3g}".format, na_rep="")
-        return f"<p><b>{type(self).__name__}</b></p>{table}"
+    _check_measurable(estimator, interventions, factors)
+    labels = {"y": y, "environments": environments}
+    seeds = {"random_state": random_state}
+    refits = fit_refits(
+        estimator, X, n_refits=n_refits, n_jobs=n_jobs, **labels, **seeds
+    )
+    rows = {}
+    if interventions is not None:
+        drawn = {"distance": distance, "units": units, "n_samples": n_samples}
+        agreement = refit_agreement(refits, X, interventions, **drawn, **seeds)
+        rows["extrapolation agreement"] = _agreement_row(agreement)
+    refits = list(map(chosen_estimator, refits))
+    if hasattr(refits[0], "transform"):
+        consistency = refit_agreement(refits, X, alignment=alignment, **seeds)
+        rows["latent consistency"] = _consistency_row(consistency, alignment)
+    if factors is not None:
+        latents = [np.asarray(refit.transform(X)) for refit in refits]
+        stream = np.random.RandomState(0)
+        rows |= {name: _truth_row(name, factors, latents, stream) for name in TRUTH}
+    if hasattr(last_step(estimator), "independence"):
+        for pair, table in _independence_of(refits).groupby("pair", sort=False):
+            rows[f"independence: {pair}"] = _independence_row(table)
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=COLUMNS)
+    return Report(table.drop(columns="sentence"), table["sentence"])
 
 
 def _check_measurable(estimator, interventions, factors):
@@ -216,28 +151,17 @@ def _check_measurable(estimator, interventions, factors):
         )
 
 
-def _compare_with_truth(latents, factors):
-    stream, results = np.random.RandomState(0), {}
-    for name, (measure, _) in TRUTH.items():
-        values = np.array([measure(factors, Z) for Z in latents])
-        chance = np.mean([measure(factors, stream.permutation(Z)) for Z in latents])
-        results[name] = Bunch(per_refit=values, chance=float(chance))
-    return results
-
-
 def _independence_of(refits):
     # The table flags them, and its explanation says so.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DegenerateMechanismWarning)
         tables = [last_step(refit).independence() for refit in refits]
-    return pd.concat(
-        [table.assign(refit=k) for k, table in enumerate(tables)], ignore_index=True
-    )
+    return pd.concat(tables, ignore_index=True)
 
 
 def _agreement_row(result):
-    reference, *ratios = result.table["ratio"]
-    changes = result.table.iloc[1:]
+    reference, *ratios = result.table_["ratio"]
+    changes = result.table_.iloc[1:]
     worst = int(np.argmin(changes["agreement"]))
     reading = (
         f"Refits are {ratios[worst] / reference:.3g} times as far apart under "
@@ -249,19 +173,20 @@ def _agreement_row(result):
     return [result.value, changes["agreement"].iloc[worst], 1.0, np.nan, reading]
 
 
-def _consistency_row(result):
-    matched = result.alignment == "permutation_scale"
+def _consistency_row(result, alignment):
+    matched = alignment == "permutation_scale"
     value = result.value if matched else part_of(result.value, "explain")
     reading = CONSISTENCY[matched].format(value)
-    return [result.value, np.nanmin(result.pairs), 1.0, result.chance, reading]
+    return [result.value, np.nanmin(result.table_), 1.0, result.chance, reading]
 
 
-def _truth_row(name, result):
-    value = result.per_refit.mean()
+def _truth_row(name, factors, latents, stream):
     measure, sentence = TRUTH[name]
+    values = [measure(factors, Z) for Z in latents]
+    chance = np.mean([measure(factors, stream.permutation(Z)) for Z in latents])
+    value = np.mean(values)
     told = part_of(value, "explains") if measure is alignment_r2 else value
-    reading = sentence.format(told)
-    return [value, result.per_refit.min(), 1.0, result.chance, reading]
+    return [value, np.min(values), 1.0, chance, sentence.format(told)]
 
 
 def _independence_row(table):

@@ -1,73 +1,46 @@
 """How good: distances between samples, and scores of extrapolation."""
 
 from ..utils.units import column_units
-from ._agreement import extrapolation_agreement, make_agreement_scorer
-from ._alignment import alignment_r2, ood_r2
-from ._axioms import (
-    composition_error,
-    effectiveness_error,
-    minimality_error,
-    reversibility_error,
-)
-from ._classifier import classifier_two_sample_test
-from ._consistency import latent_consistency, make_consistency_scorer
+from ._alignment import alignment_r2
+from ._counterfactual_errors import counterfactual_errors
 from ._disentanglement import dci_scores, mig_score
-from ._distances import energy_distance, median_bandwidth, mmd2
-from ._effects import AverageEffect, average_effect
+from ._distances.neighbours import precision_recall_density_coverage
+from ._distances.pairwise import energy_distance, mmd2
+from ._distances.sliced import sliced_wasserstein
+from ._distances.two_sample import two_sample_test
+from ._effects import average_effect
 from ._evaluate import evaluate
-from ._extrapolation import ExtrapolationScorer, make_extrapolation_scorer
-from ._factor_scorers import IdentifiabilityScorer, make_identifiability_scorer
-from ._identifiability import amari_distance, block_mcc_score
+from ._extrapolation import make_extrapolation_scorer
+from ._factor_scorers import make_identifiability_scorer
+from ._identifiability import amari_distance
 from ._image_statistics import layout_distance, patch_distance
 from ._levels import mcc_score
 from ._mechanism_shift import mechanism_shift
-from ._neighbours import precision_recall_density_coverage
-from ._refits import RefitScorer, fit_refits
-from ._registry import get_scorer, get_scorer_names
-from ._report import counterfactual_report
-from ._skill import extrapolation_skill
-from ._skill_interval import skill_interval
-from ._sliced import sliced_wasserstein
-from ._two_sample import two_sample_test
+from ._refits import fit_refits, make_refit_scorer, refit_agreement
+from ._skill import extrapolation_skill, skill_interval
 
 __all__ = [
-    "AverageEffect",
-    "ExtrapolationScorer",
-    "IdentifiabilityScorer",
-    "RefitScorer",
     "alignment_r2",
     "amari_distance",
     "average_effect",
-    "block_mcc_score",
-    "classifier_two_sample_test",
     "column_units",
-    "composition_error",
-    "counterfactual_report",
-    "effectiveness_error",
+    "counterfactual_errors",
     "dci_scores",
     "energy_distance",
     "evaluate",
-    "extrapolation_agreement",
     "extrapolation_skill",
     "fit_refits",
-    "get_scorer",
-    "get_scorer_names",
-    "latent_consistency",
     "layout_distance",
-    "make_agreement_scorer",
-    "make_consistency_scorer",
     "make_extrapolation_scorer",
     "make_identifiability_scorer",
+    "make_refit_scorer",
     "mcc_score",
     "mechanism_shift",
-    "median_bandwidth",
     "mig_score",
-    "minimality_error",
     "mmd2",
-    "ood_r2",
     "patch_distance",
     "precision_recall_density_coverage",
-    "reversibility_error",
+    "refit_agreement",
     "skill_interval",
     "sliced_wasserstein",
     "two_sample_test",

@@ -13,7 +13,7 @@ from ._identifiability import Frame, check_factors, correlations
 from ._inputs import check_integer, direction_stream
 from ._levels import split_factors
 
-__all__ = ["alignment_r2", "ood_r2", "smooth_features"]
+__all__ = ["alignment_r2", "smooth_features"]
 
 # Gaussian functions that smooth maps are made of.
 N_CENTRES = 100
@@ -26,6 +26,7 @@ def alignment_r2(
     alignment="affine",
     cv=5,
     categorical=None,
+    test=None,
     random_state=None,
 ):
     """Part of the variance of the true factors that aligned latents explain.
@@ -48,6 +49,13 @@ def alignment_r2(
     categorical : int, str or list of them, optional
         Columns of `Z_true` that hold levels, by place or name, whatever their codes;
         None takes those that hold no numbers (strings, a pandas categorical).
+    test : (array-like of shape (m, n_factors), array-like of shape (m, n_latents)), \
+            optional
+        Factors and latents, such as those out of distribution, that the map is tested
+        on when it was fitted to all of `Z_true` and `Z_pred`; all are numbers. R2 is
+        then about the mean of the tested factor. Few flexible regressors extrapolate
+        (trees and neighbours predict no value that they have not seen), so that a low
+        value may be theirs rather than the latents'.
     random_state : int, RandomState or None
         Of the folds and the centres. None is a fixed stream, so that the value is
         reproducible; numpy's global stream is never touched.
@@ -82,7 +90,9 @@ def alignment_r2(
     Khemakhem, Kingma, Monti, Hyvärinen (2020), *Variational autoencoders and nonlinear
     ICA* (arXiv:1907.04809), for equivalence up to affine maps. Nyström features:
     Williams, Seeger (2001), *Using the Nyström method to speed up kernel machines*,
-    Advances in Neural Information Processing Systems 13.
+    Advances in Neural Information Processing Systems 13. Tests out of distribution:
+    Wiedemer, Brady, Panfilov, Juhos, Bethge, Brendel (2023), *Provable compositional
+    generalization for object-centric learning* (arXiv:2310.05327).
 
     Examples
     --------
@@ -91,7 +101,12 @@ def alignment_r2(
     0.8
     >>> round(alignment_r2(Z, [[9.0], [7.0], [5.0], [3.0]], cv=2), 6)
     1.0
+    >>> test = [[5.0], [6.0], [7.0]], [[11.0], [13.0], [15.0]]
+    >>> round(alignment_r2(Z, [[1.0], [3.0], [5.0], [7.0]], test=test), 6)
+    1.0
     """
+    if test is not None:
+        return _r2_of_test(Z_true, Z_pred, *test, alignment, random_state)
     Z_true, levels, Z_pred = split_factors(Z_true, Z_pred, categorical)
     if levels and alignment in ("identity", "permutation_scale"):
         raise ValueError(
@@ -115,72 +130,27 @@ def alignment_r2(
     return _mean_r2(target, predicted.reshape(target.shape), of_factor)
 
 
-def ood_r2(
-    Z_true_id,
-    Z_pred_id,
-    Z_true_ood,
-    Z_pred_ood,
-    *,
-    alignment="affine",
-    random_state=None,
-):
-    """Part of the variance of factors explained where the alignment was not fitted.
-
-    Parameters
-    ----------
-    Z_true_id, Z_pred_id : array-like of shape (n, n_factors), (n, n_latents)
-        Factors and latents in distribution, which the map is fitted to.
-    Z_true_ood, Z_pred_ood : array-like of shape (m, n_factors), (m, n_latents)
-        Those out of distribution, which it is tested on.
-    alignment : {"permutation_scale", "affine", "nonlinear"} or regressor
-        As in :func:`alignment_r2`. Few flexible regressors extrapolate (trees and
-        neighbours predict no value that they have not seen), so that a low value may be
-        theirs rather than the latents'.
-    random_state : int, RandomState or None
-        Of the centres of "nonlinear"; None is a fixed stream.
-
-    Returns
-    -------
-    float
-        Mean over factors of R2 about the factor's mean out of distribution; 1 is
-        perfect, 0 no better than that mean, negative worse, without bound.
-
-    Raises
-    ------
-    ValueError
-        If rows or columns do not correspond, rows are fewer than two or hold values
-        that are not finite, or if `alignment` is unknown.
-
-    Notes
-    -----
-    A factor that is constant out of distribution counts 0.
-
-    References
-    ----------
-    Wiedemer, Brady, Panfilov, Juhos, Bethge, Brendel (2023), *Provable compositional
-    generalization for object-centric learning* (arXiv:2310.05327).
-
-    Examples
-    --------
-    >>> Z_id, Z_ood = [[0.0], [1.0], [2.0]], [[5.0], [6.0], [7.0]]
-    >>> round(ood_r2(Z_id, [[1.0], [3.0], [5.0]], Z_ood, [[11.0], [13.0], [15.0]]), 6)
-    1.0
-    """
-    Z_true_id, Z_pred_id = check_factors(
-        Z_true_id, Z_pred_id, names=("Z_true_id", "Z_pred_id")
+def _r2_of_test(Z_true, Z_pred, test_true, test_pred, alignment, random_state):
+    """R2 of factors that the map was not fitted to."""
+    Z_true, Z_pred = check_factors(Z_true, Z_pred)
+    test_true, test_pred = check_factors(
+        test_true, test_pred, names=("Factors of test", "latents of test")
     )
-    Z_true_ood, Z_pred_ood = check_factors(
-        Z_true_ood, Z_pred_ood, names=("Z_true_ood", "Z_pred_ood")
-    )
-    _check_same_width("Z_true_id", Z_true_id, "Z_true_ood", Z_true_ood)
-    _check_same_width("Z_pred_id", Z_pred_id, "Z_pred_ood", Z_pred_ood)
+    for name, A, B in (
+        ("Z_true", Z_true, test_true),
+        ("Z_pred", Z_pred, test_pred),
+    ):
+        if A.shape[1] != B.shape[1]:
+            raise ValueError(
+                f"{name} and its part of test must have the same number of columns, "
+                f"got {A.shape[1]} and {B.shape[1]}."
+            )
     stream = direction_stream(random_state)
-    regressor = _resolve_alignment(alignment, len(Z_true_id), stream)
-    true_frame, pred_frame = Frame(Z_true_id), Frame(Z_pred_id)
-    target = _as_target(true_frame(Z_true_id))
-    regressor.fit(pred_frame(Z_pred_id), target)
-    predicted = regressor.predict(pred_frame(Z_pred_ood)).reshape(Z_true_ood.shape)
-    return _mean_r2(true_frame(Z_true_ood), predicted)
+    regressor = _resolve_alignment(alignment, len(Z_true), stream)
+    true_frame, pred_frame = Frame(Z_true), Frame(Z_pred)
+    regressor.fit(pred_frame(Z_pred), _as_target(true_frame(Z_true)))
+    predicted = regressor.predict(pred_frame(test_pred)).reshape(test_true.shape)
+    return _mean_r2(true_frame(test_true), predicted)
 
 
 class _OneToOne(RegressorMixin, BaseEstimator):
@@ -236,14 +206,6 @@ def _resolve_alignment(alignment, n_rows, stream, also=()):
 def _as_target(Z):
     """One column as the vector that scikit-learn's regressors expect."""
     return Z[:, 0] if Z.shape[1] == 1 else Z
-
-
-def _check_same_width(name_a, A, name_b, B):
-    if A.shape[1] != B.shape[1]:
-        raise ValueError(
-            f"{name_a} and {name_b} must have the same number of columns, got "
-            f"{A.shape[1]} and {B.shape[1]}."
-        )
 
 
 def _identity_r2(Z_true, Z_pred):

@@ -109,7 +109,7 @@ class Counterfactuals:
         if not interventions:
             raise ValueError(
                 "interventions must be a non-empty dict {node: intervention}, got "
-                f"{interventions!r}. The null intervention is composition_error's."
+                f"{interventions!r}. Without interventions only composition is asked."
             )
         # One number, so that rows and nodes of a random intervention belong together.
         self._seed = direction_stream(random_state).randint(2**31 - 1)

@@ -13,6 +13,7 @@ from sklearn.utils import check_random_state
 
 from ..utils.checks import check_scalar
 from ..utils.pipelines import before_last, check_graph_generator
+from ..utils.reports import Report
 from ..utils.rows import is_rounding
 from ..utils.words import part_of
 from ._mechanism_shift import families
@@ -40,15 +41,15 @@ def evaluate(estimator, X, *, n_draws=50, random_state=None):
 
     Returns
     -------
-    DataFrame
-        One row per column: ``node``; ``crps``, the continuous ranked probability score,
-        0 is perfect, in the units of the column (of levels half the Brier score);
-        ``constant_crps`` and ``linear_crps`` of the column's own distribution and of a
-        linear mechanism with its residuals (of levels, a logistic regression),
-        cross-validated on X; ``skill`` and ``linear_skill``, the part of these that the
-        mechanism saves (NaN if there is nothing to save); ``p_value`` of the
-        independence of noise and parents (NaN of levels); ``sentence``, all of this in
-        words.
+    Report
+        ``table_``: one row per column (the index): ``crps``, the continuous ranked
+        probability score, 0 is perfect, in the units of the column (of levels half the
+        Brier score); ``constant_crps`` and ``linear_crps`` of the column's own
+        distribution and of a linear mechanism with its residuals (of levels, a logistic
+        regression), cross-validated on X; ``skill`` and ``linear_skill``, the part of
+        these that the mechanism saves (NaN if there is nothing to save); ``p_value`` of
+        the independence of noise and parents (NaN of levels). ``sentences_``: all of
+        this in words, by column.
 
     Notes
     -----
@@ -72,7 +73,7 @@ def evaluate(estimator, X, *, n_draws=50, random_state=None):
     tests = generator.independence(X, random_state=rng)
     tests = tests[tests["against"] == "parents"].set_index("mechanism")["p_value"]
     own = _draws_of_mechanisms(generator, values, n_draws, rng)
-    rows, levels = [], generator.categories_
+    rows, told, levels = {}, {}, generator.categories_
     for name, (k, parents) in families(generator).items():
         has_levels = name in levels
         score = _level_score if has_levels else _crps
@@ -82,8 +83,10 @@ def evaluate(estimator, X, *, n_draws=50, random_state=None):
         scores = [score(values[:, k], drawn) for drawn in (own[name], *peers)]
         scores = [0.0 if is_rounding(error, size) else error for error in scores]
         has_parents = len(generator.mechanisms_[name][0]) > 1
-        rows.append(_row(name, has_parents, *scores, tests.get(name, np.nan)))
-    return pd.DataFrame(rows)
+        rows[name] = row = _row(*scores, tests.get(name, np.nan))
+        judged = row["skill"], row["linear_skill"], row["p_value"]
+        told[name] = _sentence(name, has_parents, *judged)
+    return Report(pd.DataFrame.from_dict(rows, "index"), pd.Series(told))
 
 
 @torch.no_grad()
@@ -152,19 +155,17 @@ def _crps(observed, draws):
     return float(np.mean(np.abs(draws - observed[:, None]).mean(1) - spread))
 
 
-def _row(name, has_parents, crps, constant, linear, p_value):
+def _row(crps, constant, linear, p_value):
     skill, linear_skill = (
         1 - crps / base if base > 0 else np.nan for base in (constant, linear)
     )
     return {
-        "node": name,
         "crps": crps,
         "constant_crps": constant,
         "linear_crps": linear,
         "skill": skill,
         "linear_skill": linear_skill,
         "p_value": p_value,
-        "sentence": _sentence(name, has_parents, skill, linear_skill, p_value),
     }
 
 

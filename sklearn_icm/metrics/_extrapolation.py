@@ -11,13 +11,17 @@ from ..base import is_generator
 from ..utils.checks import is_count
 from ..utils.environments import as_label_list, find_rows, resolve_environments
 from ..utils.pipelines import before_last, last_step, numeric_rows, rows_under
+from ..utils.reports import Report
 from ..utils.rows import select_rows
 from ..utils.units import check_units, in_units, row_units
+from ..utils.words import part_of
+from ._distances.named import check_distance, comparable_distance
 from ._scorer import RoutedScorer
 from ._skill import (
     check_baseline,
-    check_distance,
+    extrapolation_skill,
     skill_components,
+    skill_interval,
 )
 
 __all__ = ["ExtrapolationScorer", "make_extrapolation_scorer"]
@@ -67,34 +71,6 @@ class ExtrapolationScorer(RoutedScorer):
     labels of the rows as ``y`` or ``environments``; higher is better.
     """
 
-    def __init__(
-        self,
-        interventions,
-        *,
-        observational,
-        distance,
-        baseline,
-        units,
-        n_samples,
-        random_state,
-    ):
-        super().__init__()
-        self.interventions = dict(interventions)
-        self.observational = observational
-        self.distance = distance
-        self.baseline = baseline
-        self.units = units
-        self.n_samples = n_samples
-        self.random_state = random_state
-
-    def __repr__(self):
-        return (
-            f"make_extrapolation_scorer({self.interventions!r}, "
-            f"observational={self.observational!r}, distance={self.distance!r}, "
-            f"baseline={self.baseline!r}, units={self.units!r}, "
-            f"n_samples={self.n_samples!r}, random_state={self.random_state!r})"
-        )
-
     def __call__(self, estimator, X, y=None, *, environments=None):
         """Mean skill over the environments."""
         self.score_components_ = self.components(estimator, X, y, environments)
@@ -138,6 +114,59 @@ class ExtrapolationScorer(RoutedScorer):
             }
         names = pd.Index(list(found), name="environment")
         return pd.DataFrame(list(found.values()), index=names, columns=COMPONENTS)
+
+    def report(
+        self,
+        estimator,
+        X,
+        y=None,
+        *,
+        environments=None,
+        n_bootstrap=200,
+        n_permutations=200,
+        level=0.95,
+        random_state=None,
+    ):
+        """How sure the skill in every environment is, each number with its meaning.
+
+        Parameters
+        ----------
+        estimator, X, y, environments
+            As `components` takes them. Rows that were fitted make the baseline look
+            better than it is.
+        n_bootstrap, n_permutations, level, random_state : optional
+            As :func:`skill_interval` takes them.
+
+        Returns
+        -------
+        Report
+            ``table_``: one row per environment (the index): ``skill`` over the
+            observational rows, with its bootstrap interval ``low`` to ``high``;
+            ``mean_shift_skill`` of the observational rows with the environment's mean,
+            the baseline to beat; ``ceiling``, the skill of a prediction at the noise
+            floor; ``distance`` of the prediction, its ``noise_floor`` and the
+            ``p_value`` of a perfect prediction; ``baseline_distance`` of the
+            observational rows; ``is_above_floor``, whether that is more than chance;
+            ``n_rows``. ``sentences_``: by environment.
+        """
+        rows, told = {}, {}
+        for prediction in self.predictions(estimator, X, y, environments):
+            prediction = prediction.in_units()
+            found = skill_interval(
+                *prediction[1:4],
+                distance=self.distance,
+                n_bootstrap=n_bootstrap,
+                n_permutations=n_permutations,
+                level=level,
+                random_state=random_state,
+            )
+            told[prediction.environment] = _explained(found)
+            found.mean_shift_skill = _mean_shift_skill(prediction, self.distance)
+            found.n_rows = len(prediction.X_env)
+            rows[prediction.environment] = found
+        names = pd.Index(list(rows), name="environment")
+        table = pd.DataFrame(list(rows.values()), index=names)
+        return Report(table, pd.Series(told))
 
     def predictions(self, estimator, X, y=None, environments=None):
         """Rows of every environment, beside what the changed model predicts.
@@ -241,6 +270,33 @@ class ExtrapolationScorer(RoutedScorer):
             )
 
 
+def _mean_shift_skill(prediction, distance):
+    X_env, changed, usual = prediction[1:4]
+    # The kernel that the skill has, so that the two can be compared.
+    distance = comparable_distance(distance, X_env, np.concatenate([changed, usual]))
+    known = X_env if prediction.X_known is None else prediction.X_known
+    shifted = usual + np.mean(known, axis=0) - np.mean(usual, axis=0)
+    try:
+        return extrapolation_skill(X_env, shifted, usual, distance=distance)
+    except ValueError:
+        # There is no shift; the explanation says so.
+        return np.nan
+
+
+def _explained(found):
+    if not found.is_above_floor:
+        return (
+            "The environment cannot be told from the observational rows, so there is "
+            "nothing to predict."
+        )
+    part = f"The changed model {part_of(found.skill, 'removes', 'adds')} the distance"
+    sure = f" (interval {found.low:.0%} to {found.high:.0%})"
+    if found.distance <= found.noise_floor:
+        return f"{part}{sure}; what is left is no more than chance."
+    ceiling = max(found.ceiling, 0)
+    return f"{part}{sure}; a perfect one would remove about {ceiling:.0%} or more."
+
+
 def make_extrapolation_scorer(
     interventions,
     *,
@@ -281,13 +337,17 @@ def make_extrapolation_scorer(
 
     Returns
     -------
-    ExtrapolationScorer
-        The mean over environments of ``1 - D(model under the intervention,
-        environment) / D(observational rows, environment)``. Where the denominator is
-        within about one standard deviation of what chance makes of it, as in folds of
-        few rows, that is what the saved distance is divided by: skills stay finite,
-        nearer to 0, and a warning says so. It raises ValueError for a fold without rows
-        of an environment it needs, and gives 0 for a training fold.
+    callable
+        ``scorer(estimator, X, y=None, *, environments=None)``: the mean over
+        environments of ``1 - D(model under the intervention, environment) /
+        D(observational rows, environment)``. Where the denominator is within about one
+        standard deviation of what chance makes of it, as in folds of few rows, that is
+        what the saved distance is divided by: skills stay finite, nearer to 0, and a
+        warning says so. It raises ValueError for a fold without rows of an environment
+        it needs, and gives 0 for a training fold. Its
+        ``score_components_`` are what the last score was made of, and
+        ``report(estimator, X, y)`` adds intervals, the noise floor and a sentence for
+        every environment.
         Of a GraphGenerator's columns of levels, distances see indicators.
 
     Examples
@@ -296,9 +356,9 @@ def make_extrapolation_scorer(
     >>> make_extrapolation_scorer(
     ...     {"wide": {"conv2": Stretch(1.3)}}, observational="narrow"
     ... )
-    make_extrapolation_scorer({'wide': {'conv2': Stretch(factor=1.3, axis=None)}},
-    observational='narrow', distance='energy', baseline='identity', units='auto',
-    n_samples=None, random_state=0)
+    make_extrapolation_scorer(interventions={'wide': {'conv2': Stretch(factor=1.3,
+    axis=None)}}, observational='narrow', distance='energy', baseline='identity',
+    units='auto', n_samples=None, random_state=0)
     """
     if not isinstance(interventions, dict) or not interventions:
         raise ValueError(
@@ -328,7 +388,8 @@ def make_extrapolation_scorer(
     check_baseline(baseline)
     check_units(units)
     return ExtrapolationScorer(
-        interventions,
+        "make_extrapolation_scorer",
+        interventions=dict(interventions),
         observational=observational,
         distance=distance,
         baseline=baseline,

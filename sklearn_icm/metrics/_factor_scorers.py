@@ -1,22 +1,23 @@
 """Scorers of transformers whose true factors are known."""
 
+from collections.abc import Mapping
 from functools import partial
 from inspect import signature
 
 import numpy as np
+import pandas as pd
 
 from ..utils.pipelines import chosen_estimator
 from ._alignment import alignment_r2
-from ._identifiability import block_mcc_score, check_choice
+from ._identifiability import check_choice
 from ._levels import mcc_score
 from ._scorer import RoutedScorer
 
-__all__ = ["MEASURES", "IdentifiabilityScorer", "make_identifiability_scorer"]
+__all__ = ["make_identifiability_scorer"]
 
 MEASURES = {
     "mcc": mcc_score,
     "mcc_spearman": partial(mcc_score, method="spearman"),
-    "block_mcc": block_mcc_score,
     "r2_identity": partial(alignment_r2, alignment="identity"),
     "r2_permutation_scale": partial(alignment_r2, alignment="permutation_scale"),
     "r2_affine": partial(alignment_r2, alignment="affine"),
@@ -29,23 +30,16 @@ class IdentifiabilityScorer(RoutedScorer):
 
     Made by :func:`make_identifiability_scorer`, which documents the parameters. Called
     as ``scorer(estimator, X, y=None, *, factors=None)`` with the true factors of the
-    rows as ``y`` or, where y holds something else, as ``factors``; higher is better.
+    rows as ``y`` or, where y holds something else, as ``factors``: numbers, or a dict
+    of columns; higher is better.
     """
 
     metadata = "factors"
 
-    def __init__(self, measure, params):
-        super().__init__()
-        self.measure = measure
-        self.params = dict(params)
-
-    def __repr__(self):
-        params = "".join(f", {name}={value!r}" for name, value in self.params.items())
-        return f"make_identifiability_scorer({self.measure!r}{params})"
-
     def __call__(self, estimator, X, y=None, *, factors=None):
         """Score of the latents of the rows X."""
-        estimator = chosen_estimator(estimator)
+        params = dict(self.params)
+        measure, estimator = params.pop("measure"), chosen_estimator(estimator)
         if not hasattr(estimator, "transform"):
             raise TypeError(
                 "The identifiability scorer needs an estimator with `transform`, got "
@@ -53,8 +47,8 @@ class IdentifiabilityScorer(RoutedScorer):
             )
         if factors is None:
             # Labels of environments are no factors, unless said to be levels.
-            factors = y if "categorical" in self.params else _as_numbers(y)
-        return MEASURES[self.measure](factors, estimator.transform(X), **self.params)
+            factors = y if "categorical" in params else _as_numbers(y)
+        return MEASURES[measure](factors, estimator.transform(X), **params)
 
 
 def _as_numbers(factors):
@@ -64,6 +58,8 @@ def _as_numbers(factors):
             "as y, or as factors= (inside a search or pipeline that needs "
             "sklearn.set_config(enable_metadata_routing=True))."
         )
+    if isinstance(factors, Mapping):
+        factors = pd.DataFrame(factors)
     try:
         return np.asarray(factors, dtype=np.float64)
     except (TypeError, ValueError) as error:
@@ -80,21 +76,20 @@ def make_identifiability_scorer(measure="mcc", **params):
     Parameters
     ----------
     measure : str
-        "mcc" or "mcc_spearman": :func:`mcc_score`; "block_mcc": :func:`block_mcc_score`
-        (needs ``blocks_true``); "r2_identity", "r2_permutation_scale", "r2_affine" or
-        "r2_nonlinear": :func:`alignment_r2`.
+        "mcc" or "mcc_spearman": :func:`mcc_score`; "r2_identity",
+        "r2_permutation_scale", "r2_affine" or "r2_nonlinear": :func:`alignment_r2`.
     **params : dict
         Of the measure, such as ``cv=3``.
 
     Returns
     -------
-    IdentifiabilityScorer
+    callable
         ``scorer(estimator, X, factors)``, for any estimator with `transform`.
 
     Raises
     ------
     ValueError
-        If the measure is unknown, or ``blocks_true`` is missing.
+        If the measure is unknown.
     TypeError
         If the measure has no such parameter.
 
@@ -109,18 +104,15 @@ def make_identifiability_scorer(measure="mcc", **params):
     True
     """
     check_choice("measure", measure, list(MEASURES))
-    if measure == "block_mcc" and "blocks_true" not in params:
-        raise ValueError(
-            "measure='block_mcc' needs the columns of each block of factors, such as "
-            "blocks_true=[[0, 1], [2]]."
-        )
     _check_params(measure, params)
-    return IdentifiabilityScorer(measure, params)
+    return IdentifiabilityScorer(
+        "make_identifiability_scorer", measure=measure, **params
+    )
 
 
 def _check_params(measure, params):
     function = MEASURES[measure]
-    fixed = {"Z_true", "Z_pred", *getattr(function, "keywords", ())}
+    fixed = {"Z_true", "Z_pred", "test", *getattr(function, "keywords", ())}
     # `mcc_score` has a method, which the name of the measure already says.
     fixed.add("method")
     allowed = [name for name in signature(function).parameters if name not in fixed]

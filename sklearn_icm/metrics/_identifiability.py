@@ -7,84 +7,11 @@ from sklearn.utils import check_array, check_consistent_length
 __all__ = [
     "Frame",
     "amari_distance",
-    "block_mcc_score",
     "check_choice",
     "check_factors",
     "correlations",
     "mean_of_best_matching",
 ]
-
-
-def block_mcc_score(Z_true, Z_pred, *, blocks_true, blocks_pred=None):
-    r"""Mean correlation of blocks of true factors with their best-matching blocks.
-
-    Parameters
-    ----------
-    Z_true : array-like of shape (n, n_factors)
-    Z_pred : array-like of shape (n, n_latents)
-        Latents of the same rows.
-    blocks_true : sequence of sequences of int
-        The columns of `Z_true` that each block holds, such as ``[[0, 1], [2]]``.
-    blocks_pred : sequence of sequences of int or None
-        The same for `Z_pred`; None takes `blocks_true`.
-
-    Returns
-    -------
-    float
-        Between 0 and 1. The association of two blocks of ranks :math:`a` and :math:`b`
-        is the sum of their canonical correlations over :math:`\max(a, b)`: 1 if and
-        only if they are affine images of each other, and :math:`|r|` for two single
-        columns. The mean is over the blocks of factors, matched one to one.
-
-    Raises
-    ------
-    ValueError
-        If the rows do not correspond, hold values that are not finite or are no more
-        than the columns of two blocks together (canonical correlations are then 1
-        whatever the data), or if a block is empty or names an unknown column.
-
-    Notes
-    -----
-    A block without a partner, and one whose columns are all constant, count 0. The
-    canonical correlations of unrelated blocks are small only where the rows are many
-    more than the columns.
-
-    References
-    ----------
-    Hotelling (1936), *Relations between two sets of variates*, Biometrika 28. Blocks as
-    what is identifiable: von Kügelgen et al. (2021), *Self-supervised learning with
-    data augmentations provably isolates content from style* (arXiv:2106.04619).
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> Z = np.random.RandomState(0).randn(50, 3)
-    >>> mixed = np.column_stack([Z[:, 2], Z[:, 0] + Z[:, 1], Z[:, 0] - Z[:, 1]])
-    >>> round(
-    ...     block_mcc_score(
-    ...         Z, mixed, blocks_true=[[0, 1], [2]], blocks_pred=[[0], [1, 2]]
-    ...     ),
-    ...     6,
-    ... )
-    1.0
-    """
-    Z_true, Z_pred = check_factors(Z_true, Z_pred)
-    blocks_true = _check_blocks("blocks_true", blocks_true, Z_true)
-    if blocks_pred is None:
-        blocks_pred = blocks_true
-    blocks_pred = _check_blocks("blocks_pred", blocks_pred, Z_pred)
-    widest = max(map(len, blocks_true)) + max(map(len, blocks_pred))
-    if len(Z_true) <= widest:
-        raise ValueError(
-            f"The widest blocks have {widest} columns together, so block_mcc_score "
-            f"needs at least {widest + 1} rows, got {len(Z_true)}. Give more rows, or "
-            "smaller blocks."
-        )
-    bases_true = [_orthonormal_basis(Z_true[:, block]) for block in blocks_true]
-    bases_pred = [_orthonormal_basis(Z_pred[:, block]) for block in blocks_pred]
-    return mean_of_best_matching(
-        np.array([[_block_association(a, b) for b in bases_pred] for a in bases_true])
-    )
 
 
 def amari_distance(A, B):
@@ -213,34 +140,6 @@ def mean_of_best_matching(association):
     """Mean over rows of the largest one-to-one matching with columns, at most 1."""
     matched = association[linear_sum_assignment(association, maximize=True)]
     return float(matched.sum() / len(association))
-
-
-def _check_blocks(name, blocks, Z):
-    """Lists of columns, none of them empty."""
-    try:
-        checked = [np.array([range(Z.shape[1])[i] for i in block]) for block in blocks]
-    except (TypeError, IndexError) as error:
-        raise ValueError(
-            f"{name} must be a sequence of sequences of columns below {Z.shape[1]}, "
-            f"such as [[0, 1], [2]], got {blocks!r}."
-        ) from error
-    if not checked or not all(map(len, checked)):
-        raise ValueError(f"{name} must hold blocks that are not empty, got {blocks!r}.")
-    return checked
-
-
-def _orthonormal_basis(Z):
-    """Basis of what the columns span beside constants, of shape (n, rank)."""
-    left, sizes, _ = np.linalg.svd(Frame(Z)(Z), full_matrices=False)
-    return left[:, sizes > sizes[0] * max(Z.shape) * np.finfo(float).eps]
-
-
-def _block_association(basis_a, basis_b):
-    rank = max(basis_a.shape[1], basis_b.shape[1])
-    if min(basis_a.shape[1], basis_b.shape[1]) == 0:
-        return 0.0
-    cosines = np.linalg.svd(basis_a.T @ basis_b, compute_uv=False)
-    return np.minimum(cosines, 1).sum() / rank
 
 
 def _check_mixing(name, matrix):

@@ -7,7 +7,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from sklearn.preprocessing import normalize
 
 from ..utils.checks import is_count
-from ._distances import energy_distance
+from ._distances.pairwise import energy_distance
 from ._inputs import check_integer, check_samples, direction_stream
 
 __all__ = ["layout_distance", "patch_distance"]

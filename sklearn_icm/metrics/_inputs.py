@@ -2,11 +2,12 @@
 
 import math
 from collections.abc import Mapping
-from numbers import Integral, Real
+from numbers import Real
 
 import numpy as np
 from sklearn.utils import check_array, check_random_state
 
+from ..utils.checks import is_count
 from ..utils.units import in_units
 
 __all__ = [
@@ -51,11 +52,10 @@ def check_max_memory(max_memory):
     return float(max_memory) * 2**20
 
 
-def check_integer(name, value):
-    """A positive int."""
-    integer = isinstance(value, Integral) and not isinstance(value, bool)
-    if not integer or value < 1:
-        raise ValueError(f"{name} must be an int >= 1, got {value!r}.")
+def check_integer(name, value, least=1):
+    """An int that is at least so large."""
+    if not is_count(value, least):
+        raise ValueError(f"{name} must be an int >= {least}, got {value!r}.")
     return int(value)
 
 

@@ -8,15 +8,22 @@ __all__ = ["RoutedScorer"]
 class RoutedScorer:
     """Base of scorers that ask for one kind of metadata, ``metadata``.
 
+    The parameters of their maker are attributes.
     A plain callable with the two methods is routed in single- and multi-metric
     searches; a subclass of scikit-learn's own scorers scores NaN in the latter.
     """
 
     metadata = "environments"
 
-    def __init__(self):
+    def __init__(self, maker, **params):
+        self.maker, self.params = maker, params
+        vars(self).update(params)
         self._metadata_request = MetadataRequest(owner=type(self).__name__)
         self._metadata_request.score.add_request(param=self.metadata, alias=True)
+
+    def __repr__(self):
+        params = ", ".join(f"{name}={value!r}" for name, value in self.params.items())
+        return f"{self.maker}({params})"
 
     def __eq__(self, other):
         return isinstance(other, type(self)) and repr(self) == repr(other)

@@ -7,13 +7,13 @@ from numbers import Integral
 
 import numpy as np
 from scipy.optimize import minimize, minimize_scalar
-from sklearn.metrics.pairwise import euclidean_distances
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from ..base import is_generator
 from ..interventions import as_family, check_interventions
 from ..metrics import energy_distance
+from ..metrics._distances.two_sample import statistics_of
 from ..utils.checks import check_scalar
 from ..utils.pipelines import known_levels, last_step, numeric_rows, rows_under
 from ..utils.units import in_units, row_units
@@ -147,41 +147,29 @@ class Comparison:
         n, m = len(self.X_env), self.n_samples
         rows = rng.randint(n, size=(n_resamples, n))
         draws = rng.randint(m, size=(n_resamples, m))
-        return lambda drawn: _distances(self.distance, self.X_env, drawn, rows, draws)
+        return lambda drawn: _distances(
+            self.distance, self.X_env, drawn, rows, n + draws
+        )
 
     def noise_floor(self, drawn, n_permutations, level, rng):
         """Quantile of the distance if rows and draws were from one distribution."""
-        pooled = np.concatenate([self.X_env, drawn])
-        order = np.stack([rng.permutation(len(pooled)) for _ in range(n_permutations)])
-        rows, draws = np.split(order, [len(self.X_env)], axis=1)
-        values = _distances(self.distance, pooled, pooled, rows, draws)
+        n = len(self.X_env)
+        total = n + len(drawn)
+        order = np.stack([rng.permutation(total) for _ in range(n_permutations)])
+        rows, draws = np.split(order, [n], axis=1)
+        values = _distances(self.distance, self.X_env, drawn, rows, draws)
         return float(np.quantile(values, level, method="weibull"))
 
 
 def _distances(distance, X, Y, rows, draws):
-    """Distance of X[r] and Y[d] for pairs (r, d) of index arrays."""
-    if callable(distance):
-        return np.array(
-            [distance(X[r], Y[d]) for r, d in zip(rows, draws, strict=True)]
-        )
-    # Centred, so that no digits are lost in the squares of large values.
-    centre = X.mean(axis=0, dtype=np.float64)
-    X, Y = X - centre, Y - centre
-    w, v = _weights(rows, len(X)), _weights(draws, len(Y))
-    across = np.einsum("ir,ir->r", w, euclidean_distances(X, Y) @ v)
-    return 2 * across - _mean_distance(X, w) - _mean_distance(Y, v)
-
-
-def _weights(indices, n):
-    """Weights (n, len(indices)) of rows that are taken as often as the indices say."""
-    counts = np.stack([np.bincount(row, minlength=n) for row in indices], axis=1)
-    return counts / counts.sum(axis=0)
-
-
-def _mean_distance(X, w):
-    """Mean distance of two different rows under weights; copies of a row are one."""
-    within = np.einsum("ir,ir->r", w, euclidean_distances(X) @ w)
-    return within / (1 - np.square(w).sum(axis=0))
+    """Distance of Z[r] and Z[d] for pairs (r, d) of indices of rows Z of X, then Y."""
+    statistic = statistics_of(distance, X, Y)(X, Y)
+    n = len(X) + len(Y)
+    counts = (
+        np.stack([np.bincount(row, minlength=n) for row in index], axis=1)
+        for index in (rows, draws)
+    )
+    return statistic(*counts)
 
 
 class Candidate:

@@ -9,7 +9,7 @@ from sklearn.base import clone
 from sklearn.utils import Bunch, _safe_indexing, check_array
 
 from ..base import is_generator
-from ..metrics import effectiveness_error
+from ..metrics import counterfactual_errors
 from ..utils.environments import resolve_environments
 from ..utils.pipelines import last_step
 
@@ -78,7 +78,7 @@ def icm_path(
         - ``response``, mean relative change under rotations of the hidden node;
         - ``n_degenerate``, pairs whose rho says nothing;
         - ``effectiveness_error`` of `interventions`, 0 is best, see
-          :func:`~sklearn_icm.metrics.effectiveness_error`;
+          :func:`~sklearn_icm.metrics.counterfactual_errors`;
         - ``skill`` if `scoring` is a callable, else one column per scorer.
 
     Raises
@@ -115,8 +115,10 @@ def icm_path(
         _fit(model, {f"{prefix}icm_weight": weight}, train)
         rows.append(_measure(model, weight, test, random_state))
         if interventions is not None:
-            error = effectiveness_error(model, test[0], interventions)
-            rows[-1]["effectiveness_error"] = error
+            errors = counterfactual_errors(
+                model, test[0], interventions, axioms=["effectiveness"]
+            )
+            rows[-1]["effectiveness_error"] = errors.table_["effectiveness"].item()
         rows[-1] |= {name: scorer(model, *test) for name, scorer in scorers.items()}
         kept = model
         if warm_start:

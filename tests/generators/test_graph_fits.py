@@ -231,9 +231,9 @@ def test_a_column_that_is_a_sum_of_others_has_no_noise(kind, dtype):
     tested = tested.set_index(["mechanism", "against"])["p_value"]
     assert np.isnan(tested["total", "noise"])
     assert np.isnan(tested["total", "parents"])
-    row = evaluate(est, X, n_draws=10).set_index("node").loc["total"]
-    assert np.isnan(row["linear_skill"])
-    assert "linear mechanism has no error" in row["sentence"]
+    report = evaluate(est, X, n_draws=10)
+    assert np.isnan(report.table_.loc["total", "linear_skill"])
+    assert "linear mechanism has no error" in report.sentences_["total"]
     wrong = X.assign(total=X["total"] + 0.1 * X["total"].std())
     assert (est.transform(wrong)[:, 2] > 0.05).all()
 

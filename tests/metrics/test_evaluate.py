@@ -19,9 +19,9 @@ def rows(seed, n=400):
 
 
 @pytest.fixture(scope="module")
-def table():
+def report():
     est = GraphGenerator([("cause", "effect")], random_state=0).fit(rows(0))
-    return evaluate(est, rows(1)).set_index("node")
+    return evaluate(est, rows(1))
 
 
 def test_crps_of_perfect_useless_and_constant_draws():
@@ -35,36 +35,37 @@ def test_crps_of_perfect_useless_and_constant_draws():
     assert np.isclose(constant, np.abs(observed).mean())
 
 
-def test_a_true_mechanism_reaches_the_score_of_its_noise(table):
-    effect = table.loc["effect"]
+def test_a_true_mechanism_reaches_the_score_of_its_noise(report):
+    effect = report.table_.loc["effect"]
     ideal = 0.5 / np.sqrt(np.pi)
     assert 0.8 * ideal < effect["crps"] < 1.4 * ideal
     assert effect["skill"] > 0.7
     assert effect["linear_skill"] > 0.7
 
 
-def test_a_root_saves_nothing(table):
-    assert abs(table.loc["cause", "skill"]) < 0.05
-    assert "has no parents" in table.loc["cause", "sentence"]
+def test_a_root_saves_nothing(report):
+    assert abs(report.table_.loc["cause", "skill"]) < 0.05
+    assert "has no parents" in report.sentences_["cause"]
 
 
 def test_a_wrong_mechanism_is_seen_to_depend_on_its_parents():
     est = GraphGenerator([("cause", "effect")], mechanism="linear", random_state=0)
-    effect = evaluate(est.fit(rows(0)), rows(1)).set_index("node").loc["effect"]
+    report = evaluate(est.fit(rows(0)), rows(1))
+    effect = report.table_.loc["effect"]
     assert effect["p_value"] < 0.01
     assert abs(effect["linear_skill"]) < 0.1
-    assert "depends on its parents" in effect["sentence"]
+    assert "depends on its parents" in report.sentences_["effect"]
 
 
-def test_sentences_name_their_node(table):
-    assert all(name in text for name, text in table["sentence"].items())
+def test_sentences_name_their_node(report):
+    assert all(name in text for name, text in report.sentences_.items())
 
 
 def test_constant_columns_have_no_skill():
     X = np.column_stack([np.ones(40), np.random.RandomState(0).randn(40)])
-    table = evaluate(GraphGenerator(max_epochs=1).fit(X), X)
-    assert table["crps"][0] == 0
-    assert np.isnan(table["skill"][0])
+    table = evaluate(GraphGenerator(max_epochs=1).fit(X), X).table_
+    assert table["crps"].iloc[0] == 0
+    assert np.isnan(table["skill"].iloc[0])
 
 
 def test_the_score_of_levels_is_half_that_of_brier():
@@ -80,12 +81,12 @@ def test_levels_are_scored_against_a_logistic_regression():
     X = rows(0, 600).assign(group=np.where(rows(0, 600)["cause"] > 0, "a", "b"))
     edges = {"group": "cause", "effect": "group"}
     est = GraphGenerator(edges, max_epochs=30, random_state=0).fit(X)
-    group = evaluate(est, X).set_index("node").loc["group"]
+    group = evaluate(est, X).table_.loc["group"]
     # Half the Brier score of the frequencies of two levels of equal chance.
     assert abs(group["constant_crps"] - 0.25) < 0.02
     assert group["skill"] > 0.8
     assert np.isnan(group["p_value"])
-    alone = evaluate(GraphGenerator(max_epochs=1).fit(X), X).set_index("node")
+    alone = evaluate(GraphGenerator(max_epochs=1).fit(X), X).table_
     assert abs(alone.loc["group", "skill"]) < 0.05
 
 
@@ -95,9 +96,9 @@ def test_what_a_column_tells_of_its_hidden_cause_does_not_help_to_score_it():
     X = pd.DataFrame({f"x{k}": cause + 0.3 * rng.randn(800) for k in range(4)})
     edges = [("H", name) for name in X]
     est = GraphGenerator(edges, hidden={"H": 1}, max_epochs=20, random_state=0)
-    table = evaluate(est.fit(X), X)
-    assert np.abs(table["skill"]).max() < 0.1
-    assert not table["sentence"].str.contains("no parents").any()
+    report = evaluate(est.fit(X), X)
+    assert np.abs(report.table_["skill"]).max() < 0.1
+    assert not report.sentences_.str.contains("no parents").any()
 
 
 def test_too_few_rows():
@@ -115,7 +116,8 @@ def test_rows_before_a_pipeline_are_transformed(generative):
         pipe = GenerativePipeline(pipe.steps)
     inner = pipe.fit(rows(0))[:-1].transform(rows(1))
     pd.testing.assert_frame_equal(
-        evaluate(pipe, rows(1), n_draws=5), evaluate(pipe[-1], inner, n_draws=5)
+        evaluate(pipe, rows(1), n_draws=5).table_,
+        evaluate(pipe[-1], inner, n_draws=5).table_,
     )
 
 

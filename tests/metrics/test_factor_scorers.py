@@ -12,11 +12,9 @@ from sklearn.model_selection import GridSearchCV, cross_validate
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from sklearn_icm.datasets import make_two_balls
 from sklearn_icm.metrics import (
     alignment_r2,
-    block_mcc_score,
-    get_scorer,
-    get_scorer_names,
     make_identifiability_scorer,
     mcc_score,
 )
@@ -29,16 +27,14 @@ MCC = make_identifiability_scorer("mcc")
 
 def test_scores_are_those_of_the_functions():
     latents = ICA.transform(MIXED)
-    blocks = {"blocks_true": [[0, 1], [2]]}
     expected = {
         "mcc": mcc_score(FACTORS, latents),
         "mcc_spearman": mcc_score(FACTORS, latents, method="spearman"),
-        "block_mcc": block_mcc_score(FACTORS, latents, **blocks),
         "r2_identity": alignment_r2(FACTORS, latents, alignment="identity"),
         "r2_affine": alignment_r2(FACTORS, latents, cv=3),
         "r2_nonlinear": alignment_r2(FACTORS, latents, alignment="nonlinear"),
     }
-    params = {"block_mcc": blocks, "r2_affine": {"cv": 3}}
+    params = {"r2_affine": {"cv": 3}}
     for measure, score in expected.items():
         scorer = make_identifiability_scorer(measure, **params.get(measure, {}))
         assert scorer(ICA, MIXED, FACTORS) == score
@@ -68,7 +64,7 @@ def test_multi_metric_validation_of_frames():
         PCA(3).set_output(transform="pandas"),
         X,
         y,
-        scoring={"mcc": MCC, "affine": get_scorer("r2_affine")},
+        scoring={"mcc": MCC, "affine": make_identifiability_scorer("r2_affine")},
         cv=3,
         error_score="raise",
         return_train_score=True,
@@ -79,6 +75,14 @@ def test_multi_metric_validation_of_frames():
 
 def test_one_factor_as_a_vector():
     assert MCC(ICA, MIXED, FACTORS[:, 1]) > 0.98
+
+
+@pytest.mark.parametrize("measure", ["mcc", "r2_affine"])
+def test_factors_of_a_data_set_are_a_dict_of_columns(measure):
+    balls = make_two_balls(30, random_state=0)
+    rows, scorer = balls.data[:30], make_identifiability_scorer(measure)
+    model, columns = PCA(2).fit(rows), np.column_stack([*balls.factors.values()])
+    assert scorer(model, rows, balls.factors) == scorer(model, rows, columns)
 
 
 def test_generators_take_factors_as_y():
@@ -118,32 +122,7 @@ def test_value_objects():
         assert copy(ICA, MIXED, FACTORS) == scorer(ICA, MIXED, FACTORS)
     assert scorer != make_identifiability_scorer("r2_affine")
     assert scorer != "r2_affine"
-    assert repr(scorer) == "make_identifiability_scorer('r2_affine', cv=3)"
-
-
-def test_consistency_needs_no_factors():
-    assert get_scorer("latent_consistency")(ICA, MIXED) > 0.98
-
-
-@pytest.mark.parametrize("name", sorted({*get_scorer_names()} - {"latent_consistency"}))
-def test_ready_names(name):
-    score = get_scorer(name)(ICA, MIXED, FACTORS)
-    assert np.isfinite(score)
-    assert score <= 1
-    assert get_scorer(name) == make_identifiability_scorer(name)
-
-
-def test_ready_scorers_do_not_share_requests():
-    get_scorer("mcc").set_score_request(factors="other")
-    requests = get_scorer("mcc").get_metadata_routing().score.requests
-    assert requests == {"factors": True}
-    assert get_scorer(MCC) is MCC
-
-
-@pytest.mark.parametrize("name", ["nothing", None, 3])
-def test_unknown_names_are_answered_by_the_known_ones(name):
-    with pytest.raises(ValueError, match="one of .*mcc.*r2_permutation_scale"):
-        get_scorer(name)
+    assert repr(scorer) == "make_identifiability_scorer(measure='r2_affine', cv=3)"
 
 
 @pytest.mark.parametrize(
@@ -172,7 +151,6 @@ def test_only_transformers_are_scored():
     ("args", "params", "error", "match"),
     [
         (["r2"], {}, ValueError, r"measure must be one of \['mcc', .*got 'r2'"),
-        (["block_mcc"], {}, ValueError, "needs the columns of each block"),
         (["mcc"], {"cv": 3}, TypeError, r"'mcc' has no parameter 'cv'; it has \['cat"),
         (
             ["r2_affine"],

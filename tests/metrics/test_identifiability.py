@@ -10,9 +10,7 @@ from sklearn.tree import DecisionTreeRegressor
 from sklearn_icm.metrics import (
     alignment_r2,
     amari_distance,
-    block_mcc_score,
     mcc_score,
-    ood_r2,
 )
 
 ALIGNMENTS = ["identity", "permutation_scale", "affine", "nonlinear"]
@@ -20,14 +18,8 @@ FITTED = ALIGNMENTS[1:]
 SCALES = [1e-300, 1e-30, 1.0, 1e30, 1e300]
 
 
-def blocks_of_all(Z_true, Z_pred):
-    """Block MCC with all columns as one block."""
-    return block_mcc_score(
-        Z_true,
-        Z_pred,
-        blocks_true=[range(np.shape(Z_true)[1])],
-        blocks_pred=[range(np.shape(Z_pred)[1])],
-    )
+def ood_r2(Z_id, P_id, Z_ood, P_ood, **params):
+    return alignment_r2(Z_id, P_id, test=(Z_ood, P_ood), **params)
 
 
 def both_splits(Z_true, Z_pred):
@@ -38,8 +30,7 @@ def both_splits(Z_true, Z_pred):
 SCORES = {
     "mcc": mcc_score,
     "mcc_spearman": lambda Z, P: mcc_score(Z, P, method="spearman"),
-    "block_mcc": blocks_of_all,
-    "ood_r2": both_splits,
+    "r2_of_test": both_splits,
     **{
         f"r2_{a}": lambda Z, P, a=a: alignment_r2(Z, P, alignment=a) for a in ALIGNMENTS
     },
@@ -67,7 +58,7 @@ def test_perfect(score):
 @each_score
 def test_useless(score):
     """Unrelated latents: correlations of order 1 / sqrt(n), R2 about 0 or -1."""
-    scores = [score(factors(), factors(seed=seed)) for seed in range(1, 11)]
+    scores = [score(factors(), factors(seed=seed)) for seed in range(1, 6)]
     assert np.mean(scores) < 0.2
     assert max(scores) < 0.35
 
@@ -80,17 +71,8 @@ def test_degenerate(score):
     assert score(constant, constant) == 0
     assert score(Z, constant) == pytest.approx(0, abs=0.2)
     part = np.column_stack([Z[:, :2], constant[:, 0]])
-    expected = 1 if score is blocks_of_all else 2 / 3
+    expected = 2 / 3
     assert score(part, part) == pytest.approx(expected, abs=1e-4)
-
-
-@each_score
-@pytest.mark.parametrize("scale", SCALES)
-@pytest.mark.parametrize("offset", [0.0, 100.0])
-def test_a_common_unit_and_origin_change_nothing(score, scale, offset):
-    Z, P = factors(), mixed(factors()) + 0.1 * factors(seed=1)
-    moved = score((Z + offset) * scale, (P + offset) * scale)
-    assert moved == pytest.approx(score(Z, P), abs=1e-6)
 
 
 @pytest.mark.parametrize("name", sorted(SCORES.keys() - {"r2_identity"}))
@@ -166,52 +148,6 @@ def test_spearman_sees_no_monotone_change():
     Z = factors()
     assert mcc_score(Z, np.exp(5 * Z), method="spearman") == pytest.approx(1)
     assert mcc_score(Z, np.exp(5 * Z)) < 0.9
-
-
-@given(n=st.integers(4, 40), d=st.integers(1, 4), seed=st.integers(0, 999))
-def test_block_mcc_of_single_columns_is_mcc(n, d, seed):
-    Z, P = np.random.RandomState(seed).randn(2, n, d)
-    blocks = [[i] for i in range(d)]
-    score = block_mcc_score(Z, P, blocks_true=blocks)
-    assert score == pytest.approx(mcc_score(Z, P), abs=1e-9)
-
-
-@given(seed=st.integers(0, 999), scale=st.sampled_from(SCALES[1:-1]))
-def test_block_mcc_sees_no_affine_map_within_a_block(seed, scale):
-    Z = factors(d=5, seed=seed)
-    P = np.hstack([Z[:, 3:], (mixed(Z[:, :3], seed) + 1) * scale])
-    blocks_true, blocks_pred = [[0, 1, 2], [3, 4]], [[0, 1], [2, 3, 4]]
-    params = {"blocks_true": blocks_true, "blocks_pred": blocks_pred}
-    assert block_mcc_score(Z, P, **params) == pytest.approx(1, abs=1e-6)
-    across = {"blocks_true": blocks_true, "blocks_pred": [[0, 2], [1, 3, 4]]}
-    assert block_mcc_score(Z, P, **across) < 0.9
-
-
-def test_block_mcc_of_blocks_of_different_rank():
-    """Two latents know one of two factors: one canonical correlation of two."""
-    Z, other = factors(2000, 2), factors(2000, 1, seed=1)
-    P = np.hstack([Z[:, :1], other])
-    assert blocks_of_all(Z, P) == pytest.approx(1 / 2, abs=0.05)
-    repeated = np.hstack([Z, Z @ [[1.0], [2.0]]])
-    assert blocks_of_all(Z, repeated) == pytest.approx(1)
-    missing = block_mcc_score(Z, Z, blocks_true=[[0], [1]], blocks_pred=[[0, 1]])
-    assert missing == pytest.approx(1 / 4, abs=0.01)
-
-
-@pytest.mark.parametrize(
-    ("params", "match"),
-    [
-        ({"blocks_true": [[0], [3]]}, "blocks_true must be a sequence of.*below 3"),
-        ({"blocks_true": [0, 1]}, "blocks_true must be a sequence of sequences"),
-        ({"blocks_true": []}, "blocks_true must hold blocks that are not empty"),
-        ({"blocks_true": [[0], []]}, "blocks_true must hold blocks that are not empty"),
-        ({"blocks_true": [[0]], "blocks_pred": [[0.5]]}, "blocks_pred must be a seq"),
-        ({"blocks_true": [[0, 1, 2]]}, "6 columns together.*at least 7 rows, got 6"),
-    ],
-)
-def test_bad_blocks(params, match):
-    with pytest.raises(ValueError, match=match):
-        block_mcc_score(factors(6), factors(6), **params)
 
 
 def test_bad_method():
@@ -330,9 +266,13 @@ def test_ood_r2_is_about_the_mean_out_of_distribution():
 
 def test_ood_columns_must_match():
     Z = factors(10)
-    with pytest.raises(ValueError, match="Z_true_id and Z_true_ood must have the same"):
+    with pytest.raises(
+        ValueError, match="Z_true and its part of test must have the same"
+    ):
         ood_r2(Z, Z, Z[:, :2], Z)
-    with pytest.raises(ValueError, match="Z_pred_id and Z_pred_ood must have the same"):
+    with pytest.raises(
+        ValueError, match="Z_pred and its part of test must have the same"
+    ):
         ood_r2(Z, Z, Z, Z[:, :2])
     with pytest.raises(
         ValueError, match="one of.*'permutation_scale'.* got 'identity'"

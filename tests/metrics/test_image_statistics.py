@@ -23,7 +23,7 @@ def make(request):
     return request.param
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_equal_samples_and_useless_ones(make, seed):
     world, others = make(300, random_state=seed), make(300, random_state=seed + 100)
     X, Y = world.render(1.0), others.render(1.0)
@@ -37,7 +37,7 @@ def test_equal_samples_and_useless_ones(make, seed):
         assert layout_distance(X, noise, world.data_shape) > 50 * abs(layout)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_moving_parts_raises_the_layout_alone_and_stretching_pixels_both(make, seed):
     world = make(300, random_state=seed)
     X, shape = world.render(1.0), world.data_shape
@@ -73,7 +73,7 @@ def test_an_empty_background_does_not_count():
     assert framed(20) == pytest.approx(framed(3), rel=0.15)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_contrast_counts_unless_patches_are_normalised(seed):
     X = np.random.RandomState(seed).rand(40, 100)
     options = {"data_shape": (10, 10), "random_state": seed}

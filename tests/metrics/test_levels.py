@@ -11,12 +11,10 @@ from sklearn.metrics import mutual_info_score
 
 from sklearn_icm.metrics import (
     alignment_r2,
-    block_mcc_score,
     dci_scores,
     make_identifiability_scorer,
     mcc_score,
     mig_score,
-    ood_r2,
 )
 
 RNG = np.random.RandomState(0)
@@ -134,9 +132,8 @@ def test_levels_in_scorers():
 @pytest.mark.parametrize(
     ("call", "match"),
     [
-        (lambda: block_mcc_score(FACTORS, NOISE, blocks_true=[[0]]), "hold numbers"),
         (
-            lambda: ood_r2(FACTORS, NOISE, FACTORS, NOISE),
+            lambda: alignment_r2(FACTORS, NOISE, test=(FACTORS, NOISE)),
             "are levels are for mcc_score",
         ),
         (

@@ -4,7 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
 
-from sklearn_icm.metrics import _tiles, precision_recall_density_coverage
+from sklearn_icm.metrics import precision_recall_density_coverage
+from sklearn_icm.metrics._distances import blocks
 
 
 def samples(n, m, d, seed):
@@ -47,7 +48,7 @@ def test_is_the_definition(n, m, d, k, scale, offset, seed, float32, ties):
     X, Y = (X + offset) * scale, (Y + offset) * scale
     with pytest.MonkeyPatch.context() as patch:
         if float32:
-            patch.setattr(_tiles, "SMALL", 0)
+            patch.setattr(blocks, "SMALL", 0)
         values = precision_recall_density_coverage(X, Y, n_neighbors=k)
     assert values == pytest.approx(by_definition(X, Y, k), rel=1e-12)
 
@@ -74,7 +75,7 @@ def test_far_clusters(distance):
 
 
 @pytest.mark.parametrize("max_memory", [0.01, 0.2])
-def test_tiles_change_nothing(max_memory):
+def test_blocks_change_nothing(max_memory):
     X, Y = samples(600, 500, 20, 1)
     assert precision_recall_density_coverage(
         X, Y, max_memory=max_memory
@@ -100,7 +101,7 @@ def test_perfect_useless_and_degenerate():
 @pytest.mark.parametrize("float32", [False, True])
 def test_a_row_at_exactly_the_radius_is_inside(float32, monkeypatch):
     if float32:
-        monkeypatch.setattr(_tiles, "SMALL", 0)
+        monkeypatch.setattr(blocks, "SMALL", 0)
     X = np.arange(6.0)[:, None] + 1e4
     values = precision_recall_density_coverage(X, X + 1, n_neighbors=1)
     assert values == pytest.approx(by_definition(X, X + 1, 1))

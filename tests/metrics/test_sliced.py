@@ -4,7 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import wasserstein_distance
 
-from sklearn_icm.metrics import _tiles, sliced_wasserstein
+from sklearn_icm.metrics import sliced_wasserstein
+from sklearn_icm.metrics._distances import blocks
 
 
 def samples(n, m, d, seed):
@@ -54,7 +55,7 @@ def test_sizes_may_differ(n, m, d, p, seed, float32):
     expected = np.mean([power_by_quantiles(x, y, p) for x, y in pairs]) ** (1 / p)
     with pytest.MonkeyPatch.context() as patch:
         if float32:
-            patch.setattr(_tiles, "SMALL", 0)
+            patch.setattr(blocks, "SMALL", 0)
         value = sliced_wasserstein(X, Y, n_projections=7, p=p, random_state=3)
     assert value == pytest.approx(expected, rel=3e-6 if float32 else 1e-9)
 

@@ -7,18 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sklearn_icm.generators import FixedGenerator, GraphGenerator
-from sklearn_icm.inspection import ExtrapolationReport
 from sklearn_icm.interventions import Shift, Units
 from sklearn_icm.metrics import (
     column_units,
-    composition_error,
+    counterfactual_errors,
     energy_distance,
-    extrapolation_agreement,
     extrapolation_skill,
     make_extrapolation_scorer,
     mmd2,
     precision_recall_density_coverage,
-    reversibility_error,
+    refit_agreement,
     skill_interval,
     sliced_wasserstein,
     two_sample_test,
@@ -76,16 +74,15 @@ def answers(scale):
     seen, moved = SEEN[:30] * scale, MOVED[:30] * scale
     change = {"noise": Units(1, Shift(3.0))}
     scorer = make_extrapolation_scorer({"moved": change}, observational="seen")
-    report = ExtrapolationReport.from_estimator(
+    report = scorer.report(
         est,
         np.concatenate([seen, moved]),
         np.repeat(["seen", "moved"], 30),
-        scorer=scorer,
         n_bootstrap=20,
         n_permutations=20,
     ).table_
     other = FixedGenerator(bounds=None, random_state=0).fit(SEEN[:50] * scale)
-    agreement = extrapolation_agreement([est, other], seen, change)
+    agreement = refit_agreement([est, other], seen, change)
     family = Units(1, Shift(1.0))
     found = fit_intervention(est, family.scaled(4.0), moved, "noise", **quick)
     shift = explain_shift(
@@ -94,11 +91,12 @@ def answers(scale):
     return {
         "skill": skill(2.0, scale),
         "report": report[["skill", "low", "high", "noise_floor"]].to_numpy(),
-        "agreement": agreement.table[["distance", "floor"]].to_numpy(),
+        "agreement": agreement.table_[["distance", "floor"]].to_numpy(),
         "fit": [found.distance, found.identity_distance, found.noise_floor],
         "explain": shift.table_[["distance", "skill", "gain_se"]].to_numpy(),
-        "composition": composition_error(est, seen),
-        "reversibility": reversibility_error(est, seen, change),
+        "axioms": counterfactual_errors(
+            est, seen, change, axioms=["composition", "reversibility"]
+        ).table_.to_numpy(),
     }
 
 

@@ -11,7 +11,7 @@ from sklearn.preprocessing import MinMaxScaler
 from sklearn_icm.base import GeneratorMixin
 from sklearn_icm.compose import GenerativePipeline
 from sklearn_icm.interventions import Shift
-from sklearn_icm.metrics import effectiveness_error, make_extrapolation_scorer
+from sklearn_icm.metrics import counterfactual_errors, make_extrapolation_scorer
 from sklearn_icm.model_selection import LeaveEnvironmentOut, icm_path
 
 WEIGHTS = [0, 0.1, 1]
@@ -202,4 +202,5 @@ def test_effectiveness_of_given_interventions():
     for error, model in zip(
         path.table["effectiveness_error"], path.estimators, strict=True
     ):
-        assert error == effectiveness_error(model, TABLE, change)
+        errors = counterfactual_errors(model, TABLE, change)
+        assert error == errors.table_["effectiveness"].item()

@@ -15,9 +15,9 @@ from sklearn_icm.inspection import TrainingDisplay
 from sklearn_icm.interventions import Shift
 from sklearn_icm.metrics import (
     average_effect,
-    counterfactual_report,
-    extrapolation_agreement,
+    counterfactual_errors,
     make_extrapolation_scorer,
+    refit_agreement,
 )
 from sklearn_icm.model_selection import (
     FamilyFit,
@@ -100,8 +100,9 @@ def test_any_search_with_a_best_generator_is_asked(name):
     )
     labels = np.repeat(["seen", "moved"], len(TABLE))
     assert np.isfinite(scorer(fitted, np.concatenate([TABLE, TABLE + 1]), labels))
-    assert len(counterfactual_report(fitted, TABLE, {"noise": Shift(1.0)})) == 4
-    agreement = extrapolation_agreement([fitted, fitted], TABLE, {"data": Shift(1.0)})
+    report = counterfactual_errors(fitted, TABLE, {"noise": Shift(1.0)})
+    assert len(report.sentences_) == 4
+    agreement = refit_agreement([fitted, fitted], TABLE, {"data": Shift(1.0)})
     assert agreement.value == 1
     assert len(TrainingDisplay.from_estimator(fitted).history) > 0
 
@@ -230,9 +231,9 @@ def test_searches_try_no_levels(levels):
 def test_counterfactuals_and_effects_of_levels(levels):
     est, X, _ = levels
     change = {"effect": Shift(1.0)}
-    report = counterfactual_report(est, X, change)
-    assert np.isfinite(report["value"]).all()
-    assert extrapolation_agreement([est, est], X, change).table.notna().to_numpy().all()
+    report = counterfactual_errors(est, X, change)
+    assert np.isfinite(report.table_).all(axis=None)
+    assert refit_agreement([est, est], X, change).table_.notna().to_numpy().all()
     assert (
         average_effect(est, "cause", 2.0, 0.0, lambda rows: rows[:, 0] == "high").low
         > 0

@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 from sklearn.utils import Bunch
 
-from sklearn_icm.inspection._extrapolation import _explained
-from sklearn_icm.inspection._reports import _consistency_row, _truth_row
+from sklearn_icm.inspection._reports import _consistency_row
 from sklearn_icm.metrics._evaluate import _sentence
+from sklearn_icm.metrics._extrapolation import _explained
 from sklearn_icm.model_selection._explain_shift import _Judge
 from sklearn_icm.utils.words import part_of
 
@@ -61,7 +61,8 @@ def test_sentences_about_roots_environments_and_latents(part):
         found = Bunch(
             is_above_floor=True,
             skill=part,
-            interval=(part - 0.1, part + 0.1),
+            low=part - 0.1,
+            high=part + 0.1,
             distance=distance,
             noise_floor=0.2,
             ceiling=ceiling,
@@ -69,10 +70,8 @@ def test_sentences_about_roots_environments_and_latents(part):
         told = _explained(found)
         check_part(told.split("(interval")[0], part, "removes", "adds")
         assert ("no more than chance" in told) == (distance < 0.2)
-    result = Bunch(alignment="affine", value=part, pairs=[part], chance=0.0)
-    check_part(_consistency_row(result)[-1], part, "explain")
-    result = Bunch(per_refit=np.array([part]), chance=0.0)
-    check_part(_truth_row("affine R2 of factors", result)[-1], part, "explains")
+    result = Bunch(value=part, table_=[part], chance=0.0)
+    check_part(_consistency_row(result, "affine")[-1], part, "explain")
 
 
 @pytest.mark.parametrize("explains", [[True, True], [True, False], [False, False]])

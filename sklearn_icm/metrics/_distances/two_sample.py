@@ -1,26 +1,26 @@
 """Is a distance between two samples more than chance, and how sure is its value?"""
 
 from functools import partial
-from numbers import Integral
 
 import numpy as np
+from sklearn.base import is_classifier
 from sklearn.utils import Bunch
 
-from ..utils.checks import check_level
-from ._distances import median_bandwidth
-from ._inputs import check_integer, check_max_memory, check_samples, direction_stream
-from ._sliced import sliced_wasserstein
-from ._tiles import Tiler, prepare, row_blocks
+from ...utils.checks import check_level
+from .._inputs import check_integer, check_max_memory, check_samples, direction_stream
+from .blocks import Blocks, row_blocks
+from .classifier import areas_under_the_curve
+from .named import check_distance
+from .pairwise import median_bandwidth, square_root, with_rates
+from .sliced import sliced_wasserstein
 
 __all__ = [
-    "Draws",
-    "compare_with_null",
     "judge",
+    "quantiles_around",
+    "resampled",
     "statistics_of",
     "two_sample_test",
 ]
-
-DISTANCES = ["energy", "mmd", "sliced_wasserstein"]
 
 
 def two_sample_test(
@@ -42,14 +42,23 @@ def two_sample_test(
     X_real : array-like of shape (n, n_features)
     X_gen : array-like of shape (m, n_features)
         At least two rows of each.
-    distance : {"energy", "mmd", "sliced_wasserstein"} or callable
+    distance : {"energy", "mmd", "sliced_wasserstein", "classifier"}, callable or \
+            classifier
         :func:`energy_distance`, :func:`mmd2` or :func:`sliced_wasserstein` with their
         defaults (the first two to within 1e-6 of the mean distance), or a deterministic
         ``distance(X_real, X_gen) -> float``, larger for samples that differ more.
+        Or how well a classifier tells held-out rows apart, in up to five folds: the
+        area under its ROC curve, 0.5 for equal samples, on average, and 1 for separable
+        ones. A classifier is fitted to columns of mean 0 and variance 1, five times per
+        relabelling. "classifier" is ridge regression on the labels, from the columns
+        and 100 Gaussian functions of them: it sees shifts as well as other smooth
+        differences (among a hundred columns or more, little else than shifts), and is
+        linear in the labels, so that all relabellings are fitted at once.
     n_permutations : int
-        Random relabellings of the pooled rows.
+        Random relabellings of the pooled rows; for a classifier, within folds.
     n_bootstrap : int
-        Resamples of each sample for the interval; 0 for none.
+        Resamples of each sample for the interval; 0 for none. Not for a classifier,
+        which would be tested on copies of rows that it was fitted to.
     level : float
         Of the noise floor and the interval, between 0 and 1.
     max_memory : float
@@ -67,7 +76,7 @@ def two_sample_test(
         ``value``: the distance; ``p_value``: (1 + number of relabellings at least as
         far apart) / (1 + n_permutations); ``noise_floor``: the quantile `level` of the
         distances of the relabellings; ``is_above_floor``: whether `value` exceeds it;
-        ``interval``: (low, high) of the distance, or (nan, nan) if `value` is not above
+        ``low`` and ``high``: the interval of the distance, NaN if `value` is not above
         the floor or `n_bootstrap` is 0; ``null``: all distances of the relabellings.
 
     Raises
@@ -76,6 +85,8 @@ def two_sample_test(
         If the samples have different columns, fewer than two rows or values that are
         not finite, if a parameter is out of range, or if a callable returns a number
         that is not finite.
+    TypeError
+        If `distance` is an estimator, but no classifier.
 
     Notes
     -----
@@ -90,7 +101,12 @@ def two_sample_test(
     distances count them, and are larger between resamples than between samples; their
     interval is the basic bootstrap, which takes that off, and covers less well.
 
-    For "energy" and "mmd" every tile of pairwise distances is computed once and
+    A classifier is fitted afresh for every relabelling. Held-out labels that are
+    permuted under fixed predictions, or counted as a binomial, would be taken for
+    independent between folds, which they are not: every row trains the predictions of
+    the other folds. The area needs no threshold and no equal sizes, as accuracy does.
+
+    For "energy" and "mmd" every block of pairwise distances is computed once and
     multiplied by the indicators of many relabellings: time grows with ``(n + m)^2
     (n_features + n_permutations)``, memory is bounded, and no rows are left out. The
     other distances are computed afresh for every relabelling and resample.
@@ -100,7 +116,8 @@ def two_sample_test(
     Gretton, Borgwardt, Rasch, Schölkopf, Smola (2012), *A kernel two-sample test*,
     Journal of Machine Learning Research 13 (arXiv:0805.2368). Phipson, Smyth (2010),
     *Permutation p-values should never be zero*, Statistical Applications in Genetics
-    and Molecular Biology 9 (arXiv:1603.05766).
+    and Molecular Biology 9 (arXiv:1603.05766). Lopez-Paz, Oquab (2017), *Revisiting
+    classifier two-sample tests* (arXiv:1610.06545).
 
     Examples
     --------
@@ -114,95 +131,102 @@ def two_sample_test(
     """
     n_bytes = check_max_memory(max_memory)
     n_permutations = check_integer("n_permutations", n_permutations)
-    _check_count("n_bootstrap", n_bootstrap)
+    check_integer("n_bootstrap", n_bootstrap, least=0)
     check_level(level)
     X_real, X_gen = check_samples(
         X_real, X_gen, smallest=2, needed_by="The test", units=units
     )
     stream = direction_stream(random_state)
+    if hasattr(distance, "fit") or distance == "classifier":
+        if hasattr(distance, "fit") and not is_classifier(distance):
+            raise TypeError(
+                "distance must be a name, a callable or a classifier, got "
+                f"{type(distance).__name__}."
+            )
+        values = areas_under_the_curve(
+            X_real, X_gen, distance, n_permutations, n_bytes, stream
+        )
+        return _compare_with_null(values[0], values[1:], level)
+    check_distance(distance, also=["classifier"])
     statistic = statistics_of(distance, X_real, X_gen, n_bytes, stream)(X_real, X_gen)
-    draws = Draws(len(X_real), len(X_gen), stream)
-    return judge(statistic, draws, n_permutations, n_bootstrap, level, n_bytes)
+    sizes = len(X_real), len(X_gen)
+    return judge(statistic, sizes, stream, n_permutations, n_bootstrap, level, n_bytes)
 
 
-def judge(statistic, draws, n_permutations, n_bootstrap, level, n_bytes):
+def judge(statistic, sizes, stream, n_permutations, n_bootstrap, level, n_bytes):
     """Value, null and interval of a statistic, as `two_sample_test` returns them."""
-    # Indicators of both samples and their products with a tile, in float64.
-    at_once = max(1, int(n_bytes / (64 * (draws.n + draws.m))))
+    # Indicators of both samples and their products with a block, in float64.
+    at_once = max(1, int(n_bytes / (64 * sum(sizes))))
 
     def values(draw, count):
         parts = row_blocks(0, count, at_once)
-        return np.concatenate([statistic(*draw(p.stop - p.start)) for p in parts])
+        return np.concatenate(
+            [statistic(*draw(sizes, p.stop - p.start, stream)) for p in parts]
+        )
 
-    value = float(statistic(*draws.as_given())[0])
-    result = compare_with_null(value, values(draws.permuted, n_permutations), level)
-    result.interval = (np.nan, np.nan)
+    given = np.repeat(np.eye(2), sizes, axis=1)[:, :, None]
+    value = float(statistic(*given)[0])
+    result = _compare_with_null(value, values(_permuted, n_permutations), level)
     if result.is_above_floor and n_bootstrap:
-        resampled = values(draws.resampled, n_bootstrap)
+        found = values(resampled, n_bootstrap)
         if not statistic.ignores_copies:
             # Mirrored, so that the bias by the copies is taken off, not added twice.
-            resampled = 2 * value - resampled
-        tails = [(1 - level) / 2, (1 + level) / 2]
-        result.interval = tuple(map(float, np.quantile(resampled, tails)))
+            found = 2 * value - found
+        result.update(quantiles_around(found, level))
     return result
 
 
-def compare_with_null(value, null, level):
+def quantiles_around(values, level):
+    """Ends of the middle part `level` of some values, ``{"low": .., "high": ..}``."""
+    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+    return {"low": float(low), "high": float(high)}
+
+
+def _compare_with_null(value, null, level):
     """P-value and noise floor of a value, where larger ones are more extreme."""
     # Relabellings that differ in nothing may still differ by rounding.
     tolerance = 1e-9 * max(abs(value), np.abs(null).max())
     floor = float(np.quantile(null, level, method="higher"))
     return Bunch(
-        value=value,
+        value=float(value),
         p_value=float((1 + np.sum(null >= value - tolerance)) / (1 + len(null))),
         noise_floor=floor,
         is_above_floor=bool(value > floor + tolerance),
+        low=np.nan,
+        high=np.nan,
         null=null,
     )
 
 
-def _check_count(name, value):
-    integer = isinstance(value, Integral) and not isinstance(value, bool)
-    if not integer or value < 0:
-        raise ValueError(f"{name} must be an int >= 0, got {value!r}.")
+def _permuted(sizes, count, stream):
+    """Indicators (2, n + m, count) of both samples under permuted labels."""
+    weights = np.zeros((2, sum(sizes), count))
+    for column in weights[0].T:
+        column[stream.permutation(len(column))[: sizes[0]]] = 1
+    np.subtract(1, weights[0], out=weights[1])
+    return weights
 
 
-class Draws:
-    """How often each pooled row is in each sample: arrays (n + m, number of draws)."""
-
-    def __init__(self, n, m, stream):
-        self.n, self.m, self.stream = n, m, stream
-
-    def as_given(self):
-        real = np.repeat([1.0, 0.0], [self.n, self.m])[:, None]
-        return real, 1 - real
-
-    def permuted(self, count):
-        real = np.zeros((self.n + self.m, count))
-        for column in real.T:
-            column[self.stream.permutation(len(column))[: self.n]] = 1
-        return real, 1 - real
-
-    def resampled(self, count):
-        real, gen = np.zeros((2, self.n + self.m, count))
-        for rows in (real[: self.n], gen[self.n :]):
-            for column in rows.T:
-                drawn = self.stream.randint(len(rows), size=len(rows))
-                column[:] = np.bincount(drawn, minlength=len(rows))
-        return real, gen
+def resampled(sizes, count, stream):
+    """How often each pooled row is in each resample of each sample."""
+    weights, start = np.zeros((len(sizes), sum(sizes), count)), 0
+    for weight, size in zip(weights, sizes, strict=True):
+        for column in weight[start : start + size].T:
+            drawn = stream.randint(size, size=size)
+            column[:] = np.bincount(drawn, minlength=size)
+        start += size
+    return weights
 
 
-def statistics_of(distance, X_real, X_gen, n_bytes, stream):
+def statistics_of(distance, X_real, X_gen, n_bytes=2**26, stream=None):
     """Maker of statistics ``(X_real, X_gen) -> (draws -> the distance of each)``.
 
-    Kernel and directions are chosen once, for the samples given here.
+    Kernel and directions are chosen once, for the samples given here. A draw is how
+    often each pooled row is in each sample: two arrays (n + m, number of draws).
     """
+    check_distance(distance)
     if callable(distance):
         return partial(_AnyStatistic, distance)
-    if not isinstance(distance, str) or distance not in DISTANCES:
-        raise ValueError(
-            f"distance must be a callable or one of {DISTANCES}, got {distance!r}."
-        )
     mib = n_bytes / 2**20
     if distance == "sliced_wasserstein":
         seed = stream.randint(2**31)
@@ -211,24 +235,7 @@ def statistics_of(distance, X_real, X_gen, n_bytes, stream):
     width = None
     if distance == "mmd":
         width = median_bandwidth(X_real, X_gen, max_memory=mib)
-    return partial(_pair_statistic, n_bytes, width)
-
-
-def _pair_statistic(n_bytes, width, X_real, X_gen):
-    """Energy distance, or with a width of its kernel the squared MMD."""
-    rows = np.concatenate([X_real, X_gen])
-    pooled = prepare(rows, rows[:1])
-    if width is None:
-        return _PairStatistic(pooled, n_bytes, 1.0, np.sqrt, unit=pooled.unit)
-    rate = np.clip((pooled.unit / width) ** 2 / 2, 1e-150, 1e150)
-    if not 1e-18 < rate < 1e18:
-        pooled = prepare(rows, rows[:1], in_float64=True)
-    return _PairStatistic(pooled, n_bytes, -rate, _one_minus_exp, unit=1.0)
-
-
-def _one_minus_exp(tile, out):
-    with np.errstate(under="ignore", over="ignore"):
-        return np.negative(np.expm1(tile, out=out), out=out)
+    return partial(_PairStatistic, n_bytes, width)
 
 
 class _PairStatistic:
@@ -236,30 +243,28 @@ class _PairStatistic:
 
     Parameters
     ----------
-    pooled : Samples
-        Whose `real` holds all rows.
     n_bytes : float
-    factor : float
-        Of the squared distances.
-    h : callable
-        Takes a tile of them, and `out`; 0 at distance 0.
-    unit : float
-        Of the result.
+    width : float or None
+        Of the kernel of the squared MMD; None is the energy distance.
+    X_real, X_gen : ndarray of shape (n_rows, n_features)
     """
 
     ignores_copies = True
 
-    def __init__(self, pooled, n_bytes, factor, h, unit):
-        self.rows, self.h, self.unit = pooled.real, h, unit
-        self.tiler = Tiler(pooled, n_bytes / 2, factor=factor)
+    def __init__(self, n_bytes, width, X_real, X_gen):
+        rows = np.concatenate([X_real, X_gen])
+        self.blocks = Blocks(rows, n_bytes=n_bytes / 2)
+        self.h, self.unit = square_root, self.blocks.unit
+        if width is not None:
+            self.blocks, rates = with_rates(self.blocks, np.array([width]))
+            self.h, self.unit = partial(_one_minus_exp, rates[0]), 1.0
 
     def __call__(self, real, gen):
-        real, gen = (w.astype(self.tiler.dtype, copy=False) for w in (real, gen))
+        real, gen = (w.astype(self.blocks.dtype, copy=False) for w in (real, gen))
         both = np.concatenate([real, gen], axis=1)
         across, within_real, within_gen = sums = np.zeros((3, real.shape[1]))
-        for rows, columns, tile in self.tiler.within(self.rows):
-            product = self.h(tile, out=tile) @ both[columns]
-            to_real, to_gen = np.hsplit(product, 2)
+        for rows, columns, block in self.blocks.between(*self.blocks.samples * 2):
+            to_real, to_gen = np.hsplit(self.h(block) @ both[columns], 2)
             # A square on the diagonal holds every pair twice.
             share = 0.5 if rows == columns else 1.0
             across += share * (_dot(real[rows], to_gen) + _dot(gen[rows], to_real))
@@ -271,6 +276,12 @@ class _PairStatistic:
             # Copies of a single row are at distance 0 of each other.
             within /= np.maximum(pairs, 1)
         return (2 * sums[0] - sums[1] - sums[2]) * self.unit
+
+
+def _one_minus_exp(rate, block):
+    with np.errstate(under="ignore", over="ignore"):
+        np.expm1(np.multiply(block, -rate, out=block), out=block)
+    return np.negative(block, out=block)
 
 
 def _dot(A, B):

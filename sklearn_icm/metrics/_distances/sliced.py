@@ -5,8 +5,8 @@ from numbers import Real
 
 import numpy as np
 
-from ._inputs import check_integer, check_max_memory, check_samples, direction_stream
-from ._tiles import frames, is_framed, is_small, row_blocks
+from .._inputs import check_integer, check_max_memory, check_samples, direction_stream
+from .blocks import common_frame, is_small, row_blocks
 
 __all__ = ["sliced_wasserstein"]
 
@@ -77,30 +77,19 @@ def sliced_wasserstein(
         raise ValueError(f"p must be a finite number >= 1, got {p!r}.")
     stream = direction_stream(random_state)
     X_real, X_gen = check_samples(X_real, X_gen, units=units)
-    start = stream.get_state()
-    for centre, scale in frames(X_real, X_gen):
-        stream.set_state(start)
-        project = _Projector((X_real, X_gen), centre, scale)
-        cost = _mean_cost(project, stream, n_projections, p, n_bytes)
-        if is_framed(project.largest):
-            break
-    return float(cost ** (1 / p) / scale)
-
-
-def _mean_cost(project, stream, n_projections, p, n_bytes):
-    """Mean over directions of the one-dimensional distances to the power p."""
-    places, weights = _common_quantiles(*map(len, project.samples))
-    d = project.samples[0].shape[1]
+    samples = X_real, X_gen
+    centre, scale = common_frame(samples)
+    places, weights = _common_quantiles(*map(len, samples))
+    d = X_real.shape[1]
     # Projections of both samples, the quantiles read from them, their difference.
     at_once = max(1, int(n_bytes / (8 * (5 * len(weights) + 3 * d))))
     total = 0.0
     for part in row_blocks(0, n_projections, at_once):
         directions = stream.standard_normal((part.stop - part.start, d))
         directions /= np.linalg.norm(directions, axis=1, keepdims=True)
-        with np.errstate(over="ignore", invalid="ignore"):
-            real, gen = project(directions)
-            total += _sum_of_costs(real, gen, places, weights, p)
-    return total / n_projections
+        real, gen = _projections(samples, directions, centre, scale)
+        total += _sum_of_costs(real, gen, places, weights, p)
+    return float((total / n_projections) ** (1 / p) / scale)
 
 
 def _common_quantiles(n, m):
@@ -113,28 +102,20 @@ def _common_quantiles(n, m):
     return ((ends - 1) // m, (ends - 1) // n), weights
 
 
-class _Projector:
-    """Sorted projections of two samples in a common frame; notes the `largest` one."""
-
-    def __init__(self, samples, centre, scale):
-        self.samples, self.centre, self.scale = samples, centre, scale
-        self.dtype = np.float64 if is_small(*samples) else np.float32
-        self.largest = 0.0
-
-    def __call__(self, directions):
-        directions = directions.astype(self.dtype, copy=False)
-        return [self._project(X, directions) for X in self.samples]
-
-    def _project(self, X, directions):
-        projected = np.empty((len(directions), len(X)), self.dtype)
+def _projections(samples, directions, centre, scale):
+    """Sorted projections (n_directions, n_rows) of each sample in a common frame."""
+    dtype = np.float64 if is_small(samples) else np.float32
+    directions = directions.astype(dtype, copy=False)
+    found = []
+    for X in samples:
+        projected = np.empty((len(directions), len(X)), dtype)
         for rows in row_blocks(0, len(X), 128):
-            block = np.multiply(X[rows], self.scale, dtype=np.float64)
-            block -= self.centre
-            block = block.astype(self.dtype, copy=False)
+            block = np.multiply(X[rows], scale, dtype=np.float64)
+            block = (block - centre).astype(dtype, copy=False)
             np.matmul(directions, block.T, out=projected[:, rows])
         projected.sort(axis=1)
-        self.largest = max(self.largest, float(np.abs(projected[:, [0, -1]]).max()))
-        return projected
+        found.append(projected)
+    return found
 
 
 def _sum_of_costs(real, gen, places, weights, p):

@@ -1,14 +1,15 @@
 """Distances between samples from all pairs of their rows: numpy in, float out."""
 
+from functools import partial
 from numbers import Real
 
 import numpy as np
 import torch
 
-from ._inputs import check_max_memory, check_samples, direction_stream
-from ._tiles import Tiler, prepare, row_blocks, sum_over_pairs
+from .._inputs import check_max_memory, check_samples, direction_stream
+from .blocks import Blocks, row_blocks, sum_over_pairs
 
-__all__ = ["energy_distance", "median_bandwidth", "mmd2"]
+__all__ = ["energy_distance", "median_bandwidth", "mmd2", "square_root", "with_rates"]
 
 # Rows whose pairs the median heuristic looks at.
 MEDIAN_ROWS = 1000
@@ -47,7 +48,7 @@ def energy_distance(
 
     Notes
     -----
-    Larger samples are compared in float32, centred and scaled first, tile by tile and
+    Larger samples are compared in float32, centred and scaled first, block by block and
     summed in float64; pairs that are close for their distance from the centre are
     computed in float64. The mean distances are within about 1e-7, relative, of those in
     float64, and so is the value within 1e-7 of the mean distance. The order of the rows
@@ -67,10 +68,9 @@ def energy_distance(
     X_real, X_gen = _check_pairs(
         X_real, X_gen, biased, "The unbiased energy distance", units
     )
-    samples = prepare(X_real, X_gen)
-    sums = sum_over_pairs(samples, _square_root, n_bytes)
-    across, real, gen = _means(samples, sums, biased, at_zero=0.0)
-    return float((2 * across - real - gen) * samples.unit)
+    blocks = Blocks(X_real, X_gen, n_bytes=n_bytes)
+    across, real, gen = _means(blocks, square_root, biased)
+    return float((2 * across - real - gen) * blocks.unit)
 
 
 def _check_pairs(X_real, X_gen, biased, needed_by, units):
@@ -86,14 +86,15 @@ def _check_pairs(X_real, X_gen, biased, needed_by, units):
     )
 
 
-def _square_root(tile):
-    return np.sqrt(tile, out=tile)
+def square_root(block):
+    """Distances of a block of squares, in place."""
+    return np.sqrt(block, out=block)
 
 
-def _means(samples, sums, biased, at_zero):
+def _means(blocks, transform, biased, at_zero=0.0):
     """Mean across, and within each sample with (biased) or without the diagonal."""
-    n, m = len(samples.real), len(samples.gen)
-    across, *within = sums
+    n, m = map(len, blocks.samples)
+    across, *within = sum_over_pairs(blocks, transform, at_zero)
     pairs = (n * n, m * m) if biased else (n * (n - 1), m * (m - 1))
     diagonals = (n * at_zero, m * at_zero) if biased else (0, 0)
     parts = zip(within, diagonals, pairs, strict=True)
@@ -165,45 +166,37 @@ def mmd2(
     """
     n_bytes = check_max_memory(max_memory)
     X_real, X_gen = _check_pairs(X_real, X_gen, biased, "The unbiased mmd2", units)
-    samples = prepare(X_real, X_gen)
-    bandwidths = _resolve_bandwidths(bandwidth, samples, n_bytes, random_state)
-    with np.errstate(over="ignore", under="ignore"):
-        rates = np.clip((samples.unit / bandwidths) ** 2 / 2, 1e-150, 1e150)
-    if rates.min() < 1e-18 or rates.max() > 1e18:
-        # Neither their products nor their ratios fit the range of float32.
-        samples = prepare(X_real, X_gen, in_float64=True)
-    kernel = _MeanKernel(rates / rates[0], samples.in_float64)
-    sums = sum_over_pairs(samples, kernel, n_bytes, factor=-rates[0], at_zero=1.0)
-    across, real, gen = _means(samples, sums, biased, at_zero=1.0)
+    blocks = Blocks(X_real, X_gen, n_bytes=n_bytes)
+    bandwidths = _resolve_bandwidths(bandwidth, blocks, random_state)
+    blocks, rates = with_rates(blocks, bandwidths)
+    means = _means(blocks, partial(_mean_kernel, rates), biased, at_zero=1.0)
+    across, real, gen = means
     return float(real + gen - 2 * across)
 
 
-class _MeanKernel:
-    """Mean over bandwidths of ``exp(ratio * tile)``, in place."""
-
-    def __init__(self, ratios, in_float64):
-        self.ratios = ratios.astype(np.float64 if in_float64 else np.float32)
-
-    def __call__(self, tile):
-        if len(self.ratios) == 1:
-            return _exp(tile)
-        total = np.zeros_like(tile)
-        # Very distant pairs underflow to the 0 that they are.
-        with np.errstate(under="ignore", over="ignore"):
-            for ratio in self.ratios:
-                total += _exp(tile * ratio)
-        return np.divide(total, tile.dtype.type(len(self.ratios)), out=total)
+def with_rates(blocks, bandwidths):
+    """Blocks that Gaussian kernels can be computed on, and ``1 / (2 bandwidth^2)``."""
+    with np.errstate(over="ignore", under="ignore"):
+        rates = np.clip((blocks.unit / bandwidths) ** 2 / 2, 1e-150, 1e150)
+    if rates.min() < 1e-18 or rates.max() > 1e18:
+        # Products with them do not fit the range of float32.
+        samples = [rows.X for rows in blocks.samples]
+        blocks = Blocks(*samples, n_bytes=blocks.n_bytes, in_float64=True)
+    return blocks, rates.astype(blocks.dtype)
 
 
-def _exp(tile):
-    """Exponential in place, by torch: 1.6 times as fast as numpy's in float32."""
-    torch.from_numpy(tile).exp_()
-    return tile
+def _mean_kernel(rates, block):
+    """Mean over bandwidths of ``exp(-rate * block)``."""
+    # By torch, 1.6 times as fast as numpy in float32.
+    block = torch.from_numpy(block)
+    if len(rates) == 1:
+        return block.mul_(-float(rates[0])).exp_().numpy()
+    return (sum((block * -float(rate)).exp_() for rate in rates) / len(rates)).numpy()
 
 
-def _resolve_bandwidths(bandwidth, samples, n_bytes, random_state):
+def _resolve_bandwidths(bandwidth, blocks, random_state):
     if isinstance(bandwidth, str) and bandwidth == "median":
-        return np.array([_median_distance(samples, n_bytes, random_state)])
+        return np.array([_median_distance(blocks, random_state)])
     values = [bandwidth] if isinstance(bandwidth, Real) else bandwidth
     try:
         values = np.array(list(values), dtype=np.float64)
@@ -238,37 +231,40 @@ def median_bandwidth(X_real, X_gen, *, max_memory=64.0, random_state=None):
     """
     n_bytes = check_max_memory(max_memory)
     X_real, X_gen = check_samples(X_real, X_gen, smallest=1, needed_by="The median")
-    return _median_distance(prepare(X_real, X_gen), n_bytes, random_state)
+    return _median_distance(Blocks(X_real, X_gen, n_bytes=n_bytes), random_state)
 
 
-def _median_distance(samples, n_bytes, random_state):
+def _median_distance(blocks, random_state):
     """Median distance of the pooled rows, or of a subset that their order is not in."""
-    rows = _pooled_rows(samples, direction_stream(random_state))
-    pooled = prepare(rows, rows[:1])
+    rows = _pooled_rows(blocks.samples, direction_stream(random_state))
+    blocks = Blocks(rows, n_bytes=blocks.n_bytes)
     distances = []
-    for i, j, tile in Tiler(pooled, n_bytes).within(pooled.real):
-        pairs = tile[np.triu_indices(len(tile), 1)] if i == j else tile.ravel()
+    for i, j, block in blocks.between(*blocks.samples * 2):
+        pairs = block[np.triu_indices(len(block), 1)] if i == j else block.ravel()
         distances.append(np.sqrt(pairs))
     distances = np.concatenate(distances)
     median = np.median(distances)
     if median == 0:
         positive = distances[distances > 0]
         median = np.median(positive) if len(positive) else 1.0
-    return float(median) * pooled.unit
+    return float(median) * blocks.unit
 
 
 def _pooled_rows(samples, stream):
-    real, gen = samples.real.X, samples.gen.X
-    n, total = len(real), len(real) + len(gen)
+    pooled = [rows.X for rows in samples]
+    total = sum(map(len, pooled))
     if total <= MEDIAN_ROWS:
-        return np.concatenate([real, gen])
+        return np.concatenate(pooled)
     # Sorted by a random direction, rows stand in an order that only values determine.
-    direction = stream.standard_normal(real.shape[1])
+    direction = stream.standard_normal(pooled[0].shape[1])
     keys = [
-        sample.centred(rows) @ direction
-        for sample in (samples.real, samples.gen)
-        for rows in row_blocks(0, len(sample), 256)
+        rows.centred(part) @ direction
+        for rows in samples
+        for part in row_blocks(0, len(rows), 256)
     ]
     places = stream.choice(total, MEDIAN_ROWS, replace=False)
     chosen = np.argsort(np.concatenate(keys), kind="stable")[places]
-    return np.concatenate([real[chosen[chosen < n]], gen[chosen[chosen >= n] - n]])
+    n = len(pooled[0])
+    return np.concatenate(
+        [pooled[0][chosen[chosen < n]], pooled[1][chosen[chosen >= n] - n]]
+    )

@@ -3,8 +3,8 @@
 import numpy as np
 from sklearn.utils import Bunch
 
-from ._inputs import check_integer, check_max_memory, check_samples
-from ._tiles import Tiler, prepare, row_blocks
+from .._inputs import check_integer, check_max_memory, check_samples
+from .blocks import Blocks
 
 __all__ = ["precision_recall_density_coverage"]
 
@@ -28,7 +28,7 @@ def precision_recall_density_coverage(
         Which neighbour, the row itself not counted; smaller than both samples.
     max_memory : float
         Bound of the buffers, in MiB, beside a float32 copy of both samples. At least
-        one row of distances is held, 20 bytes per row of the larger sample.
+        one row of distances is held, 60 bytes per row of the larger sample.
     units : array-like of shape (n_features,), optional
         What the columns are divided by, such as :func:`column_units`; None leaves them.
     random_state : ignored
@@ -81,20 +81,16 @@ def precision_recall_density_coverage(
         advice=", or fewer neighbours",
         units=units,
     )
-    samples = prepare(X_real, X_gen)
-    real = _Balls(samples, samples.real, n_neighbors, n_bytes)
-    gen = _Balls(samples, samples.gen, n_neighbors, n_bytes)
+    blocks = Blocks(X_real, X_gen, n_bytes=n_bytes)
+    real, gen = (_Balls(blocks, sample, n_neighbors) for sample in blocks.samples)
     gen_is_inside = np.zeros(len(X_gen), bool)
-    real_is_inside = np.zeros(len(X_real), bool)
-    real_ball_is_hit = np.zeros(len(X_real), bool)
+    real_is_inside, real_ball_is_hit = np.zeros((2, len(X_real)), bool)
     n_hits = 0.0
-    tiler = Tiler(samples, n_bytes, repair=False)
-    for rows, columns, tile in tiler.between(samples.real, samples.gen):
-        starts = rows.start, columns.start
-        balls, inside = real.hits(tiler, tile, samples.gen, starts, axis=0)
+    for rows, columns, block in blocks.between(*blocks.samples, repair=False):
+        balls, inside = real.hits(block, rows, gen.rows, columns, axis=0)
         gen_is_inside[inside] = real_ball_is_hit[balls] = True
         n_hits += real.weights[balls].sum()
-        _, inside = gen.hits(tiler, tile, samples.real, starts, axis=1)
+        _, inside = gen.hits(block, columns, real.rows, rows, axis=1)
         real_is_inside[inside] = True
     return Bunch(
         precision=float(gen_is_inside.mean()),
@@ -110,82 +106,59 @@ class _Balls:
     Balls are closed; their `weights` are k over the number of neighbours inside, 1
     without ties.
 
-    Squared distances in a tile are off by at most ``unsure (|x|^2 + |y|^2)``. Where
+    Squared distances in a block are off by at most ``unsure (|x|^2 + |y|^2)``. Where
     ``|x - y| <= r`` that is below ``unsure (3 |x|^2 + 2 r^2)``, which needs no y.
     """
 
-    def __init__(self, samples, sample, k, n_bytes):
-        self.sample, self.k = sample, k
-        rounding = np.finfo(np.float64 if samples.in_float64 else np.float32).eps
+    def __init__(self, blocks, rows, k):
+        self.blocks, self.rows, self.k = blocks, rows, k
         # Twice the classical bound of a product of n_features + 2 terms.
-        self.unsure = 2 * (sample.n_features + 8) * float(rounding)
-        self.squared_radii, self.weights = np.empty((2, len(sample)))
-        length = len(sample)
-        at_once = int(0.5 * n_bytes / (20 * length + 16 * sample.n_features))
-        shape = (min(max(at_once, 1), 256), length)
-        tiler = Tiler(samples, n_bytes, shape=shape, repair=False)
-        for rows, _, tile in tiler.between(sample, sample):
-            radii, n_inside = self._kth_smallest(tiler, tile, rows)
-            self.squared_radii[rows] = radii * (1 + TIE)
-            self.weights[rows] = k / n_inside
-        reach = self._reach(sample.norms, self.squared_radii)
-        self.surely = self._bounds(self.squared_radii - reach, samples)
-        self.possibly = self._bounds(self.squared_radii + reach, samples)
+        self.unsure = 2 * (blocks.n_features + 8) * float(np.finfo(blocks.dtype).eps)
+        n = len(rows)
+        self.squared_radii, self.weights = np.empty((2, n))
+        at_once = int(0.5 * blocks.n_bytes / (60 * n + 16 * blocks.n_features))
+        shape = (min(max(at_once, 1), 256), n)
+        for part, _, block in blocks.between(rows, rows, shape=shape, repair=False):
+            kth, n_inside = self._kth_smallest(block, part)
+            self.squared_radii[part] = kth * (1 + TIE)
+            self.weights[part] = k / n_inside
+        reach = self._reach(rows.norms, self.squared_radii)
+        self.surely, self.possibly = (
+            (self.squared_radii + side * reach).astype(blocks.dtype) for side in (-1, 1)
+        )
 
     def _reach(self, norms, squared):
         return self.unsure * (3 * norms + 2 * squared) + 1e-30
 
-    @staticmethod
-    def _bounds(values, samples):
-        return values.astype(np.float64 if samples.in_float64 else np.float32)
-
-    def _kth_smallest(self, tiler, tile, rows):
+    def _kth_smallest(self, block, part):
         """Exact squared distance to the k-th neighbour, and how many are no further."""
-        k, sample = self.k, self.sample
-        own = np.arange(rows.start, rows.stop)
-        tile[np.arange(len(tile)), own] = np.inf
-        rough = np.partition(tile, k - 1, axis=1)[:, k - 1].astype(np.float64)
-        reach = 2 * self._reach(sample.norms[rows], np.maximum(rough, 0))
-        possible = tile <= (rough + reach).astype(tile.dtype)[:, None]
-        pairs = np.flatnonzero(possible)
-        if len(pairs) > max(2 * k * len(tile), tile.size // 16):
-            return np.array([self._kth_of_row(i, tiler) for i in own]).T
-        i, j = np.divmod(pairs, tile.shape[1])
+        own = np.arange(part.start, part.stop)
+        block[np.arange(len(own)), own] = np.inf
+        rough = np.partition(block, self.k - 1, axis=1)[:, self.k - 1].astype(float)
+        reach = 2 * self._reach(self.rows.norms[part], np.maximum(rough, 0))
+        pairs = np.flatnonzero(block <= (rough + reach).astype(block.dtype)[:, None])
+        i, j = np.divmod(pairs, block.shape[1])
         # Those surely nearer need no second look, only to be counted.
-        surely = tile.reshape(-1)[pairs] < (rough - reach)[i]
-        n_surely = np.bincount(i[surely], minlength=len(tile))
+        surely = block.reshape(-1)[pairs] < (rough - reach)[i]
+        n_surely = np.bincount(i[surely], minlength=len(own))
         i, j = i[~surely], j[~surely]
-        exact = tiler.exactly(sample, own[i], sample, j)
-        order = np.lexsort((exact, i))
-        first = np.searchsorted(i, np.arange(len(tile)))
-        kth = exact[order[first + k - 1 - n_surely]]
-        n_tied = np.bincount(i[exact <= kth[i] * (1 + TIE)], minlength=len(tile))
+        exact = self.blocks.exactly(self.rows, own[i], self.rows, j)
+        first = np.searchsorted(i, np.arange(len(own)))
+        kth = exact[np.lexsort((exact, i))[first + self.k - 1 - n_surely]]
+        n_tied = np.bincount(i[exact <= kth[i] * (1 + TIE)], minlength=len(own))
         return kth, n_surely + n_tied
 
-    def _kth_of_row(self, i, tiler):
-        """The same for one row, in float64 throughout."""
-        sample, squared = self.sample, np.empty(len(self.sample))
-        for part in row_blocks(0, len(sample), tiler.pairs_at_once):
-            difference = sample.rows(part) - sample.rows(i)
-            squared[part] = np.einsum("ij,ij->i", difference, difference)
-        squared[i] = np.inf
-        kth = np.partition(squared, self.k - 1)[self.k - 1]
-        return kth, np.count_nonzero(squared <= kth * (1 + TIE))
+    def hits(self, block, balls, others, places, axis):
+        """Pairs (ball, other row) of a block with the other row inside the ball.
 
-    def hits(self, tiler, tile, others, starts, axis):
-        """Pairs (ball, other) of a tile with the other row inside the ball.
-
-        The balls lie along `axis` of the tile, the rows of the other sample along the
-        other one; `starts` are the places of the first ones.
+        The balls lie along `axis` of the block, the other rows along the other one.
         """
-        first = starts[axis]
-        possibly = self.possibly[first : first + tile.shape[axis]]
-        mask = tile <= (possibly[:, None] if axis == 0 else possibly)
-        places = np.flatnonzero(mask)
-        index = np.divmod(places, tile.shape[1])
-        ball, other = index[axis] + first, index[1 - axis] + starts[1 - axis]
-        unsure = np.flatnonzero(tile.reshape(-1)[places] >= self.surely[ball])
-        exact = tiler.exactly(self.sample, ball[unsure], others, other[unsure])
+        possibly = self.possibly[balls]
+        pairs = np.flatnonzero(block <= (possibly if axis else possibly[:, None]))
+        index = np.divmod(pairs, block.shape[1])
+        ball, other = balls.start + index[axis], places.start + index[1 - axis]
+        unsure = np.flatnonzero(block.reshape(-1)[pairs] >= self.surely[ball])
+        exact = self.blocks.exactly(self.rows, ball[unsure], others, other[unsure])
         inside = np.ones(len(ball), bool)
         inside[unsure] = exact <= self.squared_radii[ball[unsure]]
         return ball[inside], other[inside]

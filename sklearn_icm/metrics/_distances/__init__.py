@@ -1,0 +1,1 @@
+"""Distances between samples, and tests of them: one room, on blocks of pairs."""

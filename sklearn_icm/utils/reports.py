@@ -1,0 +1,32 @@
+"""Tables that say what their numbers mean."""
+
+from dataclasses import dataclass
+from html import escape
+
+import pandas as pd
+
+__all__ = ["Report"]
+
+
+@dataclass(frozen=True, repr=False)
+class Report:
+    """A table and the sentences that read it.
+
+    Parameters
+    ----------
+    table_ : DataFrame
+    sentences_ : Series of str
+        By what they are about; `str` and `print` give them.
+    """
+
+    table_: pd.DataFrame
+    sentences_: pd.Series
+
+    def __repr__(self):
+        return "\n".join(f"{name}: {text}" for name, text in self.sentences_.items())
+
+    def _repr_html_(self):
+        table = self.table_.to_html(float_format="{:.3g}".format, na_rep="")
+        return table + "".join(
+            f"<p>{escape(line)}</p>" for line in repr(self).split("\n")
+        )
