@@ -12,9 +12,9 @@ from ._counterfactual import CounterfactualMixin, HybridMixin, check_abduction
 from ._training import seeds
 from ._training.fitting import TrainedEstimator
 from ._training.queries import NodeRecord, RowQueries
-from .independence import independence_table
-from .interventions import is_random
-from .mechanisms import tensor_of
+from .independence._table import independence_table
+from .interventions._base import is_random
+from .mechanisms._modules import tensor_of
 from .utils._sklearn import in_output_container
 from .utils.checks import check_scalar
 from .utils.environments import observational_rows

@@ -13,13 +13,14 @@ from sklearn.base import BaseEstimator
 from torch import Tensor
 
 from ..interventions._apart import versions
-from ..mechanisms import MechanismGraph, tensor_of
+from ..mechanisms import MechanismGraph
+from ..mechanisms._modules import tensor_of
 from ._pairs import MechanismPair, mechanism_pairs, unread_pairs
 
 SMALLEST_RATIO = 1e-3
 NEEDED = (
     "Spectral penalties need a hidden map, trace penalties a hidden vector, 'auto' "
-    "takes either, and Jacobian penalties need two latents;"
+    "takes either, and IMAPenalty needs two latents;"
 )
 
 

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ._base import Intervention, Shape, as_array
+from ._base import Intervention
+from ._checks import Shape, as_array
 
 LINEAR = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 SIDES = ("output", "input")

@@ -5,7 +5,7 @@ from ._graph import MechanismGraph
 from ._layout import DataLayout
 from ._layouts import layout_decoder
 from ._likelihood import Affine, BernoulliLikelihood, GaussianLikelihood
-from ._modules import ACTIVATIONS, ConvMechanism, DenseMechanism, tensor_of
+from ._modules import ACTIVATIONS, ConvMechanism, DenseMechanism
 from ._noise import MixtureNoise
 from ._operators import LinearOperator, linear_operator
 
@@ -26,5 +26,4 @@ __all__ = [
     "dense_encoder",
     "layout_decoder",
     "linear_operator",
-    "tensor_of",
 ]

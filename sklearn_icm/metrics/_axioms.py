@@ -4,7 +4,7 @@ from numbers import Integral
 
 import numpy as np
 
-from ..interventions import inverse_of
+from ..interventions._base import inverse_of
 from ..utils.checks import check_scalar
 from ._counterfactuals import (
     Counterfactuals,

@@ -12,7 +12,8 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from ..base import is_generator
-from ..interventions import as_family, check_interventions
+from ..interventions._base import check_interventions
+from ..interventions._families import as_family
 from ..metrics import energy_distance
 from ..utils.checks import check_scalar
 from ..utils.pipelines import known_levels, last_step, numeric_rows, rows_under
