@@ -430,7 +430,7 @@ def test_the_invariance_trap_on_a_decoder():
     graph = conv_decoder(4, (1, 16, 16), (6, 4))
     penalty = GenericPenalty("stretch", PatchStatistics())
     optimiser = torch.optim.Adam(graph.parameters(), lr=3e-3)
-    z, generator = torch.randn(64, 4), rng()
+    z, generator = torch.randn(16, 4), rng()
 
     def measured():
         nodes = graph(z)
