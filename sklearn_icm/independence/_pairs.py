@@ -136,9 +136,10 @@ class MechanismPair:
     ) -> Tensor:
         """Mean ratio after random elements of the pair's group, shape (n_draws,).
 
-        The group rotates the hidden node (trace), or the taps of the later mechanism,
-        for each hidden channel on its own (spectral): real kernels have symmetric
-        spectra, so that frequency shifts would not give uniform p-values.
+        The group rotates the hidden node (trace: the mechanism of lower rank, on its
+        side of it), or the taps of the later mechanism, for each hidden channel on its
+        own (spectral): real kernels have symmetric spectra, so that frequency shifts
+        would not give uniform p-values.
         """
         if self.measure_name == "trace":
             w, scale = self.later.taps, None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numbers
 import warnings
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,8 @@ from scipy.stats import false_discovery_control
 from torch import Tensor
 
 from ..exceptions import DegenerateMechanismWarning, UnreadMechanismWarning
+from ..interventions import Scale
+from ..interventions._groups import Group
 from ..mechanisms import LinearOperator, MechanismGraph
 from ..mechanisms._modules import tensor_of
 from ..utils.checks import check_scalar
@@ -37,6 +38,8 @@ DEGENERATE_SD = 1e-4
 DEGENERATE_RESPONSE = 1e-3
 N_RESPONSE_DRAWS = 8
 ROUNDING = 1e-9
+# The one change that a single unit allows; a random rotation may be none.
+NEGATION = Group("negate", lambda shape, generator: Scale(-1))
 
 COLUMNS = [
     "pair",
@@ -337,21 +340,10 @@ def _table(rows: list[dict]) -> pd.DataFrame:
     return table
 
 
-@dataclass(frozen=True)
-class _Negation:
-    """The one change that a single unit allows; a random rotation may be none."""
-
-    def check(self, node: str, shape: tuple[int, ...]) -> None:
-        pass
-
-    def draw(self, node_shape: tuple[int, ...], generator: torch.Generator) -> Any:
-        return torch.neg
-
-
 @torch.no_grad()
 def _response_of_pair(f: Any, hidden: Tensor, seed: int = 0) -> float:
     """Relative change of the later mechanism's output when its input is rotated."""
-    group = "orthogonal" if hidden.shape[1] > 1 else _Negation()
+    group = "orthogonal" if hidden.shape[1] > 1 else NEGATION
     return float(
         response(f, hidden, group, n_draws=N_RESPONSE_DRAWS, random_state=seed)
     )

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -23,18 +23,51 @@ from ._base import (
 from ._checks import Shape, as_units, check_units
 
 
-def _value_only(owner: Intervention, change: Any) -> Callable[[Tensor], Tensor]:
-    change = as_intervention(change)
-    if getattr(change, "acts_on_mechanism", False):
-        raise TypeError(
-            f"{type(owner).__name__}: a mechanism is replaced as a whole, so "
-            f"{change!r} cannot act on a part of a node. Give it alone, or in a >> b."
-        )
-    return change
+class _InPlaces(Intervention):
+    """Interventions that do what the field ``_done`` names in some places alone."""
+
+    _done: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        change = as_intervention(self._change)
+        if getattr(change, "acts_on_mechanism", False):
+            raise TypeError(
+                f"{type(self).__name__}: a mechanism is replaced as a whole, so "
+                f"{change!r} cannot act on a part of a node. Give it alone, or in "
+                "a >> b."
+            )
+        object.__setattr__(self, self._done, change)
+
+    @property
+    def _change(self) -> Any:
+        return getattr(self, self._done)
+
+    def _with(self, change: Any) -> Intervention:
+        return replace(self, **{self._done: change})
+
+    @property
+    def is_random(self) -> bool:
+        return is_random(self._change)
+
+    def started(self, streams: Iterator[torch.Generator]) -> Intervention:
+        return self._with(started(self._change, streams))
+
+    def scaled(self, t: float) -> Intervention:
+        """The same places at the strength t.
+
+        Parameters
+        ----------
+        t : float
+        """
+        return self._with(strength_of(self, self._change, t))
+
+    def inverse(self) -> Intervention:
+        """Return the inverse in the same places."""
+        return self._with(inverse_of(self._change))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Where(Intervention):
+class Where(_InPlaces):
     """Intervene in some places of a node and leave the others as they are.
 
     Parameters
@@ -52,6 +85,7 @@ class Where(Intervention):
 
     mask: Any
     then: Any
+    _done = "then"
 
     def __post_init__(self) -> None:
         mask = np.array(self.mask)
@@ -62,7 +96,7 @@ class Where(Intervention):
             )
         mask.setflags(write=False)
         object.__setattr__(self, "mask", mask)
-        object.__setattr__(self, "then", _value_only(self, self.then))
+        super().__post_init__()
 
     def __repr__(self) -> str:
         return f"Where({self.mask.tolist()}, {self.then!r})"
@@ -77,34 +111,14 @@ class Where(Intervention):
             ) from None
         check_fit(self.then, node, shape)
 
-    @property
-    def is_random(self) -> bool:
-        return is_random(self.then)
-
-    def started(self, streams: Iterator[torch.Generator]) -> Where:
-        return Where(self.mask, started(self.then, streams))
-
     def __call__(self, value: Tensor) -> Tensor:
         mask = torch.tensor(self.mask, device=value.device)
         changed = call_on(self.then, value, f"{self.then!r} in Where")
         return torch.where(mask, changed, value)
 
-    def scaled(self, t: float) -> Where:
-        """The same places at the strength t.
-
-        Parameters
-        ----------
-        t : float
-        """
-        return Where(self.mask, strength_of(self, self.then, t))
-
-    def inverse(self) -> Where:
-        """Return the inverse in the same places."""
-        return Where(self.mask, inverse_of(self.then))
-
 
 @dataclass(frozen=True, eq=False)
-class Units(Intervention):
+class Units(_InPlaces):
     """Intervene on some units of a node: channels of a map, entries of a vector.
 
     Parameters
@@ -123,21 +137,15 @@ class Units(Intervention):
 
     index: int | Sequence[int]
     other: Any
+    _done = "other"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "index", as_units(self, "index", self.index))
-        object.__setattr__(self, "other", _value_only(self, self.other))
-
-    @property
-    def is_random(self) -> bool:
-        return is_random(self.other)
+        super().__post_init__()
 
     def check(self, node: str, shape: Shape) -> None:
         check_units(self, self.index, node, shape)
         check_fit(self.other, node, (len(self.index), *shape[1:]))
-
-    def started(self, streams: Iterator[torch.Generator]) -> Units:
-        return Units(self.index, started(self.other, streams))
 
     def __call__(self, value: Tensor) -> Tensor:
         index = list(self.index)
@@ -146,16 +154,3 @@ class Units(Intervention):
             self.other, value[:, index], f"{self.other!r} in Units"
         )
         return changed
-
-    def scaled(self, t: float) -> Units:
-        """The same units at the strength t.
-
-        Parameters
-        ----------
-        t : float
-        """
-        return Units(self.index, strength_of(self, self.other, t))
-
-    def inverse(self) -> Units:
-        """Return the inverse on the same units."""
-        return Units(self.index, inverse_of(self.other))

@@ -1,5 +1,3 @@
-import pickle
-
 import numpy as np
 import pytest
 import torch
@@ -8,7 +6,6 @@ from hypothesis import strategies as st
 
 from sklearn_icm.interventions import (
     Do,
-    Scale,
     Shift,
     Stretch,
     Units,
@@ -18,26 +15,6 @@ from sklearn_icm.interventions._base import (
     as_intervention,
     check_interventions,
 )
-
-ALL = [
-    Do(0.5),
-    Do([[1.0, 2.0], [3.0, 4.0]]),
-    Shift(2),
-    Scale(0.5),
-    Units(0, 0.0),
-    Units([1, 0], 0.0),
-    Stretch(1.3),
-    Stretch(0.7, axis="height"),
-]
-
-
-@pytest.mark.parametrize("intervention", ALL, ids=repr)
-def test_value_object(intervention):
-    copy = pickle.loads(pickle.dumps(intervention))
-    assert copy == intervention
-    assert hash(copy) == hash(intervention)
-    assert eval(repr(intervention)) == intervention
-    assert intervention != object()
 
 
 def test_equality_is_of_values_and_types():
@@ -50,22 +27,6 @@ def test_equality_is_of_values_and_types():
 
 def maps(shape, seed=0):
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-
-
-@pytest.mark.parametrize(
-    "neutral", [Shift(0.0), Scale(1.0), Stretch(1.0), Stretch(1, "height")], ids=repr
-)
-def test_neutral_interventions_are_exact_identities(neutral):
-    value = maps((3, 2, 5, 7))
-    assert torch.equal(neutral(value), value)
-
-
-@pytest.mark.parametrize("intervention", ALL, ids=repr)
-def test_input_is_not_changed_in_place(intervention):
-    value = maps((3, 2, 2, 2))
-    before = value.clone()
-    intervention(value)
-    assert torch.equal(value, before)
 
 
 @pytest.mark.parametrize("intervention", [Do(0.5), Do([[1.0], [2.0]]), Units(1, 0.0)])

@@ -38,7 +38,15 @@ CONTINUOUS = [
     Shift(1.0) >> Stretch(1.5),
     Where([[[True]], [[False]]], Scale(3.0)),
 ]
-DISCRETE = [Do(1.0), Units(0, 0.0), Clip(0, 1), Permute([1, 0]), Flip()]
+DISCRETE = [
+    Do(1.0),
+    Do([[[1.0]], [[2.0]]]),
+    Units(0, 0.0),
+    Units([1, 0], 0.0),
+    Clip(0, 1),
+    Permute([1, 0]),
+    Flip(),
+]
 
 
 def maps(seed=0):
@@ -51,7 +59,7 @@ def test_value_object(intervention):
     copy = pickle.loads(pickle.dumps(intervention))
     assert copy == intervention
     assert hash(copy) == hash(intervention)
-    assert eval(repr(intervention)) == intervention
+    assert eval(repr(intervention)) == intervention != object()
     value = maps()
     intervention(value)
     assert torch.equal(value, maps())
