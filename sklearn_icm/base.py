@@ -450,7 +450,8 @@ class BaseGenerator(GeneratorMixin, CounterfactualMixin, TrainedEstimator):
             (``1 / rho``), ``anisotropy_in`` and ``anisotropy_out`` at the hidden node,
             ``response`` (relative change of the later mechanism's output when its
             input is rotated), ``null_sd`` and ``z`` (closed form), ``null_low`` and
-            ``null_high`` (95 % of the draws), two-sided ``p_value``, ``degenerate``.
+            ``null_high`` (95 % of the draws), two-sided ``p_value``, ``p_adjusted``
+            (Benjamini-Hochberg over the pairs), ``degenerate``.
 
         Warns
         -----
