@@ -51,7 +51,9 @@ def trace_draws(
     n_draws : int
     generator : torch.Generator
     """
-    gram, d = w.T @ w, len(s)
+    # In units in which float32 holds all; the ratios do not depend on them.
+    w, d, unit = scaled(w), len(s), s.trace()
+    gram, s = w.T @ w, s / unit
     rounding = d * torch.finfo(s.dtype).eps
     powers = [torch.linalg.eigvalsh(m) for m in (s, gram)]
     seen = [p > rounding * p[-1] for p in powers]
@@ -64,7 +66,7 @@ def trace_draws(
     else:
         # Rotated weights into the hidden units are normalised anew.
         used = (s.diagonal() > 0).double().mean()
-        weights = scale * used if k else many.diagonal()
+        weights = scale / unit * used if k else many.diagonal()
     few, many, weights = few.float(), many.float(), weights.float()
     found = [
         ((many @ q * q).sum(1) @ few) / (weights @ q.square() @ few)
@@ -87,7 +89,7 @@ def spectral_draws(
     activation form, and not for the full form.
     """
     first, second = lags
-    kernels = w2.transpose(0, 1)
+    kernels = scaled(w2).transpose(0, 1)
     left, power, _ = torch.linalg.svd(kernels.flatten(2), full_matrices=False)
     if form == "triplet":
         rows, units = left * power[:, None], kernel_units

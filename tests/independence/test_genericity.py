@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from pandas.testing import assert_frame_equal
 from scipy.stats import ks_2samp, kstest
 from torch import nn
 
@@ -84,6 +85,29 @@ def test_p_values_are_uniform(case):
     jitter = np.random.RandomState(0).uniform(size=n_models)
     smoothed = np.array(p_values) - 2 * jitter / (N_DRAWS + 1)
     assert kstest(smoothed, "uniform").pvalue > 1e-3
+
+
+@pytest.mark.parametrize("scale", [1e-25, 1e25])
+@pytest.mark.parametrize("shapes", [((5, 7), (4, 5)), ((3, 2, 4), (2, 3, 4))], ids=str)
+def test_the_scale_of_the_weights_changes_no_column(shapes, scale):
+    w1, w2 = (np.random.RandomState(0).randn(*shape) for shape in shapes)
+    tables = [
+        genericity_test((a * w1, b * w2), n_draws=99)
+        for a, b in ((1, 1), (scale, 1), (1, scale), (scale, scale))
+    ]
+    for table in tables[1:]:
+        assert_frame_equal(table, tables[0], rtol=1e-5)
+
+
+@pytest.mark.parametrize("scale", [1e-25, 1.0, 1e25])
+def test_the_scale_of_hidden_units_counts_in_no_null_band(scale):
+    graph = dense_decoder(2, (5,), (4,))
+    tables = [independence_table(graph, n_draws=99)]
+    with torch.no_grad():
+        for p in graph.mechanisms[0].parameters():
+            p.mul_(scale)
+    tables.append(independence_table(graph, n_draws=99))
+    assert_frame_equal(*tables, rtol=1e-5)
 
 
 def test_aligned_pairs_are_found():
