@@ -14,7 +14,7 @@ import torch
 
 from sklearn_icm.datasets import make_conv_chain, make_faces, make_glyph_pairs
 from sklearn_icm.generators import ChainGenerator, FixedGenerator, VAEGenerator
-from sklearn_icm.independence import OrthogonalJacobianPenalty, SpectralPenalty
+from sklearn_icm.independence import IMAPenalty, SpectralPenalty
 from sklearn_icm.interventions import Stretch, SwapMechanism
 from sklearn_icm.mechanisms import conv_decoder
 
@@ -32,9 +32,7 @@ def smooth_decoder(n_latents, shape):
     return conv_decoder(n_latents, shape, (32, 16), resize="linear")
 
 
-JACOBIAN = {
-    "orthogonal Jacobian 0.01": penalised(OrthogonalJacobianPenalty(), 0.01),
-}
+JACOBIAN = {"IMA 0.01": penalised(IMAPenalty(), 0.01)}
 POOLED = {f"pooled {w:g}": penalised(SpectralPenalty("pooled"), w) for w in (0.1, 1)}
 STRONG = {f"pooled {w:g}": penalised(SpectralPenalty("pooled"), w) for w in (10, 100)}
 TRIPLET = {"triplet 1": penalised(SpectralPenalty("triplet"), 1)}

@@ -36,7 +36,7 @@ from torch import nn
 from sklearn_icm.datasets import make_faces
 from sklearn_icm.generators import VAEGenerator
 from sklearn_icm.interventions import Stretch
-from sklearn_icm.mechanisms import ConvMechanism, layout_decoder, tensor_of
+from sklearn_icm.mechanisms import ConvMechanism, layout_decoder
 
 N_TEST, BATCH, LR = 500, 32, 4e-3
 N_FEW, FIRST_EXPLORED = 2, 100
@@ -90,7 +90,7 @@ def fitted(train, seed, n_epochs, params):
 @torch.no_grad()
 def commutation(model, X, penalty):
     """Mean of a penalty's value over 20 draws, on maps of given rows."""
-    like = tensor_of(model.graph_)
+    like = next(model.graph_.parameters())
     noise = torch.from_numpy(model.transform(X)).to(like)
     nodes, draws = model.graph_(noise), torch.Generator().manual_seed(0)
     return np.mean([float(penalty(model.graph_, nodes, draws)) for _ in range(20)])

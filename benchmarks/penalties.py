@@ -22,7 +22,8 @@ import torch
 from _common import interleaved, print_table, versions
 from torch import nn
 
-from sklearn_icm.independence import SpectralPenalty, mechanism_pairs
+from sklearn_icm.independence import SpectralPenalty
+from sklearn_icm.independence._pairs import mechanism_pairs
 from sklearn_icm.mechanisms import MechanismGraph
 
 BATCH, LATENTS, GRID = 64, 16, 32

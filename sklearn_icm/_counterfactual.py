@@ -9,7 +9,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from ._training.abduction import most_probable_noise
 from ._training.queries import RowQueries
-from .interventions import Units, check_interventions
+from .interventions import Units
+from .interventions._base import check_interventions
 from .utils._sklearn import n_rows
 from .utils.checks import check_scalar
 from .utils.rows import plain_rows

@@ -12,9 +12,9 @@ from ._counterfactual import CounterfactualMixin, HybridMixin, check_abduction
 from ._training import seeds
 from ._training.fitting import TrainedEstimator
 from ._training.queries import NodeRecord, RowQueries
-from .independence import independence_table
-from .interventions import is_random
-from .mechanisms import tensor_of
+from .independence._table import independence_table
+from .interventions._base import is_random
+from .mechanisms._modules import tensor_of
 from .utils._sklearn import in_output_container
 from .utils.checks import check_scalar
 from .utils.environments import observational_rows
@@ -450,7 +450,8 @@ class BaseGenerator(GeneratorMixin, CounterfactualMixin, TrainedEstimator):
             (``1 / rho``), ``anisotropy_in`` and ``anisotropy_out`` at the hidden node,
             ``response`` (relative change of the later mechanism's output when its
             input is rotated), ``null_sd`` and ``z`` (closed form), ``null_low`` and
-            ``null_high`` (95 % of the draws), two-sided ``p_value``, ``degenerate``.
+            ``null_high`` (95 % of the draws), two-sided ``p_value``, ``p_adjusted``
+            (Benjamini-Hochberg over the pairs), ``degenerate``.
 
         Warns
         -----

@@ -110,7 +110,7 @@ class UnreadMechanismWarning(UserWarning):
         super().__init__(
             f"Pairs of mechanisms that are not measured: {'; '.join(self.pairs)}. A "
             "module of yours may say its kernel by a method operator(), see "
-            "sklearn_icm.mechanisms.linear_operator; or measure values instead of "
+            "sklearn_icm.mechanisms.LinearOperator; or measure values instead of "
             "weights, by generic_ratio or GenericPenalty."
         )
 

@@ -60,8 +60,16 @@ def part_of(path):
     return path.relative_to(ROOT).parts[0].removesuffix(".py")
 
 
-def imports_of(path):
-    """Absolute names of imported modules, with the depth of nesting of the import."""
+def module_of(path):
+    parts = ("sklearn_icm", *path.relative_to(ROOT).with_suffix("").parts)
+    return ".".join(parts).removesuffix(".__init__")
+
+
+def imports_of(path, modules=()):
+    """Absolute names of imported modules, and whether each is imported at the top.
+
+    ``from package import module`` counts as the module, if that is one of `modules`.
+    """
     package = ("sklearn_icm", *path.relative_to(ROOT).with_suffix("").parts)
     found = []
     tree = ast.parse(path.read_text())
@@ -72,7 +80,9 @@ def imports_of(path):
         elif isinstance(node, ast.ImportFrom):
             base = package[: len(package) - node.level] if node.level else ()
             module = ".".join([*base, *((node.module,) if node.module else ())])
-            found.append((module, id(node) in top_level))
+            names = {f"{module}.{alias.name}" for alias in node.names}
+            inner = names.intersection(modules) or {module}
+            found += [(name, id(node) in top_level) for name in sorted(inner)]
     return found
 
 
@@ -103,6 +113,20 @@ def test_files_and_functions_stay_short(path):
             body = node.body[1:] if ast.get_docstring(node) else node.body
             lines = body[-1].end_lineno - body[0].lineno + 1 if body else 0
             assert lines <= 60, node.name
+
+
+def test_no_circle_of_imports_and_none_inside_functions():
+    modules = {module_of(path): path for path in FILES}
+    waiting = {}
+    for module, path in modules.items():
+        imported = [(name, at_top) for name, at_top in imports_of(path, modules)]
+        inside = {name for name, at_top in imported if name in modules and not at_top}
+        # Displays bring matplotlib, which most runs of the application do not need.
+        assert not inside - {"sklearn_icm.inspection"}, module
+        waiting[module] = {name for name, _ in imported if name in modules} - {module}
+    while free := {module for module, needs in waiting.items() if not needs}:
+        waiting = {m: needs - free for m, needs in waiting.items() if m not in free}
+    assert not waiting, f"circle among {sorted(waiting)}"
 
 
 def test_families_do_not_import_each_other():

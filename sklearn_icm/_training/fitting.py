@@ -13,8 +13,8 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import nn
 
 from ..exceptions import FitInterruptedWarning
-from ..independence import check_penalty, resolve_penalty
-from ..mechanisms import tensor_of
+from ..independence._penalties import check_penalty, resolve_penalty
+from ..mechanisms._modules import tensor_of
 from ..utils._sklearn import Interval, StrOptions, fit_context, is_fold_of_search
 from ..utils.checks import plain, unchanged_on_error
 from ..utils.environments import find_rows, resolve_environments

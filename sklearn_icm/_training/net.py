@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from ..exceptions import FitDivergedError
 from ..independence._penalties import blind_part
-from ..mechanisms import tensor_of
+from ..mechanisms._modules import tensor_of
 from .mapped import MappedRows, batch_sizes, epoch_batches
 from .penalty import PenaltyTerms
 from .progress import ProgressLine

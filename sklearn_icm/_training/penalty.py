@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..independence import call_penalty
-from ..mechanisms import MechanismGraph, tensor_of
+from ..independence._penalties import call_penalty
+from ..mechanisms import MechanismGraph
+from ..mechanisms._modules import tensor_of
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from ..exceptions import ClippedInterventionWarning
-from ..interventions import apply_intervention, is_random, started
-from ..mechanisms import tensor_of
+from ..interventions._base import apply_intervention, is_random, started
+from ..mechanisms._modules import tensor_of
 from .seeds import torch_stream
 
 Interventions = Mapping[str, Callable[[Tensor], Tensor]]

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..mechanisms import tensor_of
+from ..mechanisms._modules import tensor_of
 
 T = TypeVar("T")
 # Whoever seeds torch's one global stream has it alone; a callback may build a module.

@@ -11,7 +11,7 @@ from .._training import seeds
 from .._training.fitting import warn_of_interrupt
 from .._training.penalty import PenaltyTerms
 from ..base import BaseGenerator, DensityMixin
-from ..independence import check_penalty, resolve_penalty
+from ..independence._penalties import check_penalty, resolve_penalty
 from ..mechanisms import DataLayout
 from ..utils._sklearn import Interval, StrOptions, fit_context
 from ..utils.checks import unchanged_on_error

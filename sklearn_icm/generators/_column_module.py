@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..mechanisms import Affine
+from ..mechanisms._likelihood import Affine
 from ..utils.rows import is_rounding
 from ._choice_module import LEAST_MEAN
 

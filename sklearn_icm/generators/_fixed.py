@@ -9,14 +9,10 @@ from torch import nn
 from .._training.abduction import most_probable_noise
 from .._training.seeds import torch_stream
 from ..base import BaseGenerator
-from ..mechanisms import (
-    DataLayout,
-    GaussianLikelihood,
-    MechanismGraph,
-    MixtureNoise,
-    tensor_of,
-)
+from ..mechanisms import DataLayout, GaussianLikelihood, MechanismGraph
 from ..mechanisms._checks import refuse_random
+from ..mechanisms._modules import tensor_of
+from ..mechanisms._noise import MixtureNoise
 from ..utils._sklearn import Interval
 from ..utils.rows import fingerprint
 

@@ -10,7 +10,8 @@ from sklearn.utils.validation import validate_data
 from .._training.mapped import beside
 from .._training.seeds import torch_stream
 from ..base import BaseGenerator, DensityMixin
-from ..mechanisms import DataLayout, tensor_of
+from ..mechanisms import DataLayout
+from ..mechanisms._modules import tensor_of
 from ..utils._sklearn import Interval, StrOptions
 from ..utils.environments import find_rows, resolve_environments
 from ..utils.rows import fingerprint, plain_rows

@@ -13,8 +13,8 @@ from ..interventions import (
     SwapMechanism,
     Units,
     Where,
-    as_intervention,
 )
+from ..interventions._base import as_intervention
 from ..utils.checks import plain
 from ._levels_module import codes_of, levels_of
 

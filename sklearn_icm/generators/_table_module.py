@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 from ..exceptions import FarInterventionWarning
-from ..interventions import Do, Shift, as_intervention
+from ..interventions import Do, Shift
+from ..interventions._base import as_intervention
 
 __all__ = [
     "Rounded",

@@ -15,7 +15,6 @@ from .._training.seeds import torch_stream
 from ..base import BaseGenerator, DensityMixin
 from ..exceptions import CollapsedDecoderWarning
 from ..mechanisms import (
-    ACTIVATIONS,
     BernoulliLikelihood,
     DataLayout,
     GaussianLikelihood,
@@ -26,6 +25,7 @@ from ..mechanisms import (
     dense_encoder,
 )
 from ..mechanisms._checks import final_activation, refuse_random
+from ..mechanisms._modules import ACTIVATIONS
 from ..utils._sklearn import Interval, StrOptions
 from ..utils.checks import is_count
 from ..utils.rows import plain_rows

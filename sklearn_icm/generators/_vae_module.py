@@ -9,7 +9,7 @@ from torch import nn
 
 from .._training.reservoir import renewed
 from .._training.seeds import numpy_stream, torch_stream
-from ..mechanisms import MixtureNoise
+from ..mechanisms._noise import MixtureNoise
 
 DRAWS_PER_COMPONENT = 60
 LEAST_VARIANCE = 1e-4

@@ -15,40 +15,9 @@ import torch
 from torch import Tensor
 
 
-@dataclass(frozen=True)
-class Power:
-    """Mean square of the output, over rows and units.
-
-    Examples
-    --------
-    >>> Power()(torch.tensor([[1.0, -3.0]]))
-    tensor(5.)
-    """
-
-    def __call__(self, output: Tensor) -> Tensor:
-        return output.square().mean()
-
-
-@dataclass(frozen=True)
-class CovarianceTrace:
-    r"""Normalised trace of the output's covariance over rows, maps flattened.
-
-    :math:`\tau(\mathrm{cov}) = \mathrm{tr}(\mathrm{cov}) / d`, the mean variance of
-    the units. Unlike `Power` it does not see the mean of the output. The covariance
-    is that of the rows themselves (divided by n), hence 0 for a single row.
-
-    References
-    ----------
-    Janzing, Hoyer, Schölkopf (2010), arXiv 0909.4386.
-
-    Examples
-    --------
-    >>> CovarianceTrace()(torch.tensor([[1.0, 5.0], [3.0, 5.0]]))
-    tensor(0.5000)
-    """
-
-    def __call__(self, output: Tensor) -> Tensor:
-        return (output - output.mean(0)).square().mean()
+def power(output: Tensor) -> Tensor:
+    """Mean square of the output, over rows and units."""
+    return output.square().mean()
 
 
 @dataclass(frozen=True)
@@ -114,7 +83,7 @@ class PatchStatistics:
             raise ValueError(
                 f"{self!r} needs maps, (n, channels, length) or (n, channels, height, "
                 f"width), got an output of shape {tuple(output.shape)}. For vectors "
-                "use Power, CovarianceTrace or Kurtosis."
+                "use Kurtosis, or the power (None)."
             )
         if min(spatial) < self.size:
             raise ValueError(

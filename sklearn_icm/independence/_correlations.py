@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from ..mechanisms._operators import resize_filter
-from ._common import largest_entry, scaled
+from ._common import scaled
 
 # Above this size of one of its fixed matrices a correlation is taken by FFT.
 MOST_ENTRIES = 2**18
@@ -114,9 +114,9 @@ def kernel_units(kernels: Tensor, lags: Lags) -> Tensor:
     """
     matrices = lag_matrices(lags, kernels.dtype, kernels.device)
     if matrices is None:
-        return _units(_lags_of_power(_power(kernels, lags), lags))[0]
+        return _units(_lags_of_power(_power(kernels, lags), lags))
     waves = kernels.flatten(2) @ matrices.waves
-    return _units(waves.square() @ matrices.lags)[0]
+    return _units(waves.square() @ matrices.lags)
 
 
 def pooled_units(kernels: Tensor, lags: Lags) -> Tensor:
@@ -125,13 +125,13 @@ def pooled_units(kernels: Tensor, lags: Lags) -> Tensor:
     Parameters are those of `kernel_units`.
     """
     matrices = lag_matrices(lags, kernels.dtype, kernels.device)
+    kernels = scaled(kernels)
     if matrices is None:
-        power = _power(scaled(kernels), lags).sum(1)
-        return _units(_lags_of_power(power, lags))[0]
+        return _units(_lags_of_power(_power(kernels, lags).sum(1), lags))
+    taps = kernels.flatten(2)
     if matrices.products is None:
-        waves = scaled(kernels).flatten(2) @ matrices.waves
-        return _units(waves.square().sum(1) @ matrices.lags)[0]
-    return _GramUnits.apply(kernels.flatten(2), matrices.products)[0]
+        return _units((taps @ matrices.waves).square().sum(1) @ matrices.lags)
+    return _units((taps.mT @ taps).flatten(1) @ matrices.products)
 
 
 def map_units(maps: Tensor, lags: Lags) -> Tensor:
@@ -142,16 +142,12 @@ def map_units(maps: Tensor, lags: Lags) -> Tensor:
     """
     axes = (0, *range(2, maps.ndim))
     centred = scaled(maps - maps.mean(axes, keepdim=True))
-    return _units(_lags_of_power(_power(centred, lags).mean(0), lags))[0]
+    return _units(_lags_of_power(_power(centred, lags).mean(0), lags))
 
 
-def _units(r: Tensor) -> tuple[Tensor, Tensor]:
-    """Correlations over the power at lag zero, and that power.
-
-    Without any power all units are 0.
-    """
-    power = r[..., :1].clamp(min=smallest_power(r.dtype))
-    return r[..., 1:] / power, power
+def _units(r: Tensor) -> Tensor:
+    """Correlations over the power at lag zero; without any power all units are 0."""
+    return r[..., 1:] / r[..., :1].clamp(min=smallest_power(r.dtype))
 
 
 @lru_cache
@@ -161,39 +157,6 @@ def smallest_power(dtype: torch.dtype) -> float:
     Kernels are scaled, so that only rounding error is as small as this.
     """
     return torch.finfo(dtype).tiny / torch.finfo(dtype).eps
-
-
-class _GramUnits(torch.autograd.Function):
-    """Pooled units, by one Gram matrix of taps per channel.
-
-    The backward pass uses that Gram matrices are symmetric: one product, where
-    automatic differentiation has two and a sum. It can be differentiated again, which
-    is why the power is an output as well.
-    """
-
-    @staticmethod
-    def forward(ctx, taps: Tensor, products: Tensor) -> tuple[Tensor, Tensor]:
-        ctx.set_materialize_grads(False)
-        scale = largest_entry(taps)
-        scaled_taps = taps / scale
-        gram = torch.bmm(scaled_taps.mT, scaled_taps)
-        units, power = _units(gram.flatten(1) @ products)
-        ctx.save_for_backward(taps, products, scale, units, power)
-        return units, power
-
-    @staticmethod
-    def backward(
-        ctx, grad: Tensor | None, power_grad: Tensor | None
-    ) -> tuple[Tensor, None]:
-        taps, products, scale, units, power = ctx.saved_tensors
-        grad = torch.zeros_like(units) if grad is None else grad
-        along = -(grad * units).sum(1, keepdim=True)
-        if power_grad is not None:
-            along = along + power_grad * power
-        grad = (torch.cat([along, grad], 1) / power) @ products.T
-        grad = grad.unflatten(1, (taps.shape[2], taps.shape[2]))
-        # The scale comes last: before, it might overflow where there is no power.
-        return torch.bmm(taps / scale, grad).mul_(2 / scale), None
 
 
 def cross_correlation(kernels: Tensor, lags: Sequence[int], block: Tensor) -> Tensor:

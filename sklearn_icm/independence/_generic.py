@@ -12,13 +12,14 @@ import torch
 from sklearn.utils import check_random_state
 from torch import Tensor, nn
 
+from ..interventions import InterventionFamily
 from ..interventions._apart import called_apart
-from ..mechanisms import MechanismGraph, tensor_of
-from ..mechanisms._modules import deterministic
+from ..interventions._groups import as_group
+from ..mechanisms import MechanismGraph
+from ..mechanisms._modules import deterministic, tensor_of
 from ..utils.checks import check_scalar
 from ._common import like_input
-from ._contrasts import Power
-from ._groups import FrequencyShift, Group, Orthogonal
+from ._contrasts import power
 from ._penalties import SMALLEST_RATIO, PenaltyValue
 
 ArrayLike = np.ndarray | Tensor
@@ -29,7 +30,7 @@ Contrast = Callable[[Tensor], Tensor]
 def contrasts_over_group(
     f: Mechanism,
     v: Tensor,
-    group: Group,
+    group: Any,
     contrast: Contrast,
     n_draws: int,
     generator: torch.Generator,
@@ -59,8 +60,8 @@ def _is_seen(mean: Tensor) -> Tensor:
 def generic_ratio(
     f: Mechanism,
     v: ArrayLike,
-    group: Group,
-    contrast: Contrast,
+    group: Any = "orthogonal",
+    contrast: Contrast | None = None,
     *,
     n_draws: int = 100,
     random_state: int | np.random.RandomState | None = None,
@@ -76,10 +77,18 @@ def generic_ratio(
     v : ndarray or Tensor of shape (n, ``*node_shape``)
         Values of the hidden node. An ndarray takes the dtype and device of ``f`` if
         that is a module with parameters, else float64.
-    group : Group
-        Such as `Orthogonal()`, or any object with the methods of `Group`.
-    contrast : callable
-        Such as `Power()`, or any callable from the output to a 0-d tensor.
+    group : str, InterventionFamily, intervention or object
+        Random changes of the node. "orthogonal" (Haar rotations and reflections of the
+        units of a vector, or channels of a map), "permute", "flip_signs" of units;
+        "translate" (cyclic) or "stretch" (by log-uniform factors, 0.7 to 1.4 along each
+        axis) of maps; a family, whose parameters are uniform within their bounds; an
+        intervention, at strengths from -1 to 2; or any object with the methods
+        ``check(node, shape)``, which raises ValueError for nodes that it does not act
+        on, and ``draw(node_shape, generator)``, which returns a change of the node's
+        value, alike for all rows.
+    contrast : callable, optional
+        From the output to a 0-d tensor, such as `Kurtosis()`; None is the power, the
+        mean square over rows and units.
     n_draws : int
         Number of group elements, at least 1.
     random_state : int, RandomState or None
@@ -123,17 +132,29 @@ def generic_ratio(
     --------
     >>> import numpy as np
     >>> v = np.random.RandomState(0).randn(50, 3) * [10, 1, 1]
-    >>> rho = generic_ratio(
-    ...     lambda v: v[:, :1], v, Orthogonal(), Power(), n_draws=1000, random_state=0
-    ... )
+    >>> rho = generic_ratio(lambda v: v[:, :1], v, n_draws=1000, random_state=0)
     >>> round(rho, 1)  # the mechanism reads the strongest of three units
     2.8
+
+    A group of one's own, the rotations of a vector by 0 and by 180 degrees:
+
+    >>> class PointReflection:
+    ...     def check(self, node, shape):
+    ...         if len(shape) != 1:
+    ...             raise ValueError(f"needs a vector, got {node!r} of shape {shape}.")
+    ...
+    ...     def draw(self, node_shape, generator):
+    ...         sign = 1 - 2 * torch.randint(2, (), generator=generator)
+    ...         return lambda value: sign * value
+    >>> generic_ratio(lambda v: v + 1, np.eye(2), PointReflection(), n_draws=9) > 0
+    True
     """
-    _check_parts(f, group, contrast, n_draws)
-    values = _node_values(f, v, group)
+    contrast = power if contrast is None else contrast
+    check_parts(f, group, contrast, n_draws)
+    values, group = node_values(f, v, group)
     with torch.set_grad_enabled(torch.is_grad_enabled() and isinstance(v, Tensor)):
         observed, draws = contrasts_over_group(
-            f, values, group, contrast, n_draws, _generator(random_state)
+            f, values, group, contrast, n_draws, seeded(random_state)
         )
         if not bool(observed.isfinite() & draws.isfinite().all()):
             raise ValueError(
@@ -156,7 +177,7 @@ def generic_ratio(
 def response(
     f: Mechanism,
     v: ArrayLike,
-    group: Group,
+    group: Any = "orthogonal",
     *,
     n_draws: int = 100,
     random_state: int | np.random.RandomState | None = None,
@@ -173,8 +194,8 @@ def response(
         rows.
     v : ndarray or Tensor of shape (n, ``*node_shape``)
         Values of the hidden node; see `generic_ratio`.
-    group : Group
-        Such as `Orthogonal()`, or any object with the methods of `Group`.
+    group : str, InterventionFamily, intervention or object
+        As `generic_ratio` takes it.
     n_draws : int
         Number of group elements, at least 1.
     random_state : int, RandomState or None
@@ -196,16 +217,16 @@ def response(
     Examples
     --------
     >>> import numpy as np
-    >>> response(lambda v: 0 * v + 1, np.eye(3), Orthogonal(), random_state=0)
+    >>> response(lambda v: 0 * v + 1, np.eye(3), random_state=0)
     0.0
     """
-    _check_parts(f, group, Power(), n_draws)
-    values = _node_values(f, v, group)
+    check_parts(f, group, power, n_draws)
+    values, group = node_values(f, v, group)
     norm = torch.linalg.vector_norm
     with torch.set_grad_enabled(torch.is_grad_enabled() and isinstance(v, Tensor)):
         output = called_apart(f, values)
         centred = output - output.mean(0) if len(output) > 1 else output
-        changed = _changed_values(values, group, n_draws, _generator(random_state))
+        changed = _changed_values(values, group, n_draws, seeded(random_state))
         change = torch.stack([norm(f(value) - output) for value in changed]).mean()
         size = norm(centred)
         relative = change / torch.where(size > 0, size, torch.ones_like(size))
@@ -223,10 +244,10 @@ class GenericPenalty(PenaltyValue):
 
     Parameters
     ----------
-    group : Group or None
-        None is `Orthogonal()`.
-    contrast : callable or None
-        None is `Power()`.
+    group : str, InterventionFamily, intervention or object
+        As `generic_ratio` takes it.
+    contrast : callable, optional
+        As `generic_ratio` takes it; differentiable.
     n_draws : int
         Number of group elements per node and call.
 
@@ -255,7 +276,7 @@ class GenericPenalty(PenaltyValue):
 
     stochastic = True
 
-    def __init__(self, group=None, contrast=None, n_draws=4):
+    def __init__(self, group="orthogonal", contrast=None, n_draws=4):
         self.group = group
         self.contrast = contrast
         self.n_draws = n_draws
@@ -276,15 +297,16 @@ class GenericPenalty(PenaltyValue):
         generator : torch.Generator, optional
             On the CPU; None takes a fixed seed, hence the same draws at every call.
         """
-        group, contrast = self._resolved()
+        contrast = self._checked_contrast()
         if generator is None:
             generator = torch.Generator().manual_seed(0)
         values = []
-        for node, child in _only_children(graph, group):
-            module = graph.mechanism(child)
+        for node, child in _only_children(graph, self.group):
+            module, value = graph.mechanism(child), nodes[node]
+            group = resolved(self.group, value)
             with deterministic(module):
                 observed, draws = contrasts_over_group(
-                    module, nodes[node], group, contrast, self.n_draws, generator
+                    module, value, group, contrast, self.n_draws, generator
                 )
             rho = ratio_to_mean(observed, draws)
             values.append(rho.clamp(min=SMALLEST_RATIO).log().square())
@@ -299,33 +321,31 @@ class GenericPenalty(PenaltyValue):
         ----------
         graph : MechanismGraph
         """
-        group, _ = self._resolved()
-        return any(True for _ in _only_children(graph, group))
+        self._checked_contrast()
+        return any(True for _ in _only_children(graph, self.group))
 
-    def _resolved(self) -> tuple[Group, Contrast]:
-        group = Orthogonal() if self.group is None else self.group
-        contrast = Power() if self.contrast is None else self.contrast
-        _check_parts(None, group, contrast, self.n_draws)
-        if isinstance(group, FrequencyShift):
-            group.check(())
-        return group, contrast
+    def _checked_contrast(self) -> Contrast:
+        contrast = power if self.contrast is None else self.contrast
+        check_parts(None, self.group, contrast, self.n_draws)
+        return contrast
 
 
-def _only_children(graph: MechanismGraph, group: Group) -> Iterator[tuple[str, str]]:
+def _only_children(graph: MechanismGraph, group: Any) -> Iterator[tuple[str, str]]:
     """Nodes between two mechanisms that the group acts on, with their children."""
     for node in graph.parents:
         children = [k for k, parents in graph.parents.items() if node in parents]
         if len(children) != 1 or len(graph.parents[children[0]]) != 1:
             continue
         try:
-            group.check(graph.nodes[node])
+            shape = graph.nodes[node]
+            as_group(group, shape).check(node, shape)
         except ValueError:
             continue
         yield node, children[0]
 
 
 def _changed_values(
-    v: Tensor, group: Group, n_draws: int, generator: torch.Generator
+    v: Tensor, group: Any, n_draws: int, generator: torch.Generator
 ) -> Iterator[Tensor]:
     shape = tuple(v.shape[1:])
     for _ in range(n_draws):
@@ -355,27 +375,30 @@ def _described(value: Any) -> str:
     )
 
 
-def _check_parts(f: Any, group: Any, contrast: Any, n_draws: int) -> None:
+def check_parts(f: Any, group: Any, contrast: Any, n_draws: int) -> None:
     if f is not None and not callable(f):
         raise TypeError(
             f"f must be a callable from tensor to tensor, got {type(f).__name__}."
         )
-    methods = [getattr(group, name, None) for name in ("check", "draw")]
-    if isinstance(group, type) or not all(map(callable, methods)):
-        raise TypeError(
-            "group must be an instance with the methods check(node_shape) and "
-            f"draw(node_shape, generator), such as Orthogonal(), got {group!r}."
-        )
+    as_group(group, (1,))
     if isinstance(contrast, type) or not callable(contrast):
         raise TypeError(
             "contrast must be a callable from a tensor to a 0-d tensor, such as "
-            f"Power(), got {contrast!r}."
+            f"Kurtosis(), or None, got {contrast!r}."
         )
     check_scalar(n_draws, "n_draws", numbers.Integral, min_val=1)
 
 
-def _node_values(f: Mechanism, v: ArrayLike, group: Group) -> Tensor:
-    """Checked values of a node, as a tensor that f can take."""
+def resolved(group: Any, v: Tensor) -> Any:
+    """The group with ranges in the units of the node's values."""
+    group = as_group(group, tuple(v.shape[1:]))
+    if isinstance(group, InterventionFamily) and group.relative:
+        return group.in_units(float(v.detach().std(correction=0)) or 1.0)
+    return group
+
+
+def node_values(f: Mechanism, v: ArrayLike, group: Any) -> tuple[Tensor, Any]:
+    """Checked values of a node, as a tensor that f can take, and the group there."""
     if isinstance(v, Tensor):
         values = v
     else:
@@ -389,11 +412,13 @@ def _node_values(f: Mechanism, v: ArrayLike, group: Group) -> Tensor:
         )
     if not bool(values.isfinite().all()):
         raise ValueError("v must be finite, got NaN or infinity.")
-    group.check(tuple(values.shape[1:]))
-    return values
+    group = resolved(group, values)
+    group.check("node", tuple(values.shape[1:]))
+    return values, group
 
 
-def _generator(random_state: int | np.random.RandomState | None) -> torch.Generator:
+def seeded(random_state: int | np.random.RandomState | None) -> torch.Generator:
+    """Generator that a random state decides."""
     # None must not draw from numpy's global stream, which is not ours to move.
     fresh = np.random.RandomState() if random_state is None else random_state
     seed = check_random_state(fresh).randint(np.iinfo(np.int32).max)

@@ -9,14 +9,20 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ..interventions import haar_rotation
+from ..interventions._mixing import haar_rotation
 from ..mechanisms import LinearOperator, MechanismGraph
 from ..mechanisms._operators import NoLinearOperator, read_operator
 from ._common import PairMeasure
 from ._correlations import Resizing
-from ._gram import mean_square_excess
-from ._spectral import FORMS, activation_measure, spectral_measure
-from ._trace import normalised_pair, trace_measure
+from ._null import spectral_draws, trace_draws
+from ._spectral import (
+    FORMS,
+    activation_measure,
+    lags_of_pair,
+    mean_square_excess,
+    spectral_measure,
+)
+from ._trace import normalised_pair, squared_norms, trace_measure
 
 
 @dataclass(frozen=True)
@@ -110,9 +116,8 @@ class MechanismPair:
 
     def _trace_measure(self, hidden: Tensor | None) -> PairMeasure:
         if hidden is not None:
-            hidden = hidden.to(self.later.taps)
-            centred = hidden - hidden.mean(0)
-            return trace_measure(self.later.taps, centred.T @ centred / len(hidden))
+            taps = self.later.taps
+            return trace_measure(taps, _covariance(hidden.to(taps)))
         w1, w2 = self.weights()
         return trace_measure(w2, w1 @ w1.T)
 
@@ -120,22 +125,6 @@ class MechanismPair:
         """Return a detached copy in float64 on the CPU."""
         earlier, later = self.earlier.double(), self.later.double()
         return replace(self, earlier=earlier, later=later)
-
-    def rotated(self, generator: torch.Generator) -> MechanismPair:
-        """Return the pair after a random element of its group.
-
-        The group rotates the hidden node (trace), or the taps of the later mechanism,
-        for each hidden channel on its own (spectral): real kernels have symmetric
-        spectra, so that frequency shifts would not give uniform p-values.
-        """
-        taps = self.later.taps
-        if self.measure_name == "trace":
-            rotation = haar_rotation(taps.shape[1], 1, generator)[0].to(taps)
-            return replace(self, later=replace(self.later, taps=taps @ rotation))
-        rows = taps.reshape(len(taps), self.node_shape[0], -1).transpose(0, 1)
-        rotation = haar_rotation(rows.shape[-1], len(rows), generator).to(taps)
-        turned = (rows @ rotation).transpose(0, 1).reshape(taps.shape)
-        return replace(self, later=replace(self.later, taps=turned))
 
     def null_draws(
         self,
@@ -145,14 +134,44 @@ class MechanismPair:
         form: str = "weights",
         hidden: Tensor | None = None,
     ) -> Tensor:
-        """Mean ratio after random group elements, shape (n_draws,)."""
-        draws = (
-            self.rotated(generator)
-            .measure(form, hidden=hidden, with_sd=False, described=False)
-            .rho.mean()
-            for _ in range(n_draws)
-        )
-        return torch.stack(list(draws))
+        """Mean ratio after random elements of the pair's group, shape (n_draws,).
+
+        The group rotates the hidden node (trace: the mechanism of lower rank, on its
+        side of it), or the taps of the later mechanism, for each hidden channel on its
+        own (spectral): real kernels have symmetric spectra, so that frequency shifts
+        would not give uniform p-values.
+        """
+        if self.measure_name == "trace":
+            w, scale = self.later.taps, None
+            if form == "activation":
+                s = _covariance(hidden.to(w))
+            else:
+                w1 = self.earlier.taps.flatten(1)
+                s = w1 @ w1.T
+                scale = squared_norms(w1) if self.normalises else None
+            return trace_draws(w, s, scale, n_draws, generator)
+        if form == "full":
+            draws = (self._turned(generator) for _ in range(n_draws))
+            return torch.stack([pair.measure(form).rho.mean() for pair in draws])
+        w1, w2, *resizings = self._unresized()
+        up, down = self.later.upsample, self.earlier.downsample
+        if form == "activation":
+            w1, down, resizings[0] = hidden.to(w2), None, None
+        lags = lags_of_pair(w1, w2, up, down, tuple(resizings))
+        return spectral_draws(w1, w2, lags, form, n_draws, generator)
+
+    def _turned(self, generator: torch.Generator) -> MechanismPair:
+        """Return the pair after the taps of the later mechanism are rotated."""
+        taps = self.later.taps
+        rows = taps.reshape(len(taps), self.node_shape[0], -1).transpose(0, 1)
+        rotation = haar_rotation(rows.shape[-1], len(rows), generator).to(taps)
+        turned = (rows @ rotation).transpose(0, 1).reshape(taps.shape)
+        return replace(self, later=replace(self.later, taps=turned))
+
+
+def _covariance(hidden: Tensor) -> Tensor:
+    centred = hidden - hidden.mean(0)
+    return centred.T @ centred / len(hidden)
 
 
 def mechanism_pairs(graph: MechanismGraph) -> Iterator[MechanismPair]:

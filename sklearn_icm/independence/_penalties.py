@@ -13,13 +13,14 @@ from sklearn.base import BaseEstimator
 from torch import Tensor
 
 from ..interventions._apart import versions
-from ..mechanisms import MechanismGraph, tensor_of
+from ..mechanisms import MechanismGraph
+from ..mechanisms._modules import tensor_of
 from ._pairs import MechanismPair, mechanism_pairs, unread_pairs
 
 SMALLEST_RATIO = 1e-3
 NEEDED = (
     "Spectral penalties need a hidden map, trace penalties a hidden vector, 'auto' "
-    "takes either, and Jacobian penalties need two latents;"
+    "takes either, and IMAPenalty needs two latents;"
 )
 
 
@@ -297,7 +298,17 @@ class SumPenalty(PenaltyValue):
 
     def applies_to(self, graph: MechanismGraph) -> bool:
         """Whether each of the penalties that count can see something in the graph."""
-        return blind_part(self, graph) is None
+        return self.blind_part(graph) is None
+
+    def blind_part(self, graph: MechanismGraph) -> Any:
+        """First of the penalties that count which sees nothing in the graph, or None.
+
+        Without any that counts it is the sum itself.
+        """
+        active = self._active()
+        blind = (blind_part(penalty, graph) for *_, penalty in active)
+        found = next((part for part in blind if part is not None), None)
+        return found if active else self
 
     def _active(self) -> list[tuple[int, float, Any]]:
         """Position, weight and penalty of those that count."""
@@ -328,9 +339,7 @@ class SumPenalty(PenaltyValue):
 def blind_part(penalty: Any, graph: MechanismGraph) -> Any:
     """The penalty, or the part of a sum, that sees nothing in a graph; else None."""
     if isinstance(penalty, SumPenalty):
-        blind = (blind_part(part, graph) for _, _, part in penalty._active())
-        found = next((part for part in blind if part is not None), None)
-        return found if penalty._active() else penalty
+        return penalty.blind_part(graph)
     sees = getattr(penalty, "applies_to", lambda graph: True)
     return None if sees(graph) else penalty
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields, replace
 
 import numpy as np
@@ -60,13 +60,8 @@ def spectral_measure(
         u1, u2 = pooled_units(w1, first), pooled_units(w2, second)
         measure = _pooled_measure(u1, u2, **options)
     else:
-        # Every hidden channel stands for itself, so blocks bound the memory.
-        size = TRIPLET_CHANNELS_PER_BLOCK
-        blocks = zip(scaled(w1).split(size), scaled(w2).split(size), strict=True)
-        measure = _joined(
-            _triplet_measure(kernel_units(a, first), kernel_units(b, second), **options)
-            for a, b in blocks
-        )
+        blocks = _blocks_of_units(w1, w2, first, second)
+        measure = _joined(_triplet_measure(u1, u2, **options) for u1, u2 in blocks)
     if not described:
         return measure
     a_in, a_out = kernel_anisotropy(w1, first), kernel_anisotropy(w2, second)
@@ -109,6 +104,44 @@ def _triplet_measure(
         means = u1.detach().mean(1) * u2.detach().mean(1)
         channel_sd = _deviation(means.square().sum(1))
     return PairMeasure(rho, sd, channel_sd)
+
+
+def _blocks_of_units(
+    w1: Tensor, w2: Tensor, first: Lags, second: Lags
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Units of the kernels (hidden, n, *kernel) of blocks of hidden channels.
+
+    Every hidden channel stands for itself, so that blocks bound the memory.
+    """
+    size = TRIPLET_CHANNELS_PER_BLOCK
+    for a, b in zip(scaled(w1).split(size), scaled(w2).split(size), strict=True):
+        yield kernel_units(a, first), kernel_units(b, second)
+
+
+def mean_square_excess(
+    w1: Tensor,
+    w2: Tensor,
+    upsample: Sequence[int] | None = None,
+    downsample: Sequence[int] | None = None,
+    *,
+    resizings: tuple[Resizing | None, Resizing | None] = (None, None),
+) -> Tensor:
+    """Mean of ``(rho - 1)^2`` over all triplets, a 0-d tensor.
+
+    Parameters are those of `spectral_measure`, whose triplet form it agrees with.
+    """
+    lags = lags_of_pair(w1, w2, upsample, downsample, resizings)
+    blocks = _blocks_of_units(w1, w2.transpose(0, 1), *lags)
+    total = sum(_square_products(u1, u2) for u1, u2 in blocks)
+    return total / (w1.shape[0] * w1.shape[1] * w2.shape[0])
+
+
+def _square_products(u1: Tensor, u2: Tensor) -> Tensor:
+    """Sum of ``(u1_i . u2_m)^2`` over i and m, by Gram matrices if that is cheaper."""
+    (n1, n_lags), n2 = u1.shape[1:], u2.shape[1]
+    if n1 * n2 <= (n1 + n2) * n_lags:
+        return (u1 @ u2.mT).square().sum()
+    return ((u1.mT @ u1) * (u2.mT @ u2)).sum()
 
 
 def _joined(measures: Iterable[PairMeasure]) -> PairMeasure:

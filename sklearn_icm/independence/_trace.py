@@ -10,6 +10,7 @@ from ._common import (
     PairMeasure,
     anisotropy_of,
     as_tensors,
+    largest_entry,
     like_input,
     refuse_all_zero,
     scaled,
@@ -47,9 +48,15 @@ def normalised_pair(w1: Tensor, w2: Tensor) -> tuple[Tensor, Tensor]:
     Rescaling a unit of a ReLU network leaves its function but moves rho.
     """
     w1 = scaled(w1)
-    norms = w1.norm(dim=1)
-    scale = torch.where(norms > 0, norms, torch.ones_like(norms))
+    scale = squared_norms(w1).sqrt()
     return w1 / scale[:, None], w2 * scale
+
+
+def squared_norms(w1: Tensor) -> Tensor:
+    """Squared weights into each hidden unit; about the largest one where all are 0."""
+    squares = w1.square().sum(1)
+    # The root has no finite gradient at 0.
+    return torch.where(squares > 0, squares, largest_entry(w1).square())
 
 
 def trace_ratio(w: ArrayLike, s: ArrayLike) -> ArrayLike:

@@ -1,30 +1,27 @@
-"""What an intervention is, and how one is applied to a node."""
+"""What an intervention is, and how one, or several in a row, change a node."""
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import dataclass, fields
 from difflib import get_close_matches
-from inspect import isabstract
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ._apart import PACKAGE, called_apart
+from ._apart import called_apart
+from ._checks import Shape, as_array, as_levels, check_broadcasts, check_numbers
+from ._description import described, made_from
 
-Shape = tuple[int, ...]
 # In what torch and numpy say of `if`, `max` or `float` of more than one value.
 ONE_VALUE_ASKED = ("ambiguous", "to Scalar", "Python scalar")
 ALL_ROWS = (
     "A callable gets the values of all rows at once: instead of `1.0 if v > 0 else "
     "0.0` write torch.where(v > 0, 1.0, 0.0)."
 )
-# What a description of an intervention may hold; more would take all day, or the stack.
-MOST_NESTED, MOST_PARTS = 50, 1000
 
 
 class Intervention(ABC):
@@ -94,8 +91,6 @@ class Intervention(ABC):
 
     def __rshift__(self, other: Any) -> Intervention:
         """Do this intervention first, then the other one."""
-        from ._combine import Compose
-
         return Compose((self, other))
 
     def to_dict(self) -> dict[str, Any]:
@@ -106,14 +101,7 @@ class Intervention(ABC):
         dict
             ``{"type": class name, field: value, ...}``; `from_dict` reads it.
         """
-        kind = _known_kinds().get(type(self).__name__, type(self))
-        if _place(kind) != _place(type(self)):
-            raise TypeError(
-                f"{'.'.join(_place(type(self)))} cannot be described as JSON: "
-                f"{'.'.join(_place(kind))} has its name. Rename it, or pickle it."
-            )
-        values = {f.name: _described(getattr(self, f.name)) for f in fields(self)}
-        return {"type": type(self).__name__, **values}
+        return described(self, Intervention)
 
     @staticmethod
     def from_dict(description: Mapping[str, Any]) -> Intervention:
@@ -129,31 +117,7 @@ class Intervention(ABC):
         TypeError, ValueError
             For what is no description, or one that is too large.
         """
-        if not isinstance(description, Mapping):
-            raise TypeError(
-                "Intervention.from_dict: description must be a dict as to_dict makes "
-                f"it, got {description!r}."
-            )
-        _check_size(description)
-        return Intervention._from_dict(description)
-
-    @staticmethod
-    def _from_dict(description: Mapping[str, Any]) -> Intervention:
-        values, kinds = dict(description), _known_kinds()
-        kind = values.pop("type", None)
-        if not isinstance(kind, str) or kind not in kinds:
-            raise ValueError(
-                f"Intervention.from_dict: type must be one of {sorted(kinds)}, got "
-                f"{kind!r}."
-            )
-        named = {f.name: f.default is MISSING for f in fields(kinds[kind])}
-        needed = {name for name, is_needed in named.items() if is_needed}
-        if not needed <= values.keys() <= named.keys():
-            raise ValueError(
-                f"Intervention.from_dict: the fields of {kind} are {sorted(named)}, of "
-                f"which {sorted(needed)} are needed, got {sorted(values)}."
-            )
-        return kinds[kind](**{name: _restored(v) for name, v in values.items()})
+        return made_from(description, Intervention)
 
     def _key(self) -> tuple:
         return (type(self), *(_hashable(getattr(self, f.name)) for f in fields(self)))
@@ -165,73 +129,6 @@ class Intervention(ABC):
         return hash(self._key())
 
 
-def _known_kinds() -> dict[str, type]:
-    """Public interventions by name; those of this package before others."""
-    leaves = _leaves(Intervention)
-    own = [kind for kind in leaves if _place(kind)[0].split(".")[0] == PACKAGE]
-    return {kind.__name__: kind for kind in (*leaves, *own)}
-
-
-def _place(kind: type) -> tuple[str, str]:
-    # A notebook's cell that runs again makes another class of the same place.
-    return kind.__module__, kind.__qualname__
-
-
-def _check_size(description: Mapping[str, Any]) -> None:
-    """Refuse descriptions that nest too deep or hold too many interventions."""
-    level, n_parts = [description], 0
-    for _ in range(MOST_NESTED):
-        n_parts += len(level)
-        if n_parts > MOST_PARTS:
-            break
-        values = [v for part in level for v in part.values()]
-        level = [v for v in values if isinstance(v, Mapping)]
-        for value in values:
-            if isinstance(value, list):
-                level += [item for item in value if isinstance(item, Mapping)]
-        if not level:
-            return
-    raise ValueError(
-        f"Intervention.from_dict: description may nest {MOST_NESTED} deep and hold "
-        f"{MOST_PARTS} interventions, got more. Write a class of yours for it."
-    )
-
-
-def _leaves(kind: type) -> list[type]:
-    """Public classes below one of which there are instances, at any depth."""
-    below = [leaf for sub in kind.__subclasses__() for leaf in (sub, *_leaves(sub))]
-    return [
-        leaf
-        for leaf in below
-        if not leaf.__name__.startswith("_")
-        and is_dataclass(leaf)
-        and not isabstract(leaf)
-    ]
-
-
-def _described(value: Any) -> Any:
-    if isinstance(value, Intervention):
-        return value.to_dict()
-    if isinstance(value, np.ndarray):
-        return value.tolist()
-    if isinstance(value, (list, tuple)):
-        return [_described(item) for item in value]
-    if callable(value):
-        raise TypeError(
-            f"A callable cannot be described as JSON, got {value!r}: pickle the "
-            "intervention, or write it with the classes of this module."
-        )
-    return value
-
-
-def _restored(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return Intervention._from_dict(value)
-    if isinstance(value, list) and any(isinstance(item, Mapping) for item in value):
-        return [_restored(item) for item in value]
-    return value
-
-
 def _hashable(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         # Of objects the bytes are addresses.
@@ -239,6 +136,58 @@ def _hashable(value: Any) -> Any:
         entries = tuple(value.ravel()) if is_text else value.tobytes()
         return (value.shape, value.dtype.str, entries)
     return value
+
+
+def shown(array: np.ndarray) -> str:
+    return repr(array.item() if array.ndim == 0 else array.tolist())
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class ValuedIntervention(Intervention):
+    """Interventions with one number or array that broadcasts to the node's shape."""
+
+    value: Any
+
+    def __post_init__(self) -> None:
+        # Equality is of values: Do(1) == Do(1.0) == Do(np.array(1)).
+        object.__setattr__(self, "value", as_array(self, "value", self.value))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({shown(self.value)})"
+
+    def check(self, node: str, shape: Shape) -> None:
+        check_broadcasts(self, self.value, node, shape)
+
+    def _tensor(self, like: Tensor) -> Tensor:
+        return torch.tensor(self.value, dtype=like.dtype, device=like.device)
+
+
+class Do(ValuedIntervention):
+    """Hard intervention: set the node to a value.
+
+    Parameters
+    ----------
+    value : float or array-like
+        Broadcasts to the shape of the node. Of a table's column of levels one level,
+        of any type.
+
+    Examples
+    --------
+    >>> Do(0.5)
+    Do(0.5)
+    >>> Do("treated")
+    Do('treated')
+    """
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "value", as_levels(self, "value", self.value))
+
+    def check(self, node: str, shape: Shape) -> None:
+        check_numbers(self, self.value, node)
+        super().check(node, shape)
+
+    def __call__(self, value: Tensor) -> Tensor:
+        return self._tensor(value).expand_as(value).clone()
 
 
 def as_intervention(value: Any, node: str = "node") -> Callable[[Tensor], Tensor]:
@@ -255,8 +204,6 @@ def as_intervention(value: Any, node: str = "node") -> Callable[[Tensor], Tensor
     -------
     callable
     """
-    from ._soft import Do
-
     if isinstance(value, type):
         raise TypeError(
             f"The intervention on node {node!r} must be an instance, got the class "
@@ -345,96 +292,135 @@ def call_on(change: Callable[[Tensor], Any], value: Tensor, what: str) -> Tensor
     return result.to(value)
 
 
-def as_array(owner: object, name: str, value: Any) -> np.ndarray:
-    """Return a field as a read-only float64 array, or say what is allowed."""
-    try:
-        if has_text(value):
-            raise TypeError("Text is not read as numbers.")
-        array = np.array(value, dtype=np.float64)
-    except OverflowError:
-        array = np.array(np.inf)
-    except (TypeError, ValueError) as error:
+def check_fit(intervention: Any, node: str, shape: Shape) -> None:
+    if isinstance(intervention, Intervention):
+        intervention.check(node, shape)
+
+
+def strength_of(owner: Intervention, part: Any, t: float) -> Intervention:
+    if not isinstance(part, Intervention):
         raise TypeError(
-            f"{type(owner).__name__}: {name} must be a number or an array of numbers, "
-            f"got {value!r}."
-        ) from error
-    if not array.size:
-        raise ValueError(
-            f"{type(owner).__name__}: {name} must hold at least one value, got "
-            f"{value!r}."
+            f"{type(owner).__name__}.scaled: a plain callable has no strength, got "
+            f"{part!r}. Use interventions such as Shift, Scale or Stretch."
         )
-    if not np.isfinite(array).all():
-        raise ValueError(
-            f"{type(owner).__name__}: {name} must be finite, got {value!r}."
-        )
-    # There is one zero: -0.0 differs from 0.0 in its bytes alone.
-    array += 0.0
-    array.setflags(write=False)
-    return array
+    return part.scaled(t)
 
 
-def is_finite(number: Any) -> bool:
-    """Whether a number is finite as a float: 10**400 is not."""
-    try:
-        return math.isfinite(number)
-    except OverflowError:
-        return False
+def started(
+    change: Callable[[Tensor], Tensor], streams: Iterator[torch.Generator]
+) -> Callable[[Tensor], Tensor]:
+    """Return what one query applies; a plain callable stays as it is.
 
-
-def has_text(value: Any) -> bool:
-    """Whether there are strings among the entries of an array-like."""
-    raw = np.asarray(value)
-    if raw.dtype.kind != "O":
-        return raw.dtype.kind in "US"
-    return any(isinstance(entry, (str, bytes)) for entry in raw.flat)
-
-
-def as_levels(owner: object, name: str, value: Any) -> np.ndarray:
-    """Return a field as `as_array` does, but names and large whole numbers as is.
-
-    They may be levels of a table's column.
+    Parameters
+    ----------
+    change : callable
+        Intervention, or any map of a node's value.
+    streams : iterator of torch.Generator
+        Each random intervention takes the next one.
     """
-    try:
-        is_text = has_text(value)
-    except ValueError:
-        # Ragged: no array at all.
-        return as_array(owner, name, value)
-    array = np.array(value, dtype=object if is_text else None)
-    if not is_text:
-        as_float = as_array(owner, name, value)
-        if array.dtype.kind not in "iu" or _holds(as_float, array):
-            return as_float
-    array.setflags(write=False)
-    return array
+    return change.started(streams) if isinstance(change, Intervention) else change
 
 
-def _holds(floats: np.ndarray, whole: np.ndarray) -> bool:
-    # The largest ones may be rounded to what the type does not hold.
-    with np.errstate(invalid="ignore"):
-        return bool(np.all(floats.astype(whole.dtype) == whole))
+def inverse_of(change: Any) -> Intervention:
+    """Return what undoes an intervention; of a plain callable nothing is known.
+
+    Parameters
+    ----------
+    change : intervention or callable
+    """
+    if not isinstance(change, Intervention):
+        raise ValueError(f"The callable {change!r} has no inverse that is known.")
+    return change.inverse()
 
 
-def check_strength(owner: Any, t: float) -> float:
-    """Return a strength as a float, or say what is allowed."""
-    number = isinstance(t, (int, float, np.integer, np.floating))
-    if isinstance(t, bool) or not number or not is_finite(t):
-        raise ValueError(
-            f"{type(owner).__name__}.scaled: t must be a finite number, got {t!r}."
-        )
-    return float(t)
+def is_random(change: Any) -> bool:
+    """Whether a query needs random numbers for this; a callable's own do not count.
+
+    Parameters
+    ----------
+    change : intervention or callable
+    """
+    return getattr(change, "is_random", False)
 
 
-def check_finite_number(owner: Any, name: str, *, positive: bool = False) -> float:
-    """Return the field as a float, or say what is allowed."""
-    value = getattr(owner, name)
-    number = isinstance(value, (int, float, np.integer, np.floating))
-    if isinstance(value, bool) or not number:
-        raise TypeError(
-            f"{type(owner).__name__}: {name} must be a number, got {value!r}."
-        )
-    if not is_finite(value) or (positive and value <= 0):
-        allowed = "positive and finite" if positive else "finite"
-        raise ValueError(
-            f"{type(owner).__name__}: {name} must be {allowed}, got {value!r}."
-        )
-    return float(value) + 0.0
+@dataclass(frozen=True, eq=False)
+class Compose(Intervention):
+    """Interventions on one node, the first one first; ``a >> b`` makes one.
+
+    Parameters
+    ----------
+    steps : sequence of interventions, callables, numbers or arrays
+        At least one.
+
+    Examples
+    --------
+    >>> from sklearn_icm.interventions import Scale, Shift
+    >>> Shift(1.0) >> Scale(2.0)
+    Compose(steps=(Shift(1.0), Scale(2.0)))
+    """
+
+    steps: Sequence[Any]
+
+    def __post_init__(self) -> None:
+        listed = isinstance(self.steps, (list, tuple)) and len(self.steps) > 0
+        if not listed:
+            raise TypeError(
+                "Compose: steps must be a non-empty list of interventions, got "
+                f"{self.steps!r}."
+            )
+        flat: list[Callable[[Tensor], Tensor]] = []
+        for step in map(as_intervention, self.steps):
+            flat.extend(step.steps if isinstance(step, Compose) else [step])
+        object.__setattr__(self, "steps", tuple(flat))
+
+    def check(self, node: str, shape: Shape) -> None:
+        for step in self.steps:
+            check_fit(step, node, shape)
+
+    def __call__(self, value: Tensor) -> Tensor:
+        for step in self.steps:
+            value = call_on(step, value, f"{step!r} in Compose")
+        return value
+
+    @property
+    def is_random(self) -> bool:
+        return any(map(is_random, self.steps))
+
+    @property
+    def acts_on_mechanism(self) -> bool:
+        return self.mechanism_part() is not None
+
+    def started(self, streams: Iterator[torch.Generator]) -> Compose:
+        return Compose(tuple(started(step, streams) for step in self.steps))
+
+    def mechanism_part(self) -> Compose | None:
+        steps = [s for s in self.steps if getattr(s, "acts_on_mechanism", False)]
+        return Compose(tuple(steps)) if steps else None
+
+    def replaced(self, module: nn.Module) -> Callable[..., Tensor]:
+        for step in self._mechanism_steps():
+            module = step.replaced(module)
+        return module
+
+    def check_mechanism(
+        self, node: str, module: nn.Module, parents: Sequence[Shape]
+    ) -> None:
+        for step in self._mechanism_steps():
+            step.check_mechanism(node, module, parents)
+
+    def _mechanism_steps(self) -> Sequence[Any]:
+        part = self.mechanism_part()
+        return () if part is None else part.steps
+
+    def scaled(self, t: float) -> Compose:
+        """Every step at the strength t.
+
+        Parameters
+        ----------
+        t : float
+        """
+        return Compose(tuple(strength_of(self, step, t) for step in self.steps))
+
+    def inverse(self) -> Compose:
+        """Return the inverses of the steps, the last one first."""
+        return Compose(tuple(inverse_of(step) for step in reversed(self.steps)))

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import partial
 from numbers import Real
 from typing import Any
 
-from ._base import Intervention, Shape, as_intervention, is_finite
+import torch
+
+from ._base import Intervention, as_intervention
+from ._checks import Shape, is_finite
 from ._geometric import AXES, Rotate, Stretch, Translate
-from ._soft import Affine, Scale, Shift
+from ._soft import Scale, Shift
 from ._stochastic import Noise
 
 # Of an intervention's strength: 0 changes nothing, 1 is the intervention itself.
@@ -21,6 +24,8 @@ STRENGTHS = (-1.0, 2.0)
 @dataclass(frozen=True, eq=False, repr=False)
 class InterventionFamily:
     """A few bounded numbers, each choice of which makes an intervention.
+
+    `fit_intervention` searches for the best choice; a generic ratio draws random ones.
 
     Parameters
     ----------
@@ -101,6 +106,30 @@ class InterventionFamily:
         """Intervention with these parameters."""
         return as_intervention(self.make(**params))
 
+    def draw(self, node_shape: Shape, generator: torch.Generator) -> Callable[..., Any]:
+        """Draw an intervention, each parameter uniform within its bounds.
+
+        Parameters
+        ----------
+        node_shape : tuple of int
+            Not read: the bounds are those of a shape already.
+        generator : torch.Generator
+            On the CPU; the only source of randomness.
+
+        Raises
+        ------
+        ValueError
+            For relative parameters, as long as they are not `in_units` of a node.
+        """
+        if self.relative:
+            raise ValueError(
+                f"{self!r} has parameters in standard deviations of a node: draw from "
+                "family.in_units(sd)."
+            )
+        shares = torch.rand(len(self.bounds), generator=generator, dtype=torch.float64)
+        pairs = zip(self.bounds.items(), shares.tolist(), strict=True)
+        return self(**{k: low + t * (high - low) for (k, (low, high)), t in pairs})
+
     @classmethod
     def of_strength(cls, intervention: Intervention) -> InterventionFamily:
         """Family of one continuous intervention, at strengths from -1 to 2.
@@ -167,6 +196,10 @@ def _at_strength(intervention: Intervention, strength: float) -> Intervention:
     return intervention.scaled(strength)
 
 
+def _scale_and_shift(scale: float, shift: float) -> Intervention:
+    return Scale(scale) >> Shift(shift)
+
+
 def _is_finite(value: Any) -> bool:
     number = isinstance(value, Real) and not isinstance(value, bool)
     return number and is_finite(value)
@@ -225,7 +258,9 @@ def families_for(shape: Shape) -> list[InterventionFamily]:
     return [family for family in _ready(shape).values() if _fits(family, shape)]
 
 
-def as_family(value: Any, shape: Shape) -> InterventionFamily:
+def as_family(
+    value: Any, shape: Shape, groups: Collection[str] = ()
+) -> InterventionFamily:
     """Return a family as such: a ready one by name, or the strengths of one change.
 
     Parameters
@@ -233,6 +268,8 @@ def as_family(value: Any, shape: Shape) -> InterventionFamily:
     value : InterventionFamily, str or intervention with `scaled`
     shape : tuple of int
         Of the node, which the range of a translation depends on.
+    groups : collection of str
+        Names that are known beside those of the ready families.
 
     Raises
     ------
@@ -252,11 +289,10 @@ def as_family(value: Any, shape: Shape) -> InterventionFamily:
         )
     ready = _ready(shape)
     if value not in ready:
-        close = get_close_matches(value, list(ready), n=1)
+        known = [*groups, *ready]
+        close = get_close_matches(value, known, n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
-        raise ValueError(
-            f"Unknown family {value!r}; the ready ones are {list(ready)}.{hint}"
-        )
+        raise ValueError(f"Unknown family {value!r}; the ready ones are {known}.{hint}")
     return ready[value]
 
 
@@ -268,9 +304,14 @@ def _fits(family: InterventionFamily, shape: Shape) -> bool:
     return True
 
 
+def axis_lengths(shape: Shape) -> dict[str, int]:
+    """Sizes of the spatial axes of a map, by name; none of a vector."""
+    return dict(zip(AXES.get(len(shape) - 1, {}), shape[1:], strict=False))
+
+
 def _ready(shape: Shape) -> dict[str, InterventionFamily]:
     """All ready families, with the ranges for a shape, by name."""
-    lengths = dict(zip(AXES.get(len(shape) - 1, {}), shape[1:], strict=False))
+    lengths = axis_lengths(shape)
     value, scale, both = ["value"], ["scale"], ["scale", "shift"]
     families = [
         InterventionFamily(
@@ -280,7 +321,7 @@ def _ready(shape: Shape) -> dict[str, InterventionFamily]:
             Scale, {"value": (0, 3)}, {"value": 1}, "scale", open_ended=value
         ),
         InterventionFamily(
-            Affine,
+            _scale_and_shift,
             {"scale": (0, 3), "shift": (-3, 3)},
             {"scale": 1, "shift": 0},
             "affine",

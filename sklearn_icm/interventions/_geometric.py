@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from ._base import Intervention, Shape, check_finite_number, check_strength
+from ._base import Intervention
+from ._checks import Shape, check_finite_number, check_flag, check_strength
 
 AXES = {1: {"length": -1}, 2: {"height": -2, "width": -1}}
 
@@ -41,12 +42,24 @@ class _AlongAxis(Intervention):
         """Dimension of maps (n, channels, ...) that the axis names."""
         return -1 if self.axis is None else AXES[value.ndim - 2][self.axis]
 
-    def _read(self, value: Tensor, matrix_of: Callable[[int], Tensor]) -> Tensor:
-        """Multiply by a matrix along the axis."""
+    def _read(
+        self,
+        value: Tensor,
+        source: Callable[[Tensor], Tensor],
+        *,
+        cyclic: bool = False,
+    ) -> Tensor:
+        """Read values at the source of every position, linearly, zero outside."""
         axis = self._dim(value)
         moved = value.movedim(axis, -1)
-        matrix = matrix_of(moved.shape[-1]).to(value)
-        return (moved @ matrix.T).movedim(-1, axis)
+        n = moved.shape[-1]
+        positions = torch.arange(n, dtype=torch.float64)
+        gaps = (source(positions)[:, None] - positions).abs()
+        matrix = (1 - (gaps % n if cyclic else gaps)).clamp(min=0)
+        if cyclic:
+            # Nearer to the map's copy beyond the border.
+            matrix += (1 - n + gaps % n).clamp(min=0)
+        return (moved @ matrix.to(value).T).movedim(-1, axis)
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,25 +120,16 @@ class Stretch(_AlongAxis):
     def __call__(self, value: Tensor) -> Tensor:
         if self.factor == 1:
             return value
-        return self._read(value, lambda n: stretch_matrix(n, self.factor))
+        return self._read(value, self._source)
 
-
-def stretch_matrix(n: int, factor: float) -> Tensor:
-    """Matrix (n, n) of the linear interpolation that stretches n values, float64."""
-    centre = (n - 1) / 2
-    positions = torch.arange(n, dtype=torch.float64)
-    return _interpolation(centre + (positions - centre) / factor)
-
-
-def _interpolation(source: Tensor) -> Tensor:
-    """Matrix that reads n values at n source positions, linearly, zero outside."""
-    positions = torch.arange(len(source), dtype=torch.float64)
-    return (1 - (source[:, None] - positions).abs()).clamp(min=0)
+    def _source(self, positions: Tensor) -> Tensor:
+        centre = (len(positions) - 1) / 2
+        return centre + (positions - centre) / self.factor
 
 
 @dataclass(frozen=True, eq=False)
 class Translate(_AlongAxis):
-    """Move maps along one axis, by linear interpolation; zeros come in.
+    """Move maps along one axis, by linear interpolation.
 
     Parameters
     ----------
@@ -134,6 +138,8 @@ class Translate(_AlongAxis):
         down). Whole numbers move values exactly.
     axis : {"width", "height", "length"}, optional
         As in `Stretch`.
+    cyclic : bool
+        What leaves the map comes in on the other side; otherwise zeros come in.
 
     Examples
     --------
@@ -144,8 +150,10 @@ class Translate(_AlongAxis):
 
     offset: float
     axis: str | None = None
+    cyclic: bool = False
 
     def __post_init__(self) -> None:
+        check_flag(self, "cyclic")
         object.__setattr__(self, "offset", check_finite_number(self, "offset"))
         self._check_axis()
 
@@ -156,21 +164,16 @@ class Translate(_AlongAxis):
         ----------
         t : float
         """
-        return Translate(check_strength(self, t) * self.offset, self.axis)
+        return replace(self, offset=check_strength(self, t) * self.offset)
 
     def inverse(self) -> Translate:
-        """Return the translation back, exact where nothing left the map."""
+        """Return the translation back, exact where nothing is lost at the border."""
         return self.scaled(-1)
 
     def __call__(self, value: Tensor) -> Tensor:
         if self.offset == 0:
             return value
-        return self._read(
-            value,
-            lambda n: _interpolation(
-                torch.arange(n, dtype=torch.float64) - self.offset
-            ),
-        )
+        return self._read(value, lambda i: i - self.offset, cyclic=self.cyclic)
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ._base import Intervention, Shape, as_array
+from ._base import Intervention
+from ._checks import Shape, as_array
 
 LINEAR = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 SIDES = ("output", "input")
@@ -189,7 +190,7 @@ def _linear_layer(node: str, module: nn.Module) -> tuple[str, nn.Module]:
             "Reparametrise needs a mechanism with exactly one linear layer or "
             f"convolution, but that of node {node!r} has {len(layers)}."
         )
-    if "weight" not in layers[0][1]._parameters:
+    if "weight" not in dict(layers[0][1].named_parameters(recurse=False)):
         raise ValueError(
             f"Reparametrise needs plain weights, but those of node {node!r} are "
             "computed from others, such as by weight_norm: remove that first."

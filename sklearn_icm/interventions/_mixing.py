@@ -1,7 +1,8 @@
-"""Interventions that mix the units of a node linearly."""
+"""Interventions that mix or rearrange the units of a node."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Integral
 from typing import Any
@@ -10,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ._base import Intervention, Shape, as_array
+from ._base import Intervention
+from ._checks import Shape, as_array, check_flag
 
 TOLERANCE = 1e-6
 
@@ -52,12 +54,7 @@ class Orthogonal(Intervention):
     transposed: bool = False
 
     def __post_init__(self) -> None:
-        if not isinstance(self.transposed, (bool, np.bool_)):
-            raise TypeError(
-                "Orthogonal: transposed must be True or False, got "
-                f"{self.transposed!r}."
-            )
-        object.__setattr__(self, "transposed", bool(self.transposed))
+        check_flag(self, "transposed")
         if isinstance(self.matrix, Integral) and not isinstance(self.matrix, bool):
             if not 0 <= self.matrix < 2**63:
                 raise ValueError(
@@ -101,3 +98,49 @@ class Orthogonal(Intervention):
     def inverse(self) -> Orthogonal:
         """Return the rotation or reflection that undoes this one."""
         return Orthogonal(self.matrix, not self.transposed)
+
+
+@dataclass(frozen=True, eq=False)
+class Permute(Intervention):
+    """Reorder the units of a node.
+
+    Parameters
+    ----------
+    order : sequence of int
+        Unit ``k`` of the result is unit ``order[k]`` of the value: each of 0, 1, ...
+        once.
+
+    Examples
+    --------
+    >>> import torch
+    >>> Permute([1, 0])(torch.tensor([[3.0, 4.0]]))
+    tensor([[4., 3.]])
+    """
+
+    order: Sequence[int]
+
+    def __post_init__(self) -> None:
+        try:
+            order = tuple(int(k) for k in self.order)
+        except (TypeError, ValueError):
+            order = ()
+        if not order or sorted(order) != list(range(len(order))):
+            raise ValueError(
+                "Permute: order must hold each of 0, 1, ..., n - 1 once, got "
+                f"{self.order!r}."
+            )
+        object.__setattr__(self, "order", order)
+
+    def check(self, node: str, shape: Shape) -> None:
+        if len(self.order) != shape[0]:
+            raise ValueError(
+                f"Permute: {len(self.order)} units do not fit node {node!r}, which has "
+                f"{shape[0]}."
+            )
+
+    def __call__(self, value: Tensor) -> Tensor:
+        return value[:, list(self.order)]
+
+    def inverse(self) -> Permute:
+        """Return the permutation that undoes this one."""
+        return Permute(sorted(range(len(self.order)), key=self.order.__getitem__))

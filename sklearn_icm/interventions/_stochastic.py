@@ -11,8 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ._base import Intervention, Shape, as_levels, check_finite_number, check_strength
-from ._soft import check_numbers
+from ._base import Intervention
+from ._checks import (
+    Shape,
+    as_levels,
+    check_finite_number,
+    check_numbers,
+    check_strength,
+)
 
 
 class StochasticIntervention(Intervention):

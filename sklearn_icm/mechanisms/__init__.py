@@ -4,14 +4,11 @@ from ._builders import conv_decoder, conv_encoder, dense_decoder, dense_encoder
 from ._graph import MechanismGraph
 from ._layout import DataLayout
 from ._layouts import layout_decoder
-from ._likelihood import Affine, BernoulliLikelihood, GaussianLikelihood
-from ._modules import ACTIVATIONS, ConvMechanism, DenseMechanism, tensor_of
-from ._noise import MixtureNoise
-from ._operators import LinearOperator, linear_operator
+from ._likelihood import BernoulliLikelihood, GaussianLikelihood
+from ._modules import ConvMechanism, DenseMechanism
+from ._operators import LinearOperator
 
 __all__ = [
-    "ACTIVATIONS",
-    "Affine",
     "BernoulliLikelihood",
     "ConvMechanism",
     "DataLayout",
@@ -19,12 +16,9 @@ __all__ = [
     "GaussianLikelihood",
     "LinearOperator",
     "MechanismGraph",
-    "MixtureNoise",
     "conv_decoder",
     "conv_encoder",
     "dense_decoder",
     "dense_encoder",
     "layout_decoder",
-    "linear_operator",
-    "tensor_of",
 ]

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..interventions import apply_intervention, check_interventions
 from ..interventions._apart import called_apart
+from ..interventions._base import apply_intervention, check_interventions
 from ._modules import LinkedMechanism, deterministic
 
 # Rows that are tried: more than the channels that convolutions without rows often have.

@@ -14,7 +14,10 @@ from torch import Tensor, nn
 class LinearOperator:
     """Weights of one mechanism, with the resizing that goes with them.
 
-    Attributes
+    Mechanisms of this package make it by a method ``operator()``; give your own modules
+    one if their kernel is known.
+
+    Parameters
     ----------
     taps : Tensor of shape (out, in) or (out, in, *kernel)
         Dense matrix, or kernels of a true convolution (torch's convolutions are
@@ -94,28 +97,22 @@ class NoLinearOperator(ValueError):
     """A mechanism has not just one linear operator; the message says why."""
 
 
-def linear_operator(module: nn.Module) -> LinearOperator | None:
-    """Return the one linear operator of a mechanism, or None if it has not just one.
-
-    Mechanisms of this package say it themselves by an ``operator()`` method; give your
-    own modules one if their kernel is known. Of torch's modules these are understood:
-    ``nn.Linear``, ``nn.ConvNd`` and ``nn.ConvTransposeNd``, alone or in an
-    ``nn.Sequential`` (of others, too) with elementwise activations, dropout, padding,
-    changes of shape, ``nn.BatchNormNd`` with running statistics, and ``nn.Upsample``
-    right before a convolution without a stride. Activations count as the identity, and
-    batch normalisation, as it is in ``eval``, as a scaling of the operator's outputs
-    (before the layer, of its inputs). Anything else (attention, residual blocks,
-    pooling, other normalisation, grouped convolutions) has no single kernel and gives
-    None; `read_operator` says why.
-    """
-    try:
-        return read_operator(module)
-    except NoLinearOperator:
-        return None
-
-
 def read_operator(module: nn.Module) -> LinearOperator:
-    """Return what `linear_operator` returns, or raise `NoLinearOperator`."""
+    """Return the one linear operator of a mechanism.
+
+    Of torch's modules these are understood: ``nn.Linear``, ``nn.ConvNd`` and
+    ``nn.ConvTransposeNd``, alone or in an ``nn.Sequential`` (of others, too) with
+    elementwise activations, dropout, padding, changes of shape, ``nn.BatchNormNd`` with
+    running statistics, and ``nn.Upsample`` right before a convolution without a stride.
+    Activations count as the identity, and batch normalisation, as it is in ``eval``, as
+    a scaling of the operator's outputs (before the layer, of its inputs).
+
+    Raises
+    ------
+    NoLinearOperator
+        For anything else (attention, residual blocks, pooling, other normalisation,
+        grouped convolutions), which has no single kernel.
+    """
     if hasattr(module, "operator"):
         operator = module.operator()
         if operator is None:

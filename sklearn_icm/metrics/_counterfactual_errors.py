@@ -5,7 +5,7 @@ from numbers import Integral
 import numpy as np
 import pandas as pd
 
-from ..interventions import inverse_of
+from ..interventions._base import inverse_of
 from ..utils.checks import check_scalar
 from ..utils.reports import Report
 from ._counterfactuals import (

@@ -11,7 +11,8 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from ..base import is_generator
-from ..interventions import as_family, check_interventions
+from ..interventions._base import check_interventions
+from ..interventions._families import as_family
 from ..metrics import energy_distance
 from ..metrics._distances.two_sample import statistics_of
 from ..utils.checks import check_scalar

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from scipy.linalg import circulant
 
 from sklearn_icm.datasets import make_conv_chain, make_linear_chain
-from sklearn_icm.independence import mechanism_pairs, spectral_ratio, trace_ratio
+from sklearn_icm.independence import spectral_ratio, trace_ratio
+from sklearn_icm.independence._pairs import mechanism_pairs
 
 LINEAR = make_linear_chain(200, n_features=6, n_layers=3, random_state=0)
 CONV = make_conv_chain(200, random_state=0)

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from scipy.stats import norm
 
 from sklearn_icm.datasets import make_faces
-from sklearn_icm.interventions import Ablate, Scale, Stretch
+from sklearn_icm.interventions import Scale, Stretch, Units
 
 CENTRE = 11.5
 FACES = make_faces(300, random_state=0)
@@ -104,10 +104,10 @@ def test_amplitude_scales_each_part():
 
 
 def test_an_empty_map_draws_nothing():
-    rows = images(changed("layout", Ablate(2)))
+    rows = images(changed("layout", Units(2, 0.0)))
     below = np.arange(24) > FACES.factors["y"][:, None] + 2
     assert (np.abs(rows * below[:, :, None]) < 1e-3).all()
-    assert (np.abs(images(changed("layout", Ablate([0, 1, 2])))) == 0).all()
+    assert (np.abs(images(changed("layout", Units([0, 1, 2], 0.0)))) == 0).all()
 
 
 @pytest.mark.parametrize("factor", [-0.3, 1e-30, 1e30])

@@ -1,13 +1,11 @@
 """Forms of the spectral ratio, and penalties that use them."""
 
-import pickle
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 import torch
-from helpers import label
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.base import clone
@@ -20,12 +18,11 @@ from sklearn_icm.independence import (
     SpectralPenalty,
     SumPenalty,
     TracePenalty,
-    independence_table,
-    mechanism_pairs,
-    spectral_dependence_ratio,
     spectral_ratio,
 )
+from sklearn_icm.independence._pairs import mechanism_pairs
 from sklearn_icm.independence._spectral import spectral_measure
+from sklearn_icm.independence._table import independence_table
 from sklearn_icm.mechanisms import MechanismGraph, conv_decoder, dense_decoder
 
 N = 24
@@ -179,33 +176,6 @@ def batch(graph, n=40):
     return graph(noise)
 
 
-@pytest.mark.parametrize(
-    ("make", "penalty"),
-    [(conv, p) for p in FORMS] + [(dense, p) for p in TRACE_FORMS],
-    ids=label,
-)
-def test_descent_lowers_every_form(make, penalty):
-    graph = make()
-    optimiser = torch.optim.Adam(graph.parameters(), lr=3e-3)
-    values = []
-    for _ in range(60):
-        optimiser.zero_grad()
-        values.append(penalty(graph, batch(graph)))
-        values[-1].backward()
-        assert all(
-            p.grad is None or p.grad.isfinite().all() for p in graph.parameters()
-        )
-        optimiser.step()
-    assert values[-1] < 0.7 * values[0]
-
-
-@pytest.mark.parametrize("penalty", FORMS + TRACE_FORMS, ids=repr)
-def test_penalties_are_value_objects(penalty):
-    assert clone(penalty) == pickle.loads(pickle.dumps(penalty)) == penalty
-    assert hash(clone(penalty)) == hash(penalty)
-    assert eval(repr(penalty)) == penalty
-
-
 def test_dead_band_spares_what_independent_kernels_scatter():
     values = [
         SpectralPenalty("triplet", dead_band=band)(conv()).item()
@@ -216,10 +186,7 @@ def test_dead_band_spares_what_independent_kernels_scatter():
 
 
 def test_dead_band_is_measured_in_null_deviations():
-    graph = dense()
-    (first, _) = mechanism_pairs(graph)
-    measure = first.measure()
-    log_rho, sd = measure.rho.log().abs().item(), measure.null_sd.item()
+    torch.manual_seed(0)
     graph_of_one_pair = dense_decoder(3, (9,), (6,)).double()
     (pair,) = mechanism_pairs(graph_of_one_pair)
     measure = pair.measure()
@@ -343,17 +310,20 @@ def test_bad_weights_of_a_sum(weights):
 
 
 @pytest.mark.parametrize(
-    "form", ["pooled", "triplet", pytest.param("full", marks=pytest.mark.slow)]
+    "forms",
+    [["pooled", "triplet"], pytest.param(["full"], marks=pytest.mark.slow)],
+    ids=str,
 )
-def test_measures_of_wide_generators_stay_within_a_gibibyte(form):
+def test_measures_of_wide_generators_stay_within_a_gibibyte(forms):
     """512, 256 and 128 channels: the whole process, in one of its own."""
     code = f"""
 import resource, torch
-from sklearn_icm.independence import independence_table
+from sklearn_icm.independence._table import independence_table
 from sklearn_icm.mechanisms import conv_decoder
 torch.set_num_threads(1)
 graph = conv_decoder(8, (3, 32, 32), (512, 256, 128), kernel_size=5)
-independence_table(graph, form={form!r})
+for form in {forms}:
+    independence_table(graph, form=form)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
 """
     output = subprocess.check_output([sys.executable, "-c", code], text=True)
@@ -370,49 +340,3 @@ def test_blocks_of_channels_change_no_triplet():
         assert blocked.rho[j].numpy() == pytest.approx(single[0])
     assert blocked.null_sd.shape == blocked.rho.shape
     assert blocked.channel_null_sd.shape == (70,)
-
-
-# ---------------------------------------------------------------- time series
-@pytest.mark.parametrize("seed", range(5))
-def test_direction_of_a_filter_is_found(seed):
-    rng = np.random.RandomState(seed)
-    cause = rng.randn(20_000)
-    effect = np.convolve(cause, rng.randn(12), mode="same")
-    ahead = spectral_dependence_ratio(cause, effect)
-    assert ahead.direction == "x -> y"
-    assert ahead.forward == pytest.approx(1, abs=0.1)
-    assert ahead.forward * ahead.backward <= 1
-    back = spectral_dependence_ratio(effect, cause)
-    assert (back.forward, back.backward) == (ahead.backward, ahead.forward)
-    assert back.direction == "y -> x"
-
-
-def test_ratio_of_a_known_filter():
-    """White input: forward is 1; backward is 1 / (<P> <1/P>) of the filter's power."""
-    rng = np.random.RandomState(0)
-    cause = rng.randn(400_000)
-    effect = cause + 0.5 * np.roll(cause, 1)
-    found = spectral_dependence_ratio(cause, effect)
-    power = np.abs(1 + 0.5 * np.exp(-1j * np.linspace(0, np.pi, 1000))) ** 2
-    expected = 1 / (power.mean() * (1 / power).mean())
-    assert found.backward == pytest.approx(expected, rel=0.03)
-
-
-@pytest.mark.parametrize(
-    ("x", "y", "options", "match"),
-    [
-        (np.ones(300), np.arange(300.0), {}, "x is constant"),
-        (
-            np.tile([1.0, -1.0], 500),
-            np.random.RandomState(0).randn(1000),
-            {},
-            "x has no power at some",
-        ),
-        (np.arange(300.0), np.arange(299.0), {}, "equally long, got 300 and 299"),
-        (np.full(300, np.nan), np.arange(300.0), {}, "must be finite"),
-        (np.arange(9.0), np.arange(9.0), {"window": 10}, "window must be from 2"),
-    ],
-)
-def test_bad_series(x, y, options, match):
-    with pytest.raises(ValueError, match=match):
-        spectral_dependence_ratio(x, y, **options)

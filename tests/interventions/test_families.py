@@ -15,9 +15,9 @@ from sklearn_icm.interventions import (
     Shift,
     Stretch,
     Translate,
-    as_family,
     families_for,
 )
+from sklearn_icm.interventions._families import as_family
 
 SHAPES = [(5,), (2, 12), (3, 8, 12)]
 READY = [(family, shape) for shape in SHAPES for family in families_for(shape)]
@@ -91,6 +91,22 @@ def test_a_continuous_intervention_is_the_family_of_its_strengths(change):
     assert family(strength=0.0) == change.scaled(0)
     assert family.neutral == {"strength": 0}
     assert pickle.loads(pickle.dumps(family)) == family
+
+
+@pytest.mark.parametrize(("family", "shape"), READY, ids=READY_IDS)
+def test_draws_lie_in_the_bounds_and_follow_their_generator(family, shape):
+    family = family.in_units(2.0)
+    generator = torch.Generator().manual_seed(0)
+    drawn, again = (
+        family.draw(shape, torch.Generator().manual_seed(1)) for _ in range(2)
+    )
+    assert drawn == again != family.draw(shape, generator)
+    drawn.check("node", shape)
+
+
+def test_relative_families_are_drawn_in_the_units_of_a_node():
+    with pytest.raises(ValueError, match="draw from family.in_units"):
+        as_family("shift", (2,)).draw((2,), torch.Generator())
 
 
 def test_callables_are_families_too():

@@ -7,7 +7,6 @@ from helpers import TABLE, small
 
 from sklearn_icm.generators import FixedGenerator
 from sklearn_icm.interventions import (
-    Affine,
     Compose,
     Do,
     Noise,
@@ -149,7 +148,6 @@ def test_reparametrised_mechanism_in_a_query():
         (lambda: Resample([1.0]), r"shape \(n_values, \*node shape\)"),
         (lambda: Resample(np.empty((0, 2))), "at least one value"),
         (lambda: Resample([[np.nan]]), "finite"),
-        (lambda: Affine("a"), "scale must be a number"),
         (lambda: Orthogonal([[1.0, 1.0], [0.0, 1.0]]), "orthonormal"),
         (lambda: Orthogonal(np.ones((2, 3))), "orthonormal"),
         (lambda: Orthogonal(-1), "must not be negative"),

@@ -10,8 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sklearn_icm.interventions import (
-    Ablate,
-    Affine,
     Clip,
     Compose,
     Do,
@@ -22,13 +20,12 @@ from sklearn_icm.interventions import (
     Rotate,
     Scale,
     Shift,
-    SignFlip,
     Stretch,
     Translate,
     Units,
     Where,
-    inverse_of,
 )
+from sklearn_icm.interventions._base import inverse_of
 
 CONTINUOUS = [
     Shift(2.0),
@@ -41,7 +38,15 @@ CONTINUOUS = [
     Shift(1.0) >> Stretch(1.5),
     Where([[[True]], [[False]]], Scale(3.0)),
 ]
-DISCRETE = [Do(1.0), Ablate(0), Clip(0, 1), Permute([1, 0]), SignFlip(1), Flip()]
+DISCRETE = [
+    Do(1.0),
+    Do([[[1.0]], [[2.0]]]),
+    Units(0, 0.0),
+    Units([1, 0], 0.0),
+    Clip(0, 1),
+    Permute([1, 0]),
+    Flip(),
+]
 
 
 def maps(seed=0):
@@ -54,7 +59,7 @@ def test_value_object(intervention):
     copy = pickle.loads(pickle.dumps(intervention))
     assert copy == intervention
     assert hash(copy) == hash(intervention)
-    assert eval(repr(intervention)) == intervention
+    assert eval(repr(intervention)) == intervention != object()
     value = maps()
     intervention(value)
     assert torch.equal(value, maps())
@@ -122,8 +127,14 @@ def test_permutations_invert(order, seed):
     assert torch.equal(both(value), value)
 
 
-def test_sign_flip_undoes_itself():
-    assert torch.equal((SignFlip(0) >> SignFlip(0))(maps()), maps())
+@given(shift=st.floats(-20, 20), n=st.integers(1, 6))
+def test_cyclic_translations_wind_around(shift, n):
+    """As reading a periodic line at any place."""
+    value = torch.randn(1, 1, n, generator=torch.Generator().manual_seed(0)).double()
+    moved = Translate(shift, axis="length", cyclic=True)(value)[0, 0]
+    line = np.append(value[0, 0].numpy(), value[0, 0, 0])
+    places = (np.arange(n) - shift) % n
+    assert np.allclose(moved.numpy(), np.interp(places, np.arange(n + 1), line))
 
 
 def test_composition_is_associative_and_ordered():
@@ -163,9 +174,10 @@ def test_where_leaves_the_other_places_alone():
         ),
         (
             lambda: Intervention.from_dict({"type": "StochasticIntervention"}),
-            r"type must be one of \['Ablate'.*\], got 'StochasticIntervention'",
+            r"type must be one of \['Clip'.*\], got 'StochasticIntervention'",
         ),
-        (lambda: SignFlip(-1), "non-negative"),
+        (lambda: Units(-1, 0.0), "non-negative"),
+        (lambda: Translate(1, cyclic="no"), "cyclic must be True or False"),
     ],
 )
 def test_wrong_arguments_are_refused(make, message):
@@ -177,10 +189,10 @@ def test_wrong_arguments_are_refused(make, message):
     "intervention",
     [
         Permute([0, 1, 2]),
-        SignFlip(2),
+        Units(2, 0.0),
         Where(np.ones((3, 5, 7), bool), Do(0.0)),
         Shift(1.0) >> Permute([0, 1, 2]),
-        Where(True, Ablate(2)),
+        Where(True, Units(2, 0.0)),
         Flip("length"),
         Translate(1.0, "length"),
     ],
@@ -224,13 +236,12 @@ def test_wrong_descriptions_are_refused(description, message):
     [
         Shift([1.0, 2.0, 3.0]),
         Scale([0.5, 2.0, -1.0]),
-        Affine([0.5, 2.0, 4.0], shift=1.0),
         Permute([2, 0, 1]),
         Orthogonal(3),
-        SignFlip([0, 2]),
+        Units([0, 2], Scale(-1)),
         Shift(1.0) >> Scale(4.0) >> Permute([1, 2, 0]),
         Where([True, False, True], Scale(2.0)),
-        Units([2, 0], Affine(2.0, shift=3.0)),
+        Units([2, 0], Scale([2.0, 0.5]) >> Shift(3.0)),
     ],
     ids=repr,
 )

@@ -6,7 +6,7 @@ from sklearn.datasets import load_digits
 from torch import nn
 
 from sklearn_icm.generators import VAEGenerator
-from sklearn_icm.interventions import Ablate, Shift
+from sklearn_icm.interventions import Shift, Units
 from sklearn_icm.mechanisms import MechanismGraph
 
 
@@ -57,7 +57,7 @@ assert share > 0.6
 
 # %%
 # By construction what happens to "left" must not reach the right half.
-for change in (Ablate(range(16)), Shift(0.5)):
+for change in (Units(range(16), 0.0), Shift(0.5)):
     moved = model.intervene({"left": change}, X=X[:50]) - X[:50]
     moved = np.abs(moved).reshape(50, 8, 8)
     print(change, moved[:, :, :4].mean().round(3), moved[:, :, 4:].max())

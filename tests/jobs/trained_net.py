@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from sklearn_icm.generators import FixedGenerator
-from sklearn_icm.interventions import Ablate, Translate
+from sklearn_icm.interventions import Translate, Units
 from sklearn_icm.mechanisms import MechanismGraph
 
 torch.manual_seed(0)
@@ -76,5 +76,5 @@ inside = moved.reshape(50, 16, 16)[:, :, 4:-2]
 error = np.abs(inside - images[:, :, 2:-4]).max()
 print(f"Moving block2 by one moves the image by two pixels (error {error:.1e}).")
 assert error < 1e-4
-gone = model.intervene({"block2": Ablate(range(8))}, X=X[:5], residual="drop")
+gone = model.intervene({"block2": Units(range(8), 0.0)}, X=X[:5], residual="drop")
 assert np.ptp(gone) < 0.3 * np.ptp(X[:5])

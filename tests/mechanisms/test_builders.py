@@ -14,7 +14,6 @@ from sklearn_icm.mechanisms import (
     conv_encoder,
     dense_decoder,
     dense_encoder,
-    linear_operator,
 )
 from sklearn_icm.mechanisms._modules import LinkedMechanism
 from sklearn_icm.mechanisms._operators import NoLinearOperator, read_operator
@@ -104,7 +103,7 @@ def test_operator_is_the_impulse_response_of_its_mechanism(resize, factors):
     ],
 )
 def test_operators_of_plain_torch_modules(module, up, down):
-    operator = linear_operator(module)
+    operator = read_operator(module)
     assert operator.weight.shape[:2] == (4, 3)
     assert (operator.upsample, operator.downsample) == (up, down)
 
@@ -142,7 +141,7 @@ def test_operators_are_what_modules_do_but_for_an_offset(make, shape):
     """A layer with the operator's weights instead of its own maps as the module."""
     torch.manual_seed(0)
     module = nn.Sequential(*make()).double().eval()
-    operator = linear_operator(module)
+    operator = read_operator(module)
     plain = copy.deepcopy(module)
     for steps in (part for part in plain.modules() if isinstance(part, nn.Sequential)):
         for k, step in enumerate(steps):
@@ -189,7 +188,9 @@ def test_operators_are_what_modules_do_but_for_an_offset(make, shape):
     ],
 )
 def test_modules_without_one_kernel_have_no_operator(module):
-    assert linear_operator(module) is None
+    reason = "no kernel|just one|must come|no running|other units|groups|understood"
+    with pytest.raises(NoLinearOperator, match=reason):
+        read_operator(module)
 
 
 @given(
@@ -262,7 +263,7 @@ def test_the_reason_is_given():
             return super().forward(value) * (value > 0)
 
     scaled = nn.utils.parametrizations.weight_norm(nn.Linear(2, 2))
-    assert torch.equal(linear_operator(scaled).taps, scaled.weight)
+    assert torch.equal(read_operator(scaled).taps, scaled.weight)
 
     for module, reason in [
         (Residual(nn.Linear(2, 2)), "Residual has no kernel"),

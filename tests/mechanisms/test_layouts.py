@@ -7,10 +7,7 @@ import torch
 from sklearn_icm.exceptions import UnreadMechanismWarning
 from sklearn_icm.generators import VAEGenerator
 from sklearn_icm.independence import (
-    CompositionalPenalty,
-    HessianPenalty,
     IMAPenalty,
-    OrthogonalJacobianPenalty,
 )
 from sklearn_icm.interventions import Translate
 from sklearn_icm.mechanisms import layout_decoder
@@ -132,9 +129,6 @@ def test_parameters_that_mean_nothing(params, message):
 
 JACOBIAN_PENALTIES = [
     IMAPenalty(),
-    OrthogonalJacobianPenalty(),
-    HessianPenalty(),
-    CompositionalPenalty(),
 ]
 
 

@@ -3,11 +3,8 @@ import pytest
 import torch
 from scipy.stats import multivariate_normal, norm
 
-from sklearn_icm.mechanisms import (
-    BernoulliLikelihood,
-    GaussianLikelihood,
-    MixtureNoise,
-)
+from sklearn_icm.mechanisms import BernoulliLikelihood, GaussianLikelihood
+from sklearn_icm.mechanisms._noise import MixtureNoise
 
 
 def test_noise_starts_as_a_standard_normal():

@@ -1,18 +1,22 @@
-"""Jacobians of a map, and what their columns say about the independence of inputs."""
+"""Independent mechanism analysis: the columns of a map's Jacobian, and a penalty."""
 
 from __future__ import annotations
 
 import functools
+import math
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.func import jacfwd, jvp, vmap
 
+from ..mechanisms import MechanismGraph
+from ..mechanisms._modules import deterministic
 from ..utils.checks import is_count
 from ._common import as_tensors, like_input
+from ._penalties import PenaltyValue
 
 ArrayLike = np.ndarray | Tensor
 RowMap = Callable[[Tensor], Tensor]
@@ -114,163 +118,6 @@ def ima_contrast(jacobian: ArrayLike) -> ArrayLike:
     return like_input(log_det.abs() / 2, jacobian)
 
 
-def orthogonal_jacobian(jacobian: ArrayLike) -> ArrayLike:
-    r"""Orthogonal Jacobian regulariser: squared inner products of pairs of columns.
-
-    Parameters
-    ----------
-    jacobian : ndarray or Tensor of shape (n, d, k) or (d, k)
-
-    Returns
-    -------
-    ndarray or Tensor of shape (n,); float or 0-d Tensor for a single matrix
-        0 if and only if the columns are orthogonal; in the fourth power of the unit
-        of the Jacobian.
-
-    Notes
-    -----
-    With the columns :math:`J_i` of :math:`J`,
-
-    .. math:: 2 \sum_{i \ne j} (J_i^T J_j)^2 = \mathrm{Var}_v \lVert J v \rVert^2
-
-    for a vector :math:`v` of independent random signs, which the source samples.
-
-    References
-    ----------
-    Wei, Shi, Liu, Ji, Gao, Wu, Zuo (2021), *Orthogonal Jacobian regularization for
-    unsupervised disentanglement in image generation*, arXiv 2108.07668.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> orthogonal_jacobian(np.array([[1.0, 1.0], [0.0, 1.0]]))
-    4.0
-    """
-    j = _checked_jacobian(jacobian)
-    value = 2 * _off_diagonal(j.mT @ j).square().sum((-2, -1))
-    return like_input(value, jacobian)
-
-
-def hessian_penalty(f: RowMap, z: Tensor, *, chunk_size: int | None = None) -> Tensor:
-    r"""Hessian penalty: squared mixed second derivatives, summed over outputs.
-
-    Parameters
-    ----------
-    f : callable
-        As in :func:`jacobian`. A piecewise linear map, such as a ReLU network, has a
-        Hessian of zeros.
-    z : Tensor of shape (n, \*in_shape)
-    chunk_size : int, optional
-        As in :func:`jacobian`.
-
-    Returns
-    -------
-    Tensor of shape (n,)
-        0 if and only if f is additive in its inputs to second order at the row.
-        Differentiable with respect to z and to every parameter that f uses.
-
-    Notes
-    -----
-    With the Hessian :math:`H^l` of output :math:`l`,
-
-    .. math::
-        \sum_l \sum_{i \ne j} (H^l_{ij})^2
-        = \tfrac12 \sum_l \mathrm{Var}_v (v^T H^l v)
-
-    for a vector :math:`v` of independent random signs. The source takes the maximum
-    over outputs of a sampled variance; the sum is smooth. Forward mode twice: the
-    cost is one pass per pair of inputs, whatever the number of outputs.
-
-    References
-    ----------
-    Peebles, Peebles, Zhu, Efros, Torralba (2020), *The Hessian penalty: a weak prior
-    for unsupervised disentanglement*, arXiv 2008.10599.
-
-    Examples
-    --------
-    >>> import torch
-    >>> z = torch.tensor([[2.0, 3.0]])
-    >>> hessian_penalty(lambda z: z.prod(1) ** 2, z)  # 2 (4 z_1 z_2)^2
-    tensor([1152.])
-    """
-    of_row, rows = _row_function(f, z, chunk_size)
-    mixed = vmap(
-        lambda row: _off_diagonal(jacfwd(jacfwd(of_row))(row)).square().sum(),
-        chunk_size=chunk_size,
-    )
-    # Second derivatives of some activations, such as SiLU, exist only in this mode.
-    with torch.enable_grad():
-        value = mixed(rows)
-    return value if torch.is_grad_enabled() else value.detach()
-
-
-def compositional_contrast(
-    jacobian: ArrayLike, group_sizes: int | Sequence[int]
-) -> ArrayLike:
-    r"""Compositional contrast: outputs that depend on more than one slot of inputs.
-
-    Parameters
-    ----------
-    jacobian : ndarray or Tensor of shape (n, d, k) or (d, k)
-        Every output is one pixel.
-    group_sizes : int or sequence of int
-        Numbers of successive inputs that form a slot; an int is the size of each.
-
-    Returns
-    -------
-    ndarray or Tensor of shape (n,); float or 0-d Tensor for a single matrix
-        0 if and only if every output depends on at most one slot; in the squared unit
-        of the Jacobian.
-
-    Notes
-    -----
-    With the inputs :math:`z_k` of slot :math:`k` and output :math:`f_l`,
-
-    .. math::
-        \sum_l \sum_{k < j} \left\lVert \frac{\partial f_l}{\partial z_k} \right\rVert
-        \left\lVert \frac{\partial f_l}{\partial z_j} \right\rVert.
-
-    The gradient of the norm of a slot that an output does not depend on is taken as 0.
-
-    References
-    ----------
-    Brady, Zimmermann, Sharma, Schölkopf, von Kügelgen, Brendel (2023), *Provably
-    learning object-centric representations*, arXiv 2305.14229.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> compositional_contrast(np.array([[3.0, 4.0, 0.0], [0.0, 2.0, 5.0]]), [2, 1])
-    10.0
-    """
-    j = _checked_jacobian(jacobian)
-    norms = slot_norms(j, group_sizes)
-    earlier = norms.cumsum(-1)[..., :-1]
-    return like_input((earlier * norms[..., 1:]).sum((-2, -1)), jacobian)
-
-
-def slot_norms(j: Tensor, group_sizes: int | Sequence[int]) -> Tensor:
-    """Norms of each output's gradient by each slot, shape (..., d, n_slots)."""
-    slots = j.split(slot_sizes(group_sizes, j.shape[-1]), dim=-1)
-    return torch.stack([torch.linalg.vector_norm(s, dim=-1) for s in slots], dim=-1)
-
-
-def slot_sizes(group_sizes: int | Sequence[int], n_inputs: int) -> list[int]:
-    """Sizes of the slots of ``n_inputs`` inputs, checked."""
-    if is_count(group_sizes, 0):
-        sizes = [group_sizes] * (n_inputs // max(group_sizes, 1))
-    else:
-        sizes = list(group_sizes) if isinstance(group_sizes, Iterable) else []
-    whole = all(map(is_count, sizes))
-    if not whole or sum(sizes) != n_inputs:
-        raise ValueError(
-            "group_sizes must be a positive int that divides the number of inputs, or "
-            f"positive ints that add up to it, got {group_sizes!r} for {n_inputs} "
-            "inputs. Pass one size per slot, in the order of the inputs."
-        )
-    return [int(s) for s in sizes]
-
-
 def _row_function(
     f: RowMap, z: Tensor, chunk_size: int | None
 ) -> tuple[Callable[[Tensor], Tensor], Tensor]:
@@ -328,22 +175,86 @@ def _checked_jacobian(jacobian: ArrayLike) -> Tensor:
 
 def _unit_columns(j: Tensor) -> Tensor:
     """Columns divided by their norm; those of zeros stay so, with zero gradient."""
-    directions = scaled_to_one(j, dim=(-2,))
+    # By the largest entry first, so that squares do not overflow: the divisor is a
+    # constant to autograd, since the contrast ignores the scale.
+    largest = j.detach().abs().amax(-2, keepdim=True)
+    used = largest > torch.finfo(j.dtype).tiny ** 0.5
+    directions = j / largest.masked_fill(~used, torch.inf)
     squares = directions.square().sum(-2, keepdim=True)
     return directions * torch.where(squares > 0, squares, 1).rsqrt()
-
-
-def scaled_to_one(j: Tensor, dim: tuple[int, ...]) -> Tensor:
-    """Divide by the largest entry along some axes, so that squares do not overflow.
-
-    The divisor is a constant to autograd: only for measures that ignore the scale.
-    Where all entries are next to zero, the result and its gradient are 0.
-    """
-    largest = j.detach().abs().amax(dim, keepdim=True)
-    used = largest > torch.finfo(j.dtype).tiny ** 0.5
-    return j / largest.masked_fill(~used, torch.inf)
 
 
 def _off_diagonal(matrices: Tensor) -> Tensor:
     eye = torch.eye(matrices.shape[-1], dtype=torch.bool, device=matrices.device)
     return matrices.masked_fill(eye, 0)
+
+
+class IMAPenalty(PenaltyValue):
+    """Independent mechanism analysis: latents act along orthogonal directions.
+
+    Parameters
+    ----------
+    n_rows : int
+        Rows of the batch, from its start, at which the Jacobian is computed.
+
+    Notes
+    -----
+    The mean over rows of :func:`sklearn_icm.independence.ima_contrast` of the map from
+    the root to the data node, divided by the number of latents: nats per latent,
+    whatever the unit of the data. Needs at least as many features as latents. A latent
+    that is not used costs nothing. Rows with a non-finite latent or derivative are left
+    out; the penalty is 0 where none is left.
+    """
+
+    def __init__(self, n_rows=8):
+        self.n_rows = n_rows
+
+    def __call__(self, graph: MechanismGraph, nodes: Mapping[str, Tensor]) -> Tensor:
+        """Penalty at the first rows of a batch's node values, a 0-d tensor."""
+        rows = self._rows(graph, nodes)
+        (root,) = graph.roots
+        with deterministic(graph):
+            j = _finite_jacobian(lambda z: graph({root: z})[graph.data_node], rows)
+        return rows.new_zeros(()) if j is None else ima_contrast(j).mean() / j.shape[-1]
+
+    def applies_to(self, graph: MechanismGraph) -> bool:
+        """Whether there is a single root, of 2 latents up to the number of features."""
+        if len(graph.roots) != 1:
+            return False
+        n_latents = math.prod(next(iter(graph.roots.values())))
+        return 1 < n_latents <= math.prod(graph.nodes[graph.data_node])
+
+    def _rows(self, graph: MechanismGraph, nodes: Mapping[str, Tensor]) -> Tensor:
+        if not is_count(self.n_rows):
+            raise ValueError(
+                f"IMAPenalty: n_rows must be an int > 0, got {self.n_rows!r}."
+            )
+        if len(graph.roots) != 1:
+            raise ValueError(
+                f"IMAPenalty needs a graph with one root, got the roots "
+                f"{list(graph.roots)}: merge them, or use icm_penalty='auto'."
+            )
+        (root,) = graph.roots
+        if root not in (nodes or {}):
+            raise ValueError(
+                f"IMAPenalty: nodes must hold the value of the root {root!r}, got "
+                f"{sorted(nodes or {})}. Pass the result of graph(noise)."
+            )
+        return nodes[root].detach()[: self.n_rows]
+
+
+def _finite_jacobian(f: RowMap, rows: Tensor) -> Tensor | None:
+    """Jacobians at the rows where they are finite, None without any such row."""
+    rows = rows[_finite_rows(rows)]
+    if not len(rows):
+        return None
+    j = jacobian(f, rows)
+    finite = _finite_rows(j)
+    if finite.all():
+        return j
+    # Anew, not by index: a zero gradient times an infinite slope is NaN.
+    return jacobian(f, rows[finite]) if finite.any() else None
+
+
+def _finite_rows(values: Tensor) -> Tensor:
+    return torch.isfinite(values).flatten(1).all(1)

@@ -1,0 +1,163 @@
+"""Checks of the fields of interventions, and of the nodes that these fit."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+
+Shape = tuple[int, ...]
+
+
+def as_array(owner: object, name: str, value: Any) -> np.ndarray:
+    """Return a field as a read-only float64 array, or say what is allowed."""
+    try:
+        if has_text(value):
+            raise TypeError("Text is not read as numbers.")
+        array = np.array(value, dtype=np.float64)
+    except OverflowError:
+        array = np.array(np.inf)
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            f"{type(owner).__name__}: {name} must be a number or an array of numbers, "
+            f"got {value!r}."
+        ) from error
+    if not array.size:
+        raise ValueError(
+            f"{type(owner).__name__}: {name} must hold at least one value, got "
+            f"{value!r}."
+        )
+    if not np.isfinite(array).all():
+        raise ValueError(
+            f"{type(owner).__name__}: {name} must be finite, got {value!r}."
+        )
+    # There is one zero: -0.0 differs from 0.0 in its bytes alone.
+    array += 0.0
+    array.setflags(write=False)
+    return array
+
+
+def is_finite(number: Any) -> bool:
+    """Whether a number is finite as a float: 10**400 is not."""
+    try:
+        return math.isfinite(number)
+    except OverflowError:
+        return False
+
+
+def has_text(value: Any) -> bool:
+    """Whether there are strings among the entries of an array-like."""
+    raw = np.asarray(value)
+    if raw.dtype.kind != "O":
+        return raw.dtype.kind in "US"
+    return any(isinstance(entry, (str, bytes)) for entry in raw.flat)
+
+
+def as_levels(owner: object, name: str, value: Any) -> np.ndarray:
+    """Return a field as `as_array` does, but names and large whole numbers as is.
+
+    They may be levels of a table's column.
+    """
+    try:
+        is_text = has_text(value)
+    except ValueError:
+        # Ragged: no array at all.
+        return as_array(owner, name, value)
+    array = np.array(value, dtype=object if is_text else None)
+    if not is_text:
+        as_float = as_array(owner, name, value)
+        if array.dtype.kind not in "iu" or _holds(as_float, array):
+            return as_float
+    array.setflags(write=False)
+    return array
+
+
+def _holds(floats: np.ndarray, whole: np.ndarray) -> bool:
+    # The largest ones may be rounded to what the type does not hold.
+    with np.errstate(invalid="ignore"):
+        return bool(np.all(floats.astype(whole.dtype) == whole))
+
+
+def check_strength(owner: Any, t: float) -> float:
+    """Return a strength as a float, or say what is allowed."""
+    number = isinstance(t, (int, float, np.integer, np.floating))
+    if isinstance(t, bool) or not number or not is_finite(t):
+        raise ValueError(
+            f"{type(owner).__name__}.scaled: t must be a finite number, got {t!r}."
+        )
+    return float(t)
+
+
+def check_finite_number(owner: Any, name: str, *, positive: bool = False) -> float:
+    """Return the field as a float, or say what is allowed."""
+    value = getattr(owner, name)
+    number = isinstance(value, (int, float, np.integer, np.floating))
+    if isinstance(value, bool) or not number:
+        raise TypeError(
+            f"{type(owner).__name__}: {name} must be a number, got {value!r}."
+        )
+    if not is_finite(value) or (positive and value <= 0):
+        allowed = "positive and finite" if positive else "finite"
+        raise ValueError(
+            f"{type(owner).__name__}: {name} must be {allowed}, got {value!r}."
+        )
+    return float(value) + 0.0
+
+
+def check_flag(owner: Any, name: str) -> None:
+    """Make the field True or False, or say what is allowed."""
+    value = getattr(owner, name)
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(
+            f"{type(owner).__name__}: {name} must be True or False, got {value!r}."
+        )
+    object.__setattr__(owner, name, bool(value))
+
+
+def as_units(owner: object, name: str, value: int | Sequence[int]) -> tuple[int, ...]:
+    """Return indices of units as a tuple without repeats, or say what is allowed."""
+    units = (value,) if isinstance(value, Integral) else value
+    try:
+        units = tuple(units)
+    except TypeError:
+        units = (units,)
+    if not units or any(
+        isinstance(u, bool) or not isinstance(u, Integral) or u < 0 for u in units
+    ):
+        raise TypeError(
+            f"{type(owner).__name__}: {name} must be a non-negative int or a non-empty "
+            f"sequence of them, got {value!r}."
+        )
+    return tuple(dict.fromkeys(int(u) for u in units))
+
+
+def check_units(owner: object, units: tuple[int, ...], node: str, shape: Shape) -> None:
+    """Raise ValueError if a node has not all of the units."""
+    if max(units) >= shape[0]:
+        raise ValueError(
+            f"{type(owner).__name__}: unit {max(units)} is out of range for node "
+            f"{node!r}, which has {shape[0]} units (0 to {shape[0] - 1})."
+        )
+
+
+def check_broadcasts(owner: object, value: np.ndarray, node: str, shape: Shape) -> None:
+    try:
+        np.broadcast_to(value, shape)
+    except ValueError:
+        raise ValueError(
+            f"{type(owner).__name__}: a value of shape {value.shape} does not fit node "
+            f"{node!r}, whose shape is {shape}. Give a number or an array that "
+            "broadcasts to that shape."
+        ) from None
+
+
+def check_numbers(owner: object, value: np.ndarray, node: str) -> None:
+    """Raise ValueError for names of levels, which this node does not have."""
+    if value.dtype == object:
+        raise ValueError(
+            f"{owner!r} gives names of levels, but node {node!r} holds numbers: give "
+            "numbers."
+        )

@@ -1,0 +1,156 @@
+"""Interventions in some places of a node alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ._base import (
+    Intervention,
+    as_intervention,
+    call_on,
+    check_fit,
+    inverse_of,
+    is_random,
+    started,
+    strength_of,
+)
+from ._checks import Shape, as_units, check_units
+
+
+class _InPlaces(Intervention):
+    """Interventions that do what the field ``_done`` names in some places alone."""
+
+    _done: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        change = as_intervention(self._change)
+        if getattr(change, "acts_on_mechanism", False):
+            raise TypeError(
+                f"{type(self).__name__}: a mechanism is replaced as a whole, so "
+                f"{change!r} cannot act on a part of a node. Give it alone, or in "
+                "a >> b."
+            )
+        object.__setattr__(self, self._done, change)
+
+    @property
+    def _change(self) -> Any:
+        return getattr(self, self._done)
+
+    def _with(self, change: Any) -> Intervention:
+        return replace(self, **{self._done: change})
+
+    @property
+    def is_random(self) -> bool:
+        return is_random(self._change)
+
+    def started(self, streams: Iterator[torch.Generator]) -> Intervention:
+        return self._with(started(self._change, streams))
+
+    def scaled(self, t: float) -> Intervention:
+        """The same places at the strength t.
+
+        Parameters
+        ----------
+        t : float
+        """
+        return self._with(strength_of(self, self._change, t))
+
+    def inverse(self) -> Intervention:
+        """Return the inverse in the same places."""
+        return self._with(inverse_of(self._change))
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Where(_InPlaces):
+    """Intervene in some places of a node and leave the others as they are.
+
+    Parameters
+    ----------
+    mask : array-like of bool
+        Broadcasts to the shape of the node; true where `then` acts.
+    then : intervention, callable, number or array
+
+    Examples
+    --------
+    >>> import torch
+    >>> Where([True, False], 0.0)(torch.ones(1, 2))
+    tensor([[0., 1.]])
+    """
+
+    mask: Any
+    then: Any
+    _done = "then"
+
+    def __post_init__(self) -> None:
+        mask = np.array(self.mask)
+        if mask.dtype != bool:
+            raise TypeError(
+                f"Where: mask must be an array of bool, got {self.mask!r}. Compare "
+                "first, such as mask > 0."
+            )
+        mask.setflags(write=False)
+        object.__setattr__(self, "mask", mask)
+        super().__post_init__()
+
+    def __repr__(self) -> str:
+        return f"Where({self.mask.tolist()}, {self.then!r})"
+
+    def check(self, node: str, shape: Shape) -> None:
+        try:
+            np.broadcast_to(self.mask, shape)
+        except ValueError:
+            raise ValueError(
+                f"Where: a mask of shape {self.mask.shape} does not fit node {node!r}, "
+                f"whose shape is {shape}."
+            ) from None
+        check_fit(self.then, node, shape)
+
+    def __call__(self, value: Tensor) -> Tensor:
+        mask = torch.tensor(self.mask, device=value.device)
+        changed = call_on(self.then, value, f"{self.then!r} in Where")
+        return torch.where(mask, changed, value)
+
+
+@dataclass(frozen=True, eq=False)
+class Units(_InPlaces):
+    """Intervene on some units of a node: channels of a map, entries of a vector.
+
+    Parameters
+    ----------
+    index : int or sequence of int
+        Indices along the first axis of the node's shape.
+    other : intervention, callable, number or array
+        What is done to these units together, as if they were the whole node.
+
+    Examples
+    --------
+    >>> import torch
+    >>> Units(1, 0.0)(torch.ones(1, 2))
+    tensor([[1., 0.]])
+    """
+
+    index: int | Sequence[int]
+    other: Any
+    _done = "other"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "index", as_units(self, "index", self.index))
+        super().__post_init__()
+
+    def check(self, node: str, shape: Shape) -> None:
+        check_units(self, self.index, node, shape)
+        check_fit(self.other, node, (len(self.index), *shape[1:]))
+
+    def __call__(self, value: Tensor) -> Tensor:
+        index = list(self.index)
+        changed = value.clone()
+        changed[:, index] = call_on(
+            self.other, value[:, index], f"{self.other!r} in Units"
+        )
+        return changed
