@@ -244,10 +244,8 @@ def check_interventions(
             raise ValueError(
                 f"Unknown node {str(name)!r}; the nodes are {list(nodes)}.{hint}"
             )
-        intervention = as_intervention(value, name)
-        if isinstance(intervention, Intervention):
-            intervention.check(name, nodes[name])
-        checked[name] = intervention
+        checked[name] = as_intervention(value, name)
+        check_fit(checked[name], name, nodes[name])
     return checked
 
 
@@ -293,11 +291,13 @@ def call_on(change: Callable[[Tensor], Any], value: Tensor, what: str) -> Tensor
 
 
 def check_fit(intervention: Any, node: str, shape: Shape) -> None:
+    """Raise ValueError if an intervention does not fit; a plain callable may."""
     if isinstance(intervention, Intervention):
         intervention.check(node, shape)
 
 
 def strength_of(owner: Intervention, part: Any, t: float) -> Intervention:
+    """Return a part of an intervention at a strength; a plain callable has none."""
     if not isinstance(part, Intervention):
         raise TypeError(
             f"{type(owner).__name__}.scaled: a plain callable has no strength, got "

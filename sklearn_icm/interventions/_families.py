@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from ._base import Intervention, as_intervention
+from ._base import Intervention, as_intervention, check_fit
 from ._checks import Shape, is_finite
 from ._geometric import AXES, Rotate, Stretch, Translate
 from ._soft import Scale, Shift
@@ -160,8 +160,7 @@ class InterventionFamily:
         shape : tuple of int
         """
         middle = self(**{k: (low + high) / 2 for k, (low, high) in self.bounds.items()})
-        if isinstance(middle, Intervention):
-            middle.check(node, shape)
+        check_fit(middle, node, shape)
 
     def in_units(self, sd: float) -> InterventionFamily:
         """Family with its relative parameters in the units of a node.
