@@ -24,12 +24,15 @@ HEADER = [
     "node",
     "factor",
     "interval",
-    "support",
+    "skill",
     "distance",
     "unchanged",
     "noise floor",
     "seconds",
 ]
+
+
+JUDGED = ["node", "params", "distance", "as_good"]
 
 
 def environment(n_rows, seed):
@@ -41,16 +44,16 @@ def fit_row(model, rows, seed):
     start = time.perf_counter()
     found = fit_intervention(model, "stretch_width", rows, random_state=seed)
     seconds = time.perf_counter() - start
-    low, high = found.interval.get("factor", (np.nan, np.nan))
+    best = found.table_.iloc[0]
     return [
         seed,
-        found.node,
-        f"{found.params.get('factor', np.nan):.3f}",
-        f"[{low:.3f}, {high:.3f}]",
-        f"{found.table['support'][0]:.2f}",
-        f"{found.distance:.4f}",
-        f"{found.identity_distance:.4f}",
-        f"{found.noise_floor:.4f}",
+        next(iter(found.intervention), None),
+        f"{found.params['factor']:.3f}",
+        f"[{found.low['factor']:.3f}, {found.high['factor']:.3f}]",
+        f"{best['skill']:.2f}",
+        f"{best['distance']:.4f}",
+        f"{best['identity_distance']:.4f}",
+        f"{best['noise_floor']:.4f}",
         f"{seconds:.1f}",
     ], found
 
@@ -85,8 +88,8 @@ def report_true(seeds, n_rows):
         HEADER,
         [row for row, _ in results],
     )
-    factors = np.array([f.params.get("factor", np.nan) for _, f in results])
-    right = [f.node == "layout" for _, f in results]
+    factors = np.array([f.params["factor"] for _, f in results])
+    right = ["layout" in f.intervention for _, f in results]
     print(
         f"'layout' in {sum(right)} of {seeds} seeds; factor {factors.mean():.3f} +- "
         f"{factors.std():.3f}, largest error {np.abs(factors - STRETCH).max():.3f}"
@@ -104,13 +107,13 @@ def report_learned(seeds, n_rows, n_train, epochs):
         rows += [["stretched", *row], ["unstretched", *control]]
         tables += [
             [seed, *(f"{v:.3f}" if isinstance(v, float) else v for v in candidate)]
-            for candidate in found.table.drop(columns="family").to_numpy().tolist()
+            for candidate in found.table_[JUDGED].to_numpy().tolist()
         ]
     title = f"VAEGenerator, {n_train} faces, {epochs} epochs; {n_rows} faces"
     print_table(title, ["environment", *HEADER], rows)
     print_table(
         "Its nodes, for the stretched faces",
-        ["seed", "node", "factor", "distance", "support"],
+        ["seed", *JUDGED],
         tables,
     )
 
@@ -136,9 +139,9 @@ def report_coverage(n_environments):
             found = fit_intervention(
                 model, family, X_env, node, random_state=10_000 + seed
             )
-            ((low, high),) = found.interval.values()
-            hits.append(low <= truth <= high)
-            errors.append(*found.params.values())
+            ((name, value),) = found.params.items()
+            hits.append(found.low[name] <= truth <= found.high[name])
+            errors.append(value)
         rows.append([name, f"{np.mean(hits):.3f}", f"{np.std(errors):.4f}"])
     print_table(
         f"Coverage of 95 % intervals, {n_environments} environments",

@@ -1,7 +1,6 @@
 """Which model: splitters with named protocols, and the regularisation path."""
 
 from ._combination import LeaveCombinationOut
-from ._explain_shift import explain_shift
 from ._family_fit import FamilyFit
 from ._fit_intervention import fit_intervention
 from ._path import icm_path
@@ -14,7 +13,6 @@ __all__ = [
     "LeaveCombinationOut",
     "LeaveEnvironmentOut",
     "SupportExtrapolationSplit",
-    "explain_shift",
     "fit_intervention",
     "icm_path",
     "search_results",

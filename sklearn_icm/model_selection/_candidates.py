@@ -1,7 +1,7 @@
 """Candidates for an intervention, and how far a model under each is from some rows."""
 
 import warnings
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from numbers import Integral
 
@@ -11,6 +11,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from ..base import is_generator
+from ..interventions import families_for
 from ..interventions._base import check_interventions
 from ..interventions._families import as_family
 from ..metrics import energy_distance
@@ -19,7 +20,13 @@ from ..utils.checks import check_scalar
 from ..utils.pipelines import known_levels, last_step, numeric_rows, rows_under
 from ..utils.units import in_units, row_units
 
-__all__ = ["Comparison", "candidates_for", "ends_that_matter", "latin_design"]
+__all__ = [
+    "Comparison",
+    "candidates_for",
+    "ends_that_matter",
+    "latin_design",
+    "warn_of_ends",
+]
 
 LEAST_ROWS = 8
 # Draws of the model per row of the environment, and limits of their number: more than
@@ -33,7 +40,7 @@ GRID, PRECISION = 11, 1e-3
 WIDTHS, MOST_MOVES, WORTHWHILE = 3, 4, 0.02
 
 
-def check_rows(est, X_env, least):
+def _check_rows(est, X_env, least):
     """Rows of an environment as a float array, with indicators of levels."""
     if not is_generator(est):
         raise TypeError(
@@ -49,6 +56,7 @@ def check_rows(est, X_env, least):
     return X_env
 
 
+@dataclass
 class Comparison:
     """An environment's rows, and how far a model under an intervention is from them.
 
@@ -56,49 +64,51 @@ class Comparison:
     ----------
     est : fitted generator
     X_env : ndarray of shape (n, n_features)
+        In the units.
     distance : {"energy"} or callable
-    n_samples : int
+    n_samples : int or None
+        None takes a few for every row.
     seed : int
         Of all draws of the model.
     units : ndarray of shape (n_features,), or 1
         Of the columns, in which distances are taken.
     """
 
-    def __init__(self, est, X_env, distance, n_samples, seed, units=1):
-        self.est, self.X_env, self.units = est, in_units(X_env, units), units
-        self.distance, self.n_samples, self.seed = distance, n_samples, seed
+    est: object
+    X_env: np.ndarray
+    distance: object
+    n_samples: int | None
+    seed: int
+    units: object = 1
 
     @classmethod
-    def of(
-        cls,
-        est,
-        X_env,
-        distance,
-        n_samples,
-        random_state,
-        *,
-        units="auto",
-        ready=None,
-        least=LEAST_ROWS,
-    ):
-        """Check what a user gives, and fill in what is None; `ready` units stay."""
-        X_env = check_rows(est, X_env, least)
+    def of(cls, est, X_env, distance, n_samples, random_state, *, units, least):
+        """Check what a user gives, and fill in what is None."""
+        X_env = _check_rows(est, X_env, least)
         if not callable(distance) and distance != "energy":
             raise ValueError(
                 f"distance must be 'energy' or a callable, got {distance!r}."
             )
-        if n_samples is None:
-            wanted = DRAWS_PER_ROW * len(X_env)
-            n_samples = min(max(wanted, FEWEST_DRAWS), MOST_DRAWS)
-        check_scalar(n_samples, "n_samples", Integral, min_val=LEAST_ROWS)
+        if n_samples is not None:
+            check_scalar(n_samples, "n_samples", Integral, min_val=LEAST_ROWS)
         if random_state is None:
             random_state = last_step(est).random_state_
         seed = check_random_state(random_state).randint(SEED_BOUND)
-        parts = est, X_env, distance, int(n_samples), seed
-        if ready is None:
-            usual = cls(*parts).rows({})
-            ready = row_units(est, usual, X_env, units=units, distance=distance)
-        return cls(*parts, ready)
+        bare = cls(est, X_env, distance, n_samples, seed)
+        ready = row_units(est, bare.rows({}), X_env, units=units, distance=distance)
+        return replace(bare, X_env=in_units(X_env, ready), units=ready)
+
+    def part(self, rows, rng):
+        """Comparison with some of the rows, with draws of its own."""
+        return replace(self, X_env=self.X_env[rows], seed=rng.randint(SEED_BOUND))
+
+    @property
+    def n_draws(self):
+        """Rows that are drawn from the model."""
+        if self.n_samples is not None:
+            return int(self.n_samples)
+        wanted = DRAWS_PER_ROW * len(self.X_env)
+        return min(max(wanted, FEWEST_DRAWS), MOST_DRAWS)
 
     def rows(self, interventions):
         """Draws of the model, one per row, in the units, with indicators of levels."""
@@ -113,7 +123,7 @@ class Comparison:
             drawn = rows_under(
                 self.est,
                 interventions,
-                n_samples=self.n_samples,
+                n_samples=self.n_draws,
                 random_state=self.seed,
             )
         return in_units(numeric_rows(self.est, drawn, "The model"), self.units)
@@ -125,6 +135,11 @@ class Comparison:
         if not np.isfinite(value):
             raise ValueError(f"distance must return finite numbers, got {value}.")
         return value
+
+    @cached_property
+    def identity(self):
+        """Distance of the environment and the unchanged model."""
+        return self.distance_to({})
 
     @property
     def nodes(self):
@@ -145,7 +160,7 @@ class Comparison:
         Rows of the environment and draws are both resampled; draws of two
         interventions stay pairs.
         """
-        n, m = len(self.X_env), self.n_samples
+        n, m = len(self.X_env), self.n_draws
         rows = rng.randint(n, size=(n_resamples, n))
         draws = rng.randint(m, size=(n_resamples, m))
         return lambda drawn: _distances(
@@ -317,15 +332,29 @@ class Candidate:
         return [point] if np.all((point >= 0) & (point <= 1)) else []
 
 
-def ends_that_matter(candidates, leaves_some, identity_distance):
+def ends_that_matter(candidates, leaves_some):
     """Candidates, best first, at an end beyond which a better answer may lie."""
     return [
         candidate
         for k, candidate in enumerate(candidates)
         if candidate.at_end
-        and candidate.distance < identity_distance
+        and candidate.distance < candidate.comparison.identity
         and (k == 0 or (leaves_some and candidate.may_gain))
     ]
+
+
+def warn_of_ends(candidates):
+    """Say which parameters lie at an end of their range, a warning for each."""
+    for candidate in candidates:
+        for name, (low, high) in candidate.at_end.items():
+            value = candidate.params(candidate.best)[name]
+            warnings.warn(
+                f"The best {name} of {candidate.family.name!r} at {candidate.node!r}, "
+                f"{value:.4g}, lies at the end of the range that was searched, "
+                f"{low:.4g} to {high:.4g}: a better one may lie beyond. Give as family "
+                "an InterventionFamily with wider bounds.",
+                stacklevel=3,
+            )
 
 
 def latin_design(n, p):
@@ -335,8 +364,13 @@ def latin_design(n, p):
 
 
 def candidates_for(comparison, families, nodes):
-    """Candidates of every family at every one of the nodes that it fits."""
+    """Candidates of every family (None: of all ready ones) at every node it fits."""
     shapes = comparison.nodes
+    if families is None:
+        ready = [f.name for shape in shapes.values() for f in families_for(shape)]
+        families = list(dict.fromkeys(ready))
+    elif isinstance(families, str) or not isinstance(families, (list, tuple)):
+        families = [families]
     names = _node_names(nodes, shapes)
     if nodes is None and known_levels(comparison.est):
         # What is shifted or scaled are numbers, and all columns are in the last node.

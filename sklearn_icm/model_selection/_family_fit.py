@@ -6,24 +6,31 @@ import numpy as np
 from sklearn.utils import _safe_indexing, check_array, check_random_state
 
 from ..utils.checks import check_scalar
-from ._candidates import LEAST_ROWS
-from ._fit_intervention import fit_intervention
+from ._candidates import (
+    LEAST_ROWS,
+    SEED_BOUND,
+    Comparison,
+    candidates_for,
+    ends_that_matter,
+    warn_of_ends,
+)
 
 __all__ = ["FamilyFit"]
 
-FEWEST_RESAMPLES = 20
+# Of the noise floor that a distance must be beyond for other nodes to matter.
+PERMUTATIONS, LEVEL = 20, 0.95
 
 
 class FamilyFit:
     """A family of interventions, fitted to a part of an environment's rows.
 
-    A scorer takes it in place of a fixed intervention: the strength (and node) are
-    found on the one part, with `fit_intervention`, and judged on the other.
+    A scorer takes it in place of a fixed intervention: the strength (and node) that
+    come closest to the one part are judged on the other.
 
     Parameters
     ----------
     family : InterventionFamily, str or intervention
-        As :func:`fit_intervention` takes it.
+        As :func:`fit_intervention` takes one.
     node : str or list of str, optional
         As :func:`fit_intervention` takes it; None tries all nodes that fit.
     fraction : float, default=0.3
@@ -94,14 +101,27 @@ class FamilyFit:
         known, rest = (
             _safe_indexing(X_env, part) for part in np.split(order, [n_known])
         )
-        found = fit_intervention(
+        comparison = Comparison.of(
             estimator,
-            self.family,
             known,
-            self.node,
-            distance=self.distance,
+            self.distance,
+            None,
+            random.randint(SEED_BOUND),
             units=self.units,
-            n_bootstrap=FEWEST_RESAMPLES,
-            random_state=random.randint(2**31 - 1),
+            least=LEAST_ROWS,
         )
-        return found.intervention, known, rest
+        return _closest(comparison, self.family, self.node, random), known, rest
+
+
+def _closest(comparison, family, node, rng):
+    """Intervention that is closest to the rows, {} if none is closer than none."""
+    candidates = candidates_for(comparison, [family], node)
+    for candidate in candidates:
+        candidate.search()
+    candidates.sort(key=lambda candidate: candidate.distance)
+    best = candidates[0]
+    if best.distance >= comparison.identity:
+        return {}
+    floor = comparison.noise_floor(best.rows(best.best), PERMUTATIONS, LEVEL, rng)
+    warn_of_ends(ends_that_matter(candidates, best.distance > floor))
+    return best.intervention(best.best)

@@ -1,6 +1,5 @@
 """Which intervention, at which node, makes a model look like another environment?"""
 
-import warnings
 from dataclasses import dataclass
 from numbers import Integral
 
@@ -10,11 +9,15 @@ from sklearn.utils import check_random_state
 
 from ..utils.checks import check_level, check_scalar
 from ._candidates import (
+    LEAST_ROWS,
+    Candidate,
     Comparison,
     candidates_for,
     ends_that_matter,
     latin_design,
+    warn_of_ends,
 )
+from ._judge import Judge
 
 __all__ = ["fit_intervention"]
 
@@ -29,36 +32,29 @@ class FittedIntervention:
 
     intervention: dict
     params: dict
-    interval: dict
-    node: str | None
-    distance: float
-    identity_distance: float
-    noise_floor: float
-    table: pd.DataFrame
+    low: dict
+    high: dict
     at_end: dict
+    table_: pd.DataFrame
+    conclusion: str
 
     def __repr__(self):
-        found = ", ".join(
-            f"{name}={value:.4g} [{self.interval[name][0]:.4g}, "
-            f"{self.interval[name][1]:.4g}]{' at the end' * (name in self.at_end)}"
+        values = ", ".join(
+            f"{name}={value:.4g} [{self.low[name]:.4g}, {self.high[name]:.4g}]"
+            f"{' at the end' * (name in self.at_end)}"
             for name, value in self.params.items()
         )
-        where = f"{found} at {self.node!r}" if self.node else "nothing changed"
+        best = self.table_.iloc[0]
+        where = f"{best['family']} at {best['node']!r}"
         return (
-            f"FittedIntervention({where}: distance {self.distance:.3g}, without it "
-            f"{self.identity_distance:.3g}, noise floor {self.noise_floor:.3g}"
-            f"{self._others_at_end()})"
+            f"FittedIntervention({self.conclusion} Fitted to all rows, {where} has "
+            f"{values}.)"
         )
-
-    def _others_at_end(self):
-        others = self.table[self.table["at_end"].map(bool)]["node"].drop_duplicates()
-        names = [repr(name) for name in others if name != self.node]
-        return f"; the range ended at {', '.join(names)}" if names else ""
 
 
 def fit_intervention(
     est,
-    family,
+    families,
     X_env,
     node=None,
     *,
@@ -69,21 +65,25 @@ def fit_intervention(
     level=0.95,
     random_state=None,
 ):
-    """Find the intervention of a family that best explains another environment.
+    """Find the intervention that best explains another environment, if one does.
+
+    Every family is fitted at every node to one half of the rows, and judged on the
+    other half with other draws of the model. The one that is chosen is then fitted to
+    all rows.
 
     Parameters
     ----------
     est : fitted generator, or pipeline that ends in one
         It is never changed, nor fitted again.
-    family : InterventionFamily, str or intervention
+    families : InterventionFamily, str or intervention, or list of them, or None
         What is searched: a family, the name of a ready one (such as "stretch_width",
         see :func:`~sklearn_icm.interventions.families_for`), or a continuous
-        intervention, whose strength is searched.
+        intervention, whose strength is searched. None takes all ready families.
     X_env : array-like of shape (n, n_features)
-        Rows of the environment, at least 8.
+        Rows of the environment, at least 16.
     node : str or list of str, optional
-        Where to intervene; of several nodes the best one is chosen. None tries all
-        that the family fits, but those of a GraphGenerator that hold levels.
+        Where to intervene. None takes all nodes, but those of a GraphGenerator that
+        hold levels. Each family is tried at each node that it fits.
     distance : {"energy"} or callable, default="energy"
         ``distance(X_real, X_gen) -> float``. Of a callable the bootstrap takes some
         thousand evaluations.
@@ -93,15 +93,16 @@ def fit_intervention(
         column of levels counts like a 0/1 column), and one for all entries of images,
         signals and for a callable.
     n_samples : int, optional
-        Rows to draw from the model, at least 8; None takes three for each row of
-        X_env, but 500 to 2,000. Memory grows with its square.
+        Rows to draw from the model, at least 8; None takes three for each row that
+        they are compared with, but 500 to 2,000. Memory grows with its square.
     n_bootstrap : int, default=100
-        Resamples for intervals and noise floor, at least 20.
+        Resamples for intervals and standard errors, and permutations for noise floors,
+        at least 20.
     level : float, default=0.95
-        Of the intervals, and of the noise floor.
+        Of the intervals, of the noise floors and of all conclusions.
     random_state : int, RandomState or None
-        One integer drawn from it seeds the model's noise for all candidates. None
-        draws it from the generator's `random_state_`.
+        Of the split and of all draws: one integer drawn from it seeds the model's
+        noise for all candidates. None draws it from the generator's `random_state_`.
 
     Returns
     -------
@@ -109,50 +110,64 @@ def fit_intervention(
         With the attributes
 
         - ``intervention``, dict of node to intervention, as ``est.intervene`` takes it;
-          empty if no candidate is closer to X_env than the unchanged model;
-        - ``params``, dict of parameter to value, in the units of the node, and
-          ``interval``, dict of parameter to (low, high);
-        - ``node``, its name, or None;
-        - ``distance``, between X_env and the model under the intervention;
-        - ``identity_distance``, between X_env and the unchanged model;
-        - ``noise_floor``, what ``distance`` stays below at this level if rows and draws
-          come from one distribution (random permutations of the two samples);
-        - ``table``, DataFrame with a row per node, best first: ``node``, ``family``,
-          the parameters, ``distance``, ``support``, the part of the resamples in
-          which this node was the best one, and ``at_end``, the list of the parameters
-          at an end beyond which a better answer may lie;
+          empty if there is no shift, or if no candidate explains any of it;
+        - ``conclusion``, a sentence or two that say which;
+        - ``params``, dict of parameter to value of the first candidate of the table, in
+          the units of its node, with the interval ``low`` to ``high``, dicts too (also
+          where it explains nothing);
         - ``at_end``, dict of parameter to its (low, high), of those whose best value
-          lies at the end of that range.
+          lies at the end of that range;
+        - ``table_``, DataFrame with a row per candidate, first the one that is chosen,
+          then by distance: ``node``, ``family``, ``params`` (dict, those of the half),
+          ``distance`` on the held-out rows, ``identity_distance`` (of the unchanged
+          model), ``noise_floor`` (what ``distance`` stays below at this level if rows
+          and draws come from one distribution: random permutations of the two
+          samples), ``skill`` (part of the shift that is explained, 1 - distance /
+          identity distance; NaN without a shift), ``gain`` (identity distance -
+          distance) with its standard error ``gain_se``, ``as_good`` (whether chance may
+          be why the chosen one is better), ``at_end``, the list of the parameters at an
+          end beyond which a better answer may lie, and ``verdict``, a sentence.
 
     Raises
     ------
     ValueError
-        For unknown names, a family that fits none of the nodes, too few rows, or rows
+        For unknown names, families that fit none of the nodes, too few rows, or rows
         that are not finite or have other columns than the fitted ones.
     TypeError
-        If `est` is no generator or `family` none of the above.
+        If `est` is no generator or `families` none of the above.
 
     Warns
     -----
     UserWarning
-        If the best value of a parameter lies at the end of its range, at the best node
-        or, where this one leaves something to explain, at another that explains a part:
-        a better one may lie beyond, and the interval, which does not leave the range,
-        does not hold it. The ready families go on beyond their range while that helps.
+        If there is a shift and the best value of a parameter lies at the end of its
+        range, of the chosen candidate or, where this one leaves something to explain,
+        of another that explains a part: a better one may lie beyond, and the interval,
+        which does not leave the range, does not hold it. The ready families go on
+        beyond their range while that helps.
 
     Notes
     -----
+    Of the candidates that explain something (of all, if none does) and are within one
+    standard error of the closest, the one with fewest parameters is chosen, and of
+    these the closest. A candidate explains something if its gain is positive at the
+    level, one-sided, corrected for the number of candidates by Bonferroni; standard
+    errors are of the paired bootstrap of held-out rows and draws. There is a shift if
+    the unchanged model is beyond its noise floor.
+
+    "Shift" means between the model and the rows: what the model gets wrong of its own
+    environment counts as shift, and an intervention that repairs it as an explanation.
+    Ask the same of held-out observational rows to see how much that is.
+
     All candidates share their noise (common random numbers), so that the objective is
     a deterministic function of the parameters. One parameter is searched on a grid and
     then by Brent's method, several by Latin hypercube and then Nelder and Mead's; the
-    neutral point of the family is always tried. The nodes have equally many parameters,
-    so they are compared on the rows that the parameters were fitted to. Distances see
-    indicators of levels.
+    neutral point of the family is always tried. Distances see indicators of levels.
 
     Intervals are percentiles of the bootstrap: rows of X_env *and* draws of the model
     are resampled, and the objective of a resample is minimised on the quadratic surface
     through its values in a box around the estimate, which shrinks until the minimisers
-    fill it. They account for the finite samples, and not for what the model gets wrong.
+    fill it. They account for the finite samples, and not for the choice of the
+    candidate, nor for what the model gets wrong.
 
     References
     ----------
@@ -165,85 +180,54 @@ def fit_intervention(
     >>> from sklearn_icm.generators import FixedGenerator
     >>> X = np.random.RandomState(0).randn(300, 2)
     >>> est = FixedGenerator(random_state=0).fit(X)
-    >>> found = fit_intervention(est, "shift", X + 1, "data", random_state=0)
-    >>> found.node, abs(found.params["value"] - 1) < 0.1
-    ('data', True)
+    >>> found = fit_intervention(est, ["shift", "scale"], X + 1, "data", random_state=0)
+    >>> list(found.intervention), abs(found.params["value"] - 1) < 0.1
+    (['data'], True)
+    >>> fit_intervention(est, "shift", X, random_state=0).conclusion
+    'There is no shift to explain: the unchanged model is within the noise floor.'
     """
-    comparison = Comparison.of(
-        est, X_env, distance, n_samples, random_state, units=units
-    )
+    options = {"units": units, "least": 2 * LEAST_ROWS}
+    whole = Comparison.of(est, X_env, distance, n_samples, random_state, **options)
     check_scalar(n_bootstrap, "n_bootstrap", Integral, min_val=20)
     check_level(level)
-    candidates = candidates_for(comparison, [family], node)
-    rng = check_random_state(comparison.seed)
+    rng = check_random_state(whole.seed)
+    halves = np.array_split(rng.permutation(len(whole.X_env)), 2)
+    fitting, judging = (whole.part(half, rng) for half in halves)
+    candidates = candidates_for(fitting, families, node)
+    judge = Judge(judging, n_bootstrap, level, len(candidates), rng)
     for candidate in candidates:
         candidate.search()
-    candidates.sort(key=lambda candidate: candidate.distance)
-    resampled = comparison.resampling(n_bootstrap, rng)
-    best, identity = candidates[0], comparison.distance_to({})
-    found = best.distance < identity
-    drawn = best.rows(best.best) if found else comparison.rows({})
-    floor = comparison.noise_floor(drawn, n_bootstrap, level, rng)
-    ended = ends_that_matter(candidates, best.distance > floor, identity)
-    table = _table(candidates, ended, [resampled(c.rows(c.best)) for c in candidates])
-    if not found:
-        return FittedIntervention(
-            {}, {}, {}, None, identity, identity, floor, table, {}
-        )
-    for candidate in ended:
-        _warn_of_ends(candidate)
+    table, candidates = judge.ranked(candidates)
+    best = Candidate(whole, candidates[0].node, candidates[0].family)
+    best.search()
+    candidates[0] = best
+    leaves_some = table["distance"][0] > table["noise_floor"][0]
+    ended = ends_that_matter(candidates, leaves_some) if judge.is_shift else []
+    warn_of_ends(ended)
+    table["at_end"] = [list(c.at_end) if c in ended else [] for c in candidates]
+    table["verdict"] = [judge.verdict(row) for row in table.to_dict("records")]
+    explained = judge.is_shift and table["explains"][0]
+    low, high = _interval(best, whole.resampling(n_bootstrap, rng), level)
     return FittedIntervention(
-        intervention=best.intervention(best.best),
+        intervention=best.intervention(best.best) if explained else {},
         params=best.params(best.best),
-        interval=_intervals(best, resampled, level),
-        node=best.node,
-        distance=best.distance,
-        identity_distance=identity,
-        noise_floor=floor,
-        table=table,
+        low=low,
+        high=high,
         at_end=best.at_end,
+        table_=table.drop(columns="explains"),
+        conclusion=judge.conclusion(table),
     )
 
 
-def _warn_of_ends(candidate):
-    for name, (low, high) in candidate.at_end.items():
-        value = candidate.params(candidate.best)[name]
-        warnings.warn(
-            f"The best {name} of {candidate.family.name!r} at {candidate.node!r}, "
-            f"{value:.4g}, lies at the end of the range that was searched, {low:.4g} "
-            f"to {high:.4g}: a better one may lie beyond. Give as family an "
-            "InterventionFamily with wider bounds.",
-            stacklevel=3,
-        )
-
-
-def _table(candidates, ended, resampled):
-    closest = np.argmin(resampled, axis=0)
-    return pd.DataFrame(
-        [
-            {
-                "node": candidate.node,
-                "family": candidate.family.name,
-                **candidate.params(candidate.best),
-                "distance": candidate.distance,
-                "support": float(np.mean(closest == k)),
-                "at_end": list(candidate.at_end) * (candidate in ended),
-            }
-            for k, candidate in enumerate(candidates)
-        ]
-    )
-
-
-def _intervals(candidate, resampled, level):
-    """Interval of each parameter: percentiles of resamples, with the estimate."""
+def _interval(candidate, resampled, level):
+    """Low and high of each parameter: percentiles of resamples, with the estimate."""
     tails = (1 - level) / 2, (1 + level) / 2
     # "weibull" does not narrow the tails of few resamples, as the default does.
     points = _bootstrap(candidate, resampled)
     low, high = np.quantile(points, tails, axis=0, method="weibull")
     # The surface smooths a kink or a second minimum, where the estimate may lie.
     low, high = np.minimum(low, candidate.best), np.maximum(high, candidate.best)
-    low, high = map(candidate.params, (low, high))
-    return {name: (low[name], high[name]) for name in low}
+    return candidate.params(low), candidate.params(high)
 
 
 def _bootstrap(candidate, resampled):

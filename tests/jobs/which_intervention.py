@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from sklearn_icm.generators import GraphGenerator
-from sklearn_icm.model_selection import explain_shift, fit_intervention
+from sklearn_icm.model_selection import fit_intervention
 
 EDGES = [("feed", "flow"), ("valve", "flow"), ("flow", "heat"), ("heat", "yield")]
 
@@ -26,18 +26,18 @@ model = GraphGenerator(EDGES, max_epochs=40, random_state=0).fit(usual)
 
 # %%
 # A week like the others needs no explanation.
-control = explain_shift(model, unseen, families=["shift", "scale"], random_state=0)
-print("Another usual week:", control.conclusion_)
-assert control.intervention_ == {}
+families = ["shift", "scale"]
+control = fit_intervention(model, families, unseen, random_state=0)
+print("Another usual week:", control.conclusion)
+assert control.intervention == {}
 
 # %%
-found = explain_shift(model, strange, families=["shift", "scale"], random_state=0)
-print("The strange week:", found.conclusion_)
+found = fit_intervention(model, families, strange, random_state=0)
+print("The strange week:", found.conclusion)
 print(found.table_[["node", "family", "params", "skill", "as_good"]].head(3))
-assert list(found.intervention_) == ["valve"]
+assert list(found.intervention) == ["valve"]
 
 # %%
-fitted = fit_intervention(model, "shift", strange, node="valve", random_state=0)
-low, high = fitted.interval["value"]
-print(f"The valve was opened by {fitted.params['value']:.2f} [{low:.2f}, {high:.2f}].")
+low, high = found.low["value"], found.high["value"]
+print(f"The valve was opened by {found.params['value']:.2f} [{low:.2f}, {high:.2f}].")
 assert low - 0.1 < 1.5 < high + 0.1

@@ -21,7 +21,7 @@ from sklearn_icm.metrics import (
     sliced_wasserstein,
     two_sample_test,
 )
-from sklearn_icm.model_selection import explain_shift, fit_intervention
+from sklearn_icm.model_selection import fit_intervention
 from sklearn_icm.utils.units import row_units
 
 # An income, a rate, and an environment in which the rate has moved by three sd.
@@ -85,15 +85,12 @@ def answers(scale):
     agreement = refit_agreement([est, other], seen, change)
     family = Units(1, Shift(1.0))
     found = fit_intervention(est, family.scaled(4.0), moved, "noise", **quick)
-    shift = explain_shift(
-        est, moved, families=[family.scaled(4.0)], nodes="noise", **quick
-    )
     return {
         "skill": skill(2.0, scale),
         "report": report[["skill", "low", "high", "noise_floor"]].to_numpy(),
         "agreement": agreement.table_[["distance", "floor"]].to_numpy(),
-        "fit": [found.distance, found.identity_distance, found.noise_floor],
-        "explain": shift.table_[["distance", "skill", "gain_se"]].to_numpy(),
+        "fit": [found.low["strength"], found.high["strength"]],
+        "judged": found.table_[["distance", "skill", "gain_se"]].to_numpy(),
         "axioms": counterfactual_errors(
             est, seen, change, axioms=["composition", "reversibility"]
         ).table_.to_numpy(),

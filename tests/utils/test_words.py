@@ -11,7 +11,7 @@ from sklearn.utils import Bunch
 from sklearn_icm.inspection._reports import _consistency_row
 from sklearn_icm.metrics._evaluate import _sentence
 from sklearn_icm.metrics._extrapolation import _explained
-from sklearn_icm.model_selection._explain_shift import _Judge
+from sklearn_icm.model_selection._judge import Judge
 from sklearn_icm.utils.words import part_of
 
 PARTS = [-833.63, -1.004, -0.04, -0.005, -0.004, -1e-9, 0, 1e-9, 0.004, 0.3, 0.996, 1]
@@ -78,7 +78,7 @@ def test_sentences_about_roots_environments_and_latents(part):
 @pytest.mark.parametrize("distance", [-0.01, 0.1, 0.3])
 @pytest.mark.parametrize("at_end", [[], ["value"], ["scale", "shift"]])
 def test_sentences_about_shifts(explains, distance, at_end):
-    judge = object.__new__(_Judge)
+    judge = object.__new__(Judge)
     judge.is_shift = True
     row = {"family": "shift", "node": "a", "params": {"value": 1.0}}
     row |= {"noise_floor": 0.2, "at_end": at_end, "distance": distance}
@@ -86,7 +86,7 @@ def test_sentences_about_shifts(explains, distance, at_end):
         {**row, "explains": e, "skill": 1 - distance, "as_good": True} for e in explains
     ]
     table = pd.DataFrame(rows)
-    table["verdict"] = [judge._verdict(row) for row in rows]
+    table["verdict"] = [judge.verdict(row) for row in rows]
     told = judge.conclusion(table)
     if not explains[0]:
         assert ("too few to tell" in told) == (distance < 0.2)
