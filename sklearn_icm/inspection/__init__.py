@@ -6,18 +6,18 @@ from ._graphs import GraphInterventionDisplay
 from ._images import SamplesDisplay
 from ._influence import InfluenceMapDisplay
 from ._interventions import InterventionDisplay, NodeTraversalDisplay
-from ._path import ICMPathDisplay
 from ._reports import identifiability_report
+from ._search import SearchDisplay
 
 __all__ = [
     "GraphInterventionDisplay",
     "ExtrapolationDisplay",
     "identifiability_report",
-    "ICMPathDisplay",
     "IndependenceDisplay",
     "InfluenceMapDisplay",
     "InterventionDisplay",
     "NodeTraversalDisplay",
     "SamplesDisplay",
+    "SearchDisplay",
     "TrainingDisplay",
 ]

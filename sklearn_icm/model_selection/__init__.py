@@ -1,9 +1,8 @@
-"""Which model: splitters with named protocols, and the regularisation path."""
+"""Which model: splitters with named protocols, and interventions that are fitted."""
 
 from ._combination import LeaveCombinationOut
 from ._family_fit import FamilyFit
 from ._fit_intervention import fit_intervention
-from ._path import icm_path
 from ._results import search_results
 from ._split import LeaveEnvironmentOut
 from ._support import SupportExtrapolationSplit
@@ -14,6 +13,5 @@ __all__ = [
     "LeaveEnvironmentOut",
     "SupportExtrapolationSplit",
     "fit_intervention",
-    "icm_path",
     "search_results",
 ]
