@@ -17,6 +17,7 @@ from ..utils.environments import (
 from ..utils.pipelines import chosen_estimator
 from ..utils.rows import select_rows
 from ._density import log_volume
+from ._frames import as_frame
 from ._inverse import check_inverse, check_keeps_columns, inverse_rows
 from ._space import InputSpace
 
@@ -64,6 +65,36 @@ class GenerativePipeline(HybridMixin, Pipeline):
     >>> pipe.fit(load_iris().data).sample(3).shape
     (3, 4)
     """
+
+    @classmethod
+    def from_fitted(cls, steps, names=None):
+        """Make one of fitted steps, such as those of a plain Pipeline.
+
+        Parameters
+        ----------
+        steps : list of (str, estimator)
+            All fitted; none is fitted again.
+        names : sequence of str, optional
+            Of the columns of the input.
+
+        Returns
+        -------
+        GenerativePipeline
+            Whose rows have the types that the inverse of the steps gives, and no other
+            bounds than the generator's.
+        """
+        pipeline = cls(steps)
+        pipeline._take_space(names)
+        return pipeline
+
+    def _take_space(self, names):
+        for name, step in self.steps[:-1]:
+            check_inverse(name, step)
+            check_keeps_columns(name, step)
+        rows = self._before_steps(self._generator.sample(2, random_state=0))
+        if names is not None:
+            rows = as_frame(rows).set_axis(list(names), axis=1)
+        self._input_space = InputSpace(rows, None)
 
     def fit(self, X, y=None, **params):
         """Fit transformers and generator on the (observational) rows.

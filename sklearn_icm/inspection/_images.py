@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ..utils.pipelines import rows_under
+from ..compose._wrap import rows_under
 from ._plotting import axes_or_new, draw_grid, drawn_as, first_rows
 
 __all__ = ["SamplesDisplay"]

@@ -4,9 +4,10 @@ from numbers import Integral
 
 import numpy as np
 
+from ..compose._wrap import rows_under
 from ..interventions import Intervention, Shift, Units
 from ..utils.checks import check_scalar
-from ..utils.pipelines import last_step, rows_under
+from ..utils.pipelines import last_step
 from ._images import SamplesDisplay
 from ._plotting import chosen_node, drawn_as, first_rows, hidden_maps
 

@@ -6,7 +6,8 @@ from functools import cached_property
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from ..utils.pipelines import before_last, last_step, numeric_rows, rows_under
+from ..compose._wrap import rows_under
+from ..utils.pipelines import before_last, last_step, numeric_rows
 from ..utils.units import check_units, in_units, row_units
 from ._inputs import direction_stream
 

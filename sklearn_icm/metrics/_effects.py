@@ -10,8 +10,9 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from ..base import is_generator
+from ..compose._wrap import rows_under
 from ..utils.checks import check_level, check_scalar, plain
-from ..utils.pipelines import chosen_estimator, known_levels, last_step, rows_under
+from ..utils.pipelines import chosen_estimator, known_levels, last_step
 
 __all__ = ["AverageEffect", "average_effect"]
 

@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 
 from ..base import is_generator
+from ..compose._wrap import rows_under
 from ..utils.checks import is_count
 from ..utils.environments import as_label_list, find_rows, resolve_environments
-from ..utils.pipelines import before_last, last_step, numeric_rows, rows_under
+from ..utils.pipelines import before_last, last_step, numeric_rows
 from ..utils.reports import Report
 from ..utils.rows import select_rows
 from ..utils.units import check_units, in_units, row_units

@@ -11,13 +11,14 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from ..base import is_generator
+from ..compose._wrap import in_input_space, rows_under
 from ..interventions import families_for
 from ..interventions._base import check_interventions
 from ..interventions._families import as_family
 from ..metrics import energy_distance
 from ..metrics._distances.two_sample import statistics_of
 from ..utils.checks import check_scalar
-from ..utils.pipelines import known_levels, last_step, numeric_rows, rows_under
+from ..utils.pipelines import known_levels, last_step, numeric_rows
 from ..utils.units import in_units, row_units
 
 __all__ = [
@@ -84,7 +85,7 @@ class Comparison:
     @classmethod
     def of(cls, est, X_env, distance, n_samples, random_state, *, units, least):
         """Check what a user gives, and fill in what is None."""
-        X_env = _check_rows(est, X_env, least)
+        X_env, est = _check_rows(est, X_env, least), in_input_space(est)
         if not callable(distance) and distance != "energy":
             raise ValueError(
                 f"distance must be 'energy' or a callable, got {distance!r}."

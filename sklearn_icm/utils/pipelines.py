@@ -1,9 +1,8 @@
-"""Generators at the end of a plain Pipeline or in a search, asked in input space."""
+"""Generators at the end of a Pipeline or in a search, and rows as they see them."""
 
 import numpy as np
 import pandas as pd
 from pandas.api.types import is_numeric_dtype
-from sklearn.exceptions import NotFittedError
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
@@ -16,7 +15,6 @@ __all__ = [
     "known_levels",
     "last_step",
     "numeric_rows",
-    "rows_under",
 ]
 
 
@@ -43,30 +41,6 @@ def before_last(estimator, X):
     if len(estimator.steps) > 1:
         X = estimator[:-1].transform(X)
     return before_last(estimator.steps[-1][1], X)
-
-
-def rows_under(estimator, interventions, X=None, **query):
-    """Array of rows that `intervene` gives, in input space after a Pipeline too."""
-    estimator = chosen_estimator(estimator)
-    if hasattr(estimator, "intervene"):
-        return np.asarray(estimator.intervene(interventions, X=X, **query))
-    if not hasattr(estimator, "steps"):
-        raise NotFittedError(
-            f"This {type(estimator).__name__} has no generator to ask: fit it (a "
-            "search with refit=True) before using it."
-        )
-    has_transformers = len(estimator.steps) > 1
-    if X is not None and has_transformers:
-        X = estimator[:-1].transform(X)
-    for name, step in estimator.steps[:-1]:
-        # What its inverse_transform gives for the others is no more than a zero.
-        if hasattr(step, "get_support") and not step.get_support().all():
-            raise TypeError(
-                f"The step {name!r} ({type(step).__name__}) drops columns, so that its "
-                "rows cannot be compared with those of X. Leave them out of X instead."
-            )
-    rows = rows_under(estimator.steps[-1][1], interventions, X, **query)
-    return estimator[:-1].inverse_transform(rows) if has_transformers else rows
 
 
 def known_levels(estimator):

@@ -10,6 +10,7 @@ from sklearn.preprocessing import StandardScaler
 
 from sklearn_icm.base import is_generator
 from sklearn_icm.compose import GenerativePipeline
+from sklearn_icm.compose._wrap import rows_under
 from sklearn_icm.generators import FixedGenerator, GraphGenerator
 from sklearn_icm.inspection import TrainingDisplay
 from sklearn_icm.interventions import Shift
@@ -29,7 +30,6 @@ from sklearn_icm.utils.pipelines import (
     check_graph_generator,
     last_step,
     numeric_rows,
-    rows_under,
 )
 
 SCALED = make_pipeline(StandardScaler(), small(bounds=None)).fit(TABLE)
@@ -146,7 +146,7 @@ def test_a_search_without_a_best_model_says_so():
 def test_columns_that_a_step_drops_are_not_invented():
     constant = np.where([True, True, True, False], TABLE, 1.0)
     lossy = make_pipeline(VarianceThreshold(), small(bounds=None)).fit(constant)
-    with pytest.raises(TypeError, match="'variancethreshold'.*drops columns"):
+    with pytest.raises(TypeError, match="'variancethreshold'.*drops the columns"):
         rows_under(lossy, {}, n_samples=2)
     kept = make_pipeline(VarianceThreshold(), small(bounds=None)).fit(TABLE)
     assert rows_under(kept, {}, n_samples=2).shape == (2, 4)
