@@ -4,8 +4,11 @@ from ._curves import IndependenceDisplay, TrainingDisplay
 from ._extrapolation import ExtrapolationDisplay
 from ._graphs import GraphInterventionDisplay
 from ._images import SamplesDisplay
-from ._influence import InfluenceMapDisplay
-from ._interventions import InterventionDisplay, NodeTraversalDisplay
+from ._interventions import (
+    InfluenceMapDisplay,
+    InterventionDisplay,
+    NodeTraversalDisplay,
+)
 from ._reports import identifiability_report
 from ._search import SearchDisplay
 

@@ -1,10 +1,8 @@
 """Displays of numbers: independence per pair, training curves."""
 
 import numpy as np
-from sklearn.utils.validation import check_is_fitted
 
-from ..utils.pipelines import before_last, last_step
-from ._plotting import axes_or_new, first_rows
+from ._plotting import Display, fitted_generator, inner_rows
 
 __all__ = ["IndependenceDisplay", "TrainingDisplay"]
 
@@ -12,10 +10,11 @@ __all__ = ["IndependenceDisplay", "TrainingDisplay"]
 LEVEL = 0.01
 
 
-class IndependenceDisplay:
+class IndependenceDisplay(Display):
     """Generic ratio of every pair of successive mechanisms, against its null band.
 
-    Of a graph over columns: the dependence of every mechanism's noise.
+    Bands hold 95 % of the null draws (2 sd without draws). Of a graph over columns: the
+    dependence of every mechanism's noise, filled where its p-value is below 0.01.
 
     Parameters
     ----------
@@ -51,35 +50,22 @@ class IndependenceDisplay:
         -------
         IndependenceDisplay
         """
-        generator = last_step(estimator)
-        check_is_fitted(generator)
-        params["n_draws"] = n_draws
-        if X is not None:
-            params["X"] = before_last(estimator, first_rows(X, None))
+        generator = fitted_generator(estimator)
+        params |= {"n_draws": n_draws, **inner_rows(estimator, X)}
         tables = {"decoder": generator.independence(**params)}
         if hasattr(generator, "encoder_"):
             tables["encoder"] = generator.independence(graph="encoder", **params)
         return cls(tables).plot(ax=ax)
 
-    def plot(self, ax=None):
-        """Plot rho per pair; bands hold 95 % of the null draws (2 sd without draws).
-
-        Of a graph over columns the dependence, filled where its p-value is below 0.01.
-
-        Parameters
-        ----------
-        ax : matplotlib axes, optional
-
-        Returns
-        -------
-        self : object
-        """
+    def _size(self):
         n_pairs = sum(len(table) for table in self.tables.values())
-        self.ax_ = axes_or_new(ax, (6, 1.2 + 0.45 * max(1, n_pairs)))
-        self.figure_ = self.ax_.figure
+        return 6, 1.2 + 0.45 * max(1, n_pairs)
+
+    def _draw(self):
         self.points_, self.bands_, labels = [], [], []
         if any("dependence" in table for table in self.tables.values()):
-            return self._plot_dependence()
+            self._draw_dependence()
+            return
         for k, (name, table) in enumerate(self.tables.items()):
             y = np.arange(len(labels), len(labels) + len(table))
             low = table["null_low"].fillna(1 - 2 * table["null_sd"]).to_numpy()
@@ -101,9 +87,8 @@ class IndependenceDisplay:
         )
         self.ax_.invert_yaxis()
         self.ax_.legend(loc="best", fontsize="small")
-        return self
 
-    def _plot_dependence(self):
+    def _draw_dependence(self):
         (table,) = self.tables.values()
         found = table["p_value"].to_numpy() < LEVEL
         y, dependence = np.arange(len(table)), table["dependence"].to_numpy()
@@ -121,11 +106,10 @@ class IndependenceDisplay:
         )
         self.ax_.invert_yaxis()
         self.ax_.legend(loc="best", fontsize="small")
-        return self
 
 
-class TrainingDisplay:
-    """Loss terms and penalty along training.
+class TrainingDisplay(Display):
+    """Loss terms along training, and the penalty (if any) on the right axis.
 
     Parameters
     ----------
@@ -154,23 +138,9 @@ class TrainingDisplay:
         -------
         TrainingDisplay
         """
-        generator = last_step(estimator)
-        check_is_fitted(generator)
-        return cls(generator.history_).plot(ax=ax)
+        return cls(fitted_generator(estimator).history_).plot(ax=ax)
 
-    def plot(self, ax=None):
-        """Plot loss terms on the left axis, the penalty (if any) on the right one.
-
-        Parameters
-        ----------
-        ax : matplotlib axes, optional
-
-        Returns
-        -------
-        self : object
-        """
-        self.ax_ = axes_or_new(ax, (6, 3.5))
-        self.figure_ = self.ax_.figure
+    def _draw(self):
         names = [
             name
             for name in self.history.columns
@@ -186,4 +156,3 @@ class TrainingDisplay:
             self.lines_ += right.plot(epochs, self.history["penalty"], **style)
         self.ax_.set(xlabel="epoch", ylabel="nats per feature")
         self.ax_.legend(handles=self.lines_, fontsize="small")
-        return self

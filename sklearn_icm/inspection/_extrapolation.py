@@ -2,13 +2,16 @@
 
 import numpy as np
 
-from ._plotting import axes_or_new
+from ._plotting import Display
 
 __all__ = ["ExtrapolationDisplay"]
 
 
-class ExtrapolationDisplay:
+class ExtrapolationDisplay(Display):
     """Skill per environment with intervals, beside the baselines and the floor.
+
+    0 is no change, crosses are a shift of the mean. The row of an environment without a
+    shift stays empty.
 
     Parameters
     ----------
@@ -50,23 +53,13 @@ class ExtrapolationDisplay:
         }
         return cls(tables).plot(ax=ax)
 
-    def plot(self, ax=None):
-        """Plot one row per environment; 0 is no change, crosses a shift of the mean.
+    def _size(self):
+        n_rows = len(next(iter(self.tables.values())))
+        return 6, 1.5 + 0.5 * n_rows * len(self.tables)
 
-        The row of an environment without a shift stays empty.
-
-        Parameters
-        ----------
-        ax : matplotlib axes, optional
-
-        Returns
-        -------
-        self : object
-        """
+    def _draw(self):
         first = _where_shifted(next(iter(self.tables.values())))
         places = np.arange(len(first))
-        self.ax_ = axes_or_new(ax, (6, 1.5 + 0.5 * len(places) * len(self.tables)))
-        self.figure_ = self.ax_.figure
         self.points_ = []
         for k, (name, table) in enumerate(self.tables.items()):
             table = _where_shifted(table)
@@ -102,7 +95,6 @@ class ExtrapolationDisplay:
         )
         self.ax_.invert_yaxis()
         self.ax_.legend(loc="best", fontsize="small")
-        return self
 
 
 def _where_shifted(table):

@@ -2,14 +2,16 @@
 
 import numpy as np
 
-from ..utils.pipelines import before_last, check_graph_generator
-from ._plotting import axes_or_new, first_rows
+from ..utils.pipelines import check_graph_generator
+from ._plotting import Display, inner_rows
 
 __all__ = ["GraphInterventionDisplay"]
 
 
-class GraphInterventionDisplay:
+class GraphInterventionDisplay(Display):
     """A causal graph whose nodes are coloured by how far an intervention moves them.
+
+    Causes are above their effects; edges out of what moved are dark.
 
     Parameters
     ----------
@@ -57,9 +59,7 @@ class GraphInterventionDisplay:
             columns, the part of the rows that change level.
         """
         generator = check_graph_generator(estimator)
-        rows = {"n_samples": n_samples}
-        if X is not None:
-            rows = {"X": before_last(estimator, first_rows(X, None))}
+        rows = inner_rows(estimator, X) or {"n_samples": n_samples}
         *_, values = generator.intervene(
             interventions, **rows, return_nodes=True, **{"random_state": 0, **params}
         )
@@ -73,21 +73,11 @@ class GraphInterventionDisplay:
         effects = {k: _effect(*values[k], k in categorical) for k in parents}
         return cls(parents, effects, list(interventions)).plot(ax=ax)
 
-    def plot(self, ax=None):
-        """Draw causes above their effects; edges out of what moved are dark.
+    def _size(self):
+        return 6, 2.2 + 1.2 * max(-y for _, y in _places(self.parents).values())
 
-        Parameters
-        ----------
-        ax : matplotlib axes, optional
-
-        Returns
-        -------
-        self : object
-        """
+    def _draw(self):
         places = _places(self.parents)
-        depth = 1 + max(-y for _, y in places.values())
-        self.ax_ = axes_or_new(ax, (6, 1 + 1.2 * depth))
-        self.figure_ = self.ax_.figure
         self.edges_ = [
             self._draw_edge(places[parent], places[child], self.effects[parent] > 0)
             for child, read in self.parents.items()
@@ -116,7 +106,6 @@ class GraphInterventionDisplay:
         ]
         self.ax_.margins(0.2)
         self.ax_.set_axis_off()
-        return self
 
     def _draw_edge(self, start, end, moved):
         arrow = {

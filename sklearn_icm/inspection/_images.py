@@ -3,12 +3,12 @@
 import numpy as np
 
 from ..compose._wrap import rows_under
-from ._plotting import axes_or_new, draw_grid, drawn_as, first_rows
+from ._plotting import Display, draw_grid, drawn_as, first_rows
 
 __all__ = ["SamplesDisplay"]
 
 
-class SamplesDisplay:
+class SamplesDisplay(Display):
     """Samples of a generator, beside real rows if there are any.
 
     Parameters
@@ -83,20 +83,11 @@ class SamplesDisplay:
         display = cls(rows, **drawn_as(estimator), labels=labels)
         return display.plot(ax=ax)
 
-    def plot(self, ax=None):
-        """Plot the rows as one grid.
+    def _size(self):
+        n_rows, n_columns = self.rows.shape[:2]
+        return 1.0 + n_columns, max(0.5 + 0.6 * n_rows, 1.8)
 
-        Parameters
-        ----------
-        ax : matplotlib axes, optional
-
-        Returns
-        -------
-        self : object
-        """
-        size = (1.0 + self.rows.shape[1], 0.5 + 0.6 * self.rows.shape[0])
-        self.ax_ = axes_or_new(ax, size)
-        self.figure_ = self.ax_.figure
+    def _draw(self):
         self.artists_ = draw_grid(
             self.ax_,
             self.rows,
@@ -107,4 +98,3 @@ class SamplesDisplay:
         )
         if self.title is not None:
             self.ax_.set_title(self.title)
-        return self

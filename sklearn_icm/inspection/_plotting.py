@@ -6,22 +6,48 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from ..mechanisms import DataLayout
-from ..utils.pipelines import last_step
+from ..utils.pipelines import before_last, last_step
 
 __all__ = [
-    "axes_or_new",
+    "Display",
     "chosen_node",
     "drawn_as",
     "draw_grid",
     "first_rows",
+    "fitted_generator",
     "hidden_maps",
+    "inner_rows",
 ]
 
 
-def axes_or_new(ax, figsize):
-    """Return the axes, or those of a new figure."""
-    if ax is not None:
-        return ax
+class Display:
+    """Base of the displays: one draws itself into ``ax_``, in a new figure of a size.
+
+    A subclass writes ``_size()`` and ``_draw()``.
+    """
+
+    def plot(self, ax=None):
+        """Plot into some axes, or into those of a new figure.
+
+        Parameters
+        ----------
+        ax : matplotlib axes, optional
+
+        Returns
+        -------
+        self : object
+        """
+        self.ax_ = _new_axes(self._size()) if ax is None else ax
+        self.figure_ = self.ax_.figure
+        self._draw()
+        return self
+
+    def _size(self):
+        """Width and height in inches."""
+        return 6, 3.5
+
+
+def _new_axes(figsize):
     try:
         import matplotlib.pyplot as plt
     except ImportError as error:
@@ -44,16 +70,22 @@ def first_rows(X, n):
 
 def hidden_maps(estimator):
     """Nodes between noise and data with as many axes as the data, in order."""
-    graph = fitted_graph(estimator)
+    graph = fitted_generator(estimator).graph_
     rank = len(graph.nodes[graph.data_node])
     ends = {*graph.roots, graph.data_node}
     return [k for k, s in graph.nodes.items() if len(s) == rank and k not in ends]
 
 
-def fitted_graph(estimator):
-    estimator = last_step(estimator)
-    check_is_fitted(estimator)
-    return estimator.graph_
+def fitted_generator(estimator):
+    """Return the generator that an estimator is or ends in, if it is fitted."""
+    generator = last_step(estimator)
+    check_is_fitted(generator)
+    return generator
+
+
+def inner_rows(estimator, X):
+    """Keywords of a query to the generator that an estimator ends in: rows, if any."""
+    return {} if X is None else {"X": before_last(estimator, first_rows(X, None))}
 
 
 def chosen_node(estimator, node=None, intervention=None):
@@ -62,7 +94,7 @@ def chosen_node(estimator, node=None, intervention=None):
     That is the first hidden map of the finest grid, which the most mechanisms draw
     upon; or, if the intervention does not fit there, the first other node that it fits.
     """
-    graph = fitted_graph(estimator)
+    graph = fitted_generator(estimator).graph_
     if node is not None:
         if not isinstance(node, str) or node not in graph.nodes:
             raise ValueError(f"node must be one of {list(graph.nodes)}, got {node!r}.")

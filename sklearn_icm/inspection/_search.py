@@ -5,7 +5,7 @@ from numbers import Real
 import numpy as np
 
 from ..model_selection import search_results
-from ._plotting import axes_or_new
+from ._plotting import Display
 
 __all__ = ["SearchDisplay"]
 
@@ -13,8 +13,10 @@ __all__ = ["SearchDisplay"]
 FAR_APART = 10
 
 
-class SearchDisplay:
+class SearchDisplay(Display):
     """Scores of a search along one parameter, such as the weight of a penalty.
+
+    Means over the folds, with their standard errors.
 
     Parameters
     ----------
@@ -68,19 +70,8 @@ class SearchDisplay:
             raise ValueError(f"scorers must be some of {known}, got {scorers!r}.")
         return cls(table, _varied(table, param), scorers).plot(ax=ax)
 
-    def plot(self, ax=None):
-        """Plot the mean over the folds, with its standard error.
-
-        Parameters
-        ----------
-        ax : matplotlib axes, optional
-
-        Returns
-        -------
-        self : object
-        """
-        self.ax_ = axes_or_new(ax, (6, 3.5))
-        self.figure_, self.right_ax_ = self.ax_.figure, None
+    def _draw(self):
+        self.right_ax_ = None
         table, places = self._along()
         first, *others = self.scorers
         if others:
@@ -103,7 +94,6 @@ class SearchDisplay:
             **{"loc": "lower center", "bbox_to_anchor": (0.5, 1.0)},
             **{"ncols": 3, "fontsize": "small"},
         )
-        return self
 
     def _along(self):
         """Rows in the order of the parameter, and where they are drawn."""

@@ -77,7 +77,9 @@ def test_displays_of_a_pipeline_are_in_its_input_space(fitted, pairs):
     expected = fitted.independence(pairs.data[:50], n_draws=9)
     assert given.equals(expected)
     NodeTraversalDisplay.from_estimator(pipe, node="conv2", units=[0], n_values=3)
-    InfluenceMapDisplay.from_estimator(pipe, X, node="conv2", units=[0])
+    shown = InfluenceMapDisplay.from_estimator(pipe, X, node="conv2", units=[0]).rows
+    expected = fitted.influence_map("conv2", 0, pairs.data[:50])
+    assert shown[0, 0] == pytest.approx(2 * expected, abs=1e-6)
 
 
 def test_a_history_without_a_penalty_has_one_axis():
@@ -179,8 +181,8 @@ def test_influence_of_every_unit(fitted):
         fitted, node="conv2", units=[0, [1, 2]], n_samples=8
     )
     expected = fitted.influence_map("conv2", [1, 2], n_samples=8)
-    assert np.array_equal(display.maps[1], expected)
-    assert display.labels == ["conv2[0]", "conv2[[1, 2]]"]
+    assert np.array_equal(display.rows[0, 1], expected)
+    assert display.column_labels == ["conv2[0]", "conv2[[1, 2]]"]
 
 
 @pytest.mark.parametrize(
@@ -224,7 +226,7 @@ def test_a_node_is_chosen_and_named(make, intervention, node):
 
 def test_influence_is_asked_of_a_hidden_map_if_no_node_is_named(fitted):
     display = InfluenceMapDisplay.from_estimator(fitted, units=[0], n_samples=4)
-    assert display.labels == ["conv2[0]"]
+    assert display.column_labels == ["conv2[0]"]
 
 
 def test_one_node_may_be_named_without_a_list(fitted):
