@@ -4,9 +4,10 @@ from numbers import Integral, Real
 
 import numpy as np
 import torch
-from sklearn.utils import Bunch
+from sklearn.utils import Bunch, check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from ._training import seeds
 from ._training.abduction import most_probable_noise
 from ._training.queries import RowQueries
 from .interventions import Units
@@ -102,6 +103,12 @@ class HybridMixin:
         # Unsigned numbers of a pipeline's input would wrap.
         changed, factual = (np.asarray(v, dtype=np.float64) for v in (changed, factual))
         return np.abs(changed - factual).mean(0)
+
+    def _draw_entropy(self, random_state):
+        """One number that stands for the whole randomness of a query."""
+        if random_state is None:
+            random_state = self.random_state_
+        return check_random_state(random_state).randint(seeds.ENTROPY_BOUND)
 
 
 class CounterfactualMixin(HybridMixin):

@@ -5,11 +5,10 @@ from numbers import Integral
 import numpy as np
 import pandas as pd
 import torch
-from sklearn.utils import check_random_state, get_tags
+from sklearn.utils import get_tags
 from sklearn.utils.validation import check_is_fitted
 
 from ._counterfactual import CounterfactualMixin, HybridMixin, check_abduction
-from ._training import seeds
 from ._training.fitting import TrainedEstimator
 from ._training.queries import NodeRecord, RowQueries
 from .independence._table import independence_table
@@ -394,12 +393,6 @@ class BaseGenerator(GeneratorMixin, CounterfactualMixin, TrainedEstimator):
     def _bounds_under(self, interventions):
         """Bounds of the rows that a query gives."""
         return self.bounds_
-
-    def _draw_entropy(self, random_state):
-        """One number that stands for the whole randomness of a query."""
-        if random_state is None:
-            random_state = self.random_state_
-        return check_random_state(random_state).randint(seeds.ENTROPY_BOUND)
 
     def _named(self, rows):
         """Own draws with the column names that the fitted rows had."""

@@ -129,6 +129,43 @@ def test_no_circle_of_imports_and_none_inside_functions():
     assert not waiting, f"circle among {sorted(waiting)}"
 
 
+def foreign_privates(path):
+    """Private attributes of other objects that a file reads."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if not isinstance(node, ast.Attribute) or not node.attr.startswith("_"):
+            continue
+        is_own = isinstance(node.value, ast.Name) and node.value.id in {"self", "cls"}
+        is_super = isinstance(node.value, ast.Call) and (
+            ast.unparse(node.value.func) == "super"
+        )
+        if not (is_own or is_super or node.attr.endswith("__")):
+            yield node.attr
+
+
+def test_private_attributes_are_read_by_their_owners():
+    # These wait for a mend; the list may only shrink.
+    waiting = {
+        "_training/fitting.py": 2,
+        "_training/state.py": 5,
+        "generators/_chain.py": 1,
+        "generators/_fixed.py": 1,
+        "generators/_graph.py": 1,
+        "generators/_vae.py": 1,
+        "independence/_penalties.py": 3,
+        "interventions/_apart.py": 1,
+        "interventions/_base.py": 3,
+        "interventions/_families.py": 1,
+        "interventions/_mechanisms.py": 1,
+        "mechanisms/_layout.py": 1,
+        "metrics/_counterfactuals.py": 1,
+    }
+    # Where scikit-learn's own private names have their home.
+    waiting["utils/_sklearn.py"] = 2
+    for path in FILES:
+        names = list(foreign_privates(path))
+        assert len(names) <= waiting.get(str(path.relative_to(ROOT)), 0), (path, names)
+
+
 def test_families_do_not_import_each_other():
     families = {p.stem for p in (ROOT / "generators").glob("_[a-z]*.py")}
     families = {f for f in families if not f.endswith(("_module", "_queries"))}

@@ -14,6 +14,7 @@ from sklearn.preprocessing import (
     StandardScaler,
 )
 
+from ..utils._sklearn import power_scale
 from ._frames import as_frame, as_numbers
 from ._inverse import places_of
 
@@ -118,7 +119,7 @@ def _power_slopes(step, X):
         slopes = (step.lambdas_ - 1) * np.log(X)
     else:
         slopes = (step.lambdas_ - 1) * np.sign(X) * np.log1p(np.abs(X))
-    return slopes - np.log(step._scaler.scale_) if step.standardize else slopes
+    return slopes - np.log(power_scale(step)) if step.standardize else slopes
 
 
 def _array(X):

@@ -123,10 +123,11 @@ def _as_codes(step, rows):
         last = [len(c) - 1 for c in step.categories_]
         return np.clip(np.round(rows), 0, last)
     codes, start = np.zeros_like(rows), 0
-    for k, width in enumerate(step._n_features_outs):
+    for k, levels in enumerate(step.categories_):
+        dropped = step.drop_idx_ is not None and step.drop_idx_[k] is not None
+        width = len(levels) - dropped
         block = rows[:, start : start + width]
         best = block.argmax(1) if width else np.zeros(len(rows), int)
-        dropped = step.drop_idx_ is not None and step.drop_idx_[k] is not None
         # The dropped category has what the others leave of 1.
         taken = np.arange(len(rows))
         if dropped:

@@ -66,28 +66,31 @@ class GenerativePipeline(HybridMixin, Pipeline):
     (3, 4)
     """
 
-    @classmethod
-    def from_fitted(cls, steps, names=None):
-        """Make one of fitted steps, such as those of a plain Pipeline.
+    def as_fitted(self, names=None):
+        """Take the steps as they are, such as those of a plain Pipeline: all fitted.
 
         Parameters
         ----------
-        steps : list of (str, estimator)
-            All fitted; none is fitted again.
         names : sequence of str, optional
             Of the columns of the input.
 
         Returns
         -------
-        GenerativePipeline
-            Whose rows have the types that the inverse of the steps gives, and no other
+        self : object
+            Its rows have the types that the inverse of the steps gives, and no other
             bounds than the generator's.
-        """
-        pipeline = cls(steps)
-        pipeline._take_space(names)
-        return pipeline
 
-    def _take_space(self, names):
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from sklearn.pipeline import make_pipeline
+        >>> from sklearn.preprocessing import StandardScaler
+        >>> from sklearn_icm.generators import FixedGenerator
+        >>> plain = make_pipeline(StandardScaler(), FixedGenerator())
+        >>> steps = plain.fit(load_iris().data).steps
+        >>> GenerativePipeline(steps).as_fitted().sample(3).shape
+        (3, 4)
+        """
         for name, step in self.steps[:-1]:
             check_inverse(name, step)
             check_keeps_columns(name, step)
@@ -95,6 +98,7 @@ class GenerativePipeline(HybridMixin, Pipeline):
         if names is not None:
             rows = as_frame(rows).set_axis(list(names), axis=1)
         self._input_space = InputSpace(rows, None)
+        return self
 
     def fit(self, X, y=None, **params):
         """Fit transformers and generator on the (observational) rows.
@@ -411,6 +415,11 @@ class GenerativePipeline(HybridMixin, Pipeline):
         """Mechanisms of the generator."""
         return self._generator.mechanisms_
 
+    @property
+    def random_state_(self):
+        """Random state that the generator keeps for queries without a seed."""
+        return self._generator.random_state_
+
     def was_fitted_on(self, X):
         """Whether the generator was last fitted on exactly these rows.
 
@@ -423,9 +432,6 @@ class GenerativePipeline(HybridMixin, Pipeline):
         bool
         """
         return len(X) > 0 and self._generator.was_fitted_on(self._to_generator(X))
-
-    def _draw_entropy(self, random_state):
-        return self._generator._draw_entropy(random_state)
 
     def _named(self, rows):
         names = self._input_space.names

@@ -28,7 +28,7 @@ def in_input_space(estimator):
     if not steps:
         return last
     names = getattr(estimator, "feature_names_in_", None)
-    return GenerativePipeline.from_fitted([*steps, (name, last)], names)
+    return GenerativePipeline([*steps, (name, last)]).as_fitted(names)
 
 
 def rows_under(estimator, interventions, X=None, **query):

@@ -20,6 +20,7 @@ __all__ = [
     "is_fold_of_search",
     "n_rows",
     "output_library",
+    "power_scale",
 ]
 
 
@@ -52,3 +53,8 @@ def output_library(estimator):
     """What `set_output` wants rows in: "pandas", "polars", or None for an array."""
     adapter = _get_container_adapter("transform", estimator)
     return None if adapter is None else adapter.container_lib
+
+
+def power_scale(step):
+    """What a fitted PowerTransformer divides the powers of each column by."""
+    return step._scaler.scale_
