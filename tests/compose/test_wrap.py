@@ -39,8 +39,8 @@ EXACT = {
 
 
 @pytest.mark.parametrize("name", EXACT)
-@pytest.mark.parametrize("X", [TABLE, FRAME], ids=["array", "frame"])
-def test_a_plain_pipeline_answers_as_one_that_was_generative(name, X):
+def test_a_plain_pipeline_answers_as_one_that_was_generative(name):
+    X = FRAME if name == "scaler" else TABLE
     pipe = EXACT[name].fit(X)
     before = pickle.dumps(pipe)
     # The transformers see the same rows, so that the generators are the same.

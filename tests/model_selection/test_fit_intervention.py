@@ -108,11 +108,11 @@ def test_no_shift_is_found_where_there_is_none():
             node="data",
             n_samples=100,
         )
-        for seed in range(20)
+        for seed in range(12)
     ]
     silent = [f for f in found if f.conclusion.startswith("There is no shift")]
-    # 19 are expected; fewer than 14 have a probability below 1e-4.
-    assert len(silent) >= 14
+    # 11.4 are expected; fewer than 8 have a probability below 1e-3.
+    assert len(silent) >= 8
     for one in silent:
         assert one.intervention == {}
         assert one.table_["skill"].isna().all()

@@ -21,28 +21,6 @@ factor_arrays = st.integers(0, 99).map(
 )
 
 
-@given(
-    factors=factor_arrays,
-    kind=st.sampled_from(KINDS),
-    n_splits=st.integers(2, 4),
-    seed=st.integers(0, 9),
-)
-def test_laws_of_the_folds(factors, kind, n_splits, seed):
-    cv = SupportExtrapolationSplit(kind, n_splits=n_splits, random_state=seed)
-    outside = cv.left_out(factors)
-    folds = list(cv.split(factors))
-    assert len(folds) == cv.get_n_splits() == n_splits
-    tested = np.zeros(len(factors), dtype=int)
-    for train, test in folds:
-        assert not outside[train].any()
-        assert outside[test].sum() == outside.sum()
-        assert (~outside[test]).any()
-        assert sorted([*train, *test]) == list(range(len(factors)))
-        tested[test] += 1
-    assert (tested[outside] == n_splits).all()
-    assert (tested[~outside] == 1).all()
-
-
 @given(factors=factor_arrays, kind=st.sampled_from(KINDS))
 def test_left_out_rows_follow_their_rows_and_not_the_scale(factors, kind):
     cv = SupportExtrapolationSplit(kind)
@@ -214,7 +192,6 @@ TOGETHER = np.repeat(np.arange(20.0)[:, None], 2, axis=1)
         ({}, [0.0, np.nan, 1.0], "contains NaN"),
         ({}, [0.0, np.inf, 1.0], "infinity"),
         ({}, ["a", "b", "c"], "name these in columns if y holds labels"),
-        ({"n_splits": 1}, FACTORS, "n_splits == 1, must be >= 2"),
         ({"columns": "size"}, FACTORS, "columns must be numbers or names"),
         ({"columns": 7}, FACTORS, r"columns must be numbers.*got \[7\]"),
         ({"columns": ["x"]}, pd.DataFrame({"y": [1.0, 2.0]}), r"got \['x'\]"),
@@ -223,8 +200,3 @@ TOGETHER = np.repeat(np.arange(20.0)[:, None], 2, axis=1)
 def test_bad_input(params, factors, match):
     with pytest.raises(ValueError, match=match):
         next(SupportExtrapolationSplit(**params).split(factors, factors))
-
-
-def test_wrong_length():
-    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
-        SupportExtrapolationSplit().left_out(FACTORS, FACTORS[:5])

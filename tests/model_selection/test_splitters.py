@@ -1,0 +1,93 @@
+"""Laws of every splitter."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sklearn_icm.model_selection import (
+    LeaveCombinationOut,
+    LeaveEnvironmentOut,
+    SupportExtrapolationSplit,
+)
+
+KINDS = ["range", "gap", "corner", "l-shape"]
+
+
+def drawn_combinations(cv, rows):
+    (held,) = cv.left_out_combinations(rows, rows)
+    return np.array([tuple(row) in held for row in rows.tolist()])
+
+
+# A splitter, rows of what it divides by, and which of them it leaves out.
+SPLITTERS = {
+    "environments": (
+        lambda **params: LeaveEnvironmentOut("a", **params),
+        lambda rng: rng.permutation(["a"] * 40 + ["b"] * 9 + ["c"] * 11),
+        lambda cv, rows: rows != "a",
+    ),
+    "combinations": (
+        LeaveCombinationOut,
+        lambda rng: rng.randint(3, size=(60, 2)),
+        drawn_combinations,
+    ),
+} | {
+    kind: (
+        lambda kind=kind, **params: SupportExtrapolationSplit(kind, **params),
+        lambda rng: rng.standard_cauchy(size=(200, 3)),
+        lambda cv, rows: cv.left_out(rows, rows),
+    )
+    for kind in KINDS
+}
+
+
+@pytest.fixture(params=SPLITTERS)
+def splitter(request):
+    return SPLITTERS[request.param]
+
+
+@pytest.mark.parametrize("name", SPLITTERS)
+@given(seed=st.integers(0, 99), n_splits=st.integers(2, 4))
+def test_what_is_left_out_is_in_every_test_fold_and_in_no_training_fold(
+    name, seed, n_splits
+):
+    make, draw, which = SPLITTERS[name]
+    rows = draw(np.random.RandomState(seed))
+    cv = make(n_splits=n_splits, random_state=seed)
+    outside, tested = which(cv, rows), np.zeros(len(rows), dtype=int)
+    folds = list(cv.split(rows, rows))
+    assert len(folds) == cv.get_n_splits(rows, rows) == n_splits
+    for train, test in folds:
+        assert not outside[train].any()
+        assert sorted([*train, *test]) == list(range(len(rows)))
+        assert (~outside[test]).any()
+        tested[test] += 1
+    assert (tested[outside] == n_splits).all()
+    # But a row of a level that no other has is never tested.
+    assert (tested[~outside] <= 1).all()
+
+
+def test_same_seed_same_folds(splitter):
+    make, draw, _ = splitter
+    rows = draw(np.random.RandomState(0))
+    folds = [list(make().split(rows, rows)) for _ in range(2)]
+    for first, again in zip(*folds, strict=True):
+        assert all(map(np.array_equal, first, again))
+
+
+def test_what_was_changed_is_shown(splitter):
+    make, *_ = splitter
+    shown = repr(make(n_splits=5))
+    assert shown.startswith(type(make()).__name__)
+    assert "n_splits=5" in shown
+    assert "shuffle" not in shown
+    assert eval(shown).__dict__ == make(n_splits=5).__dict__
+
+
+def test_wrong_numbers_of_folds_and_rows(splitter):
+    make, draw, _ = splitter
+    rows = draw(np.random.RandomState(0))
+    with pytest.raises(ValueError, match="n_splits == 1, must be >= 2"):
+        next(make(n_splits=1).split(rows, rows))
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        next(make().split(rows[:5], rows))
