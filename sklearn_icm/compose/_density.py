@@ -4,7 +4,6 @@ import numpy as np
 from scipy.special import expit, log_expit, logit
 from sklearn.compose import ColumnTransformer
 from sklearn.decomposition import PCA
-from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import (
     FunctionTransformer,
     MaxAbsScaler,
@@ -16,7 +15,7 @@ from sklearn.preprocessing import (
 
 from ..utils._sklearn import power_scale
 from ._frames import as_frame, as_numbers
-from ._inverse import places_of
+from ._inverse import column_parts, flat_steps
 
 __all__ = ["log_volume"]
 
@@ -35,15 +34,14 @@ SLOPES = {
 }
 
 
-def log_volume(name, step, X):
-    """Logarithm of the volume that a fitted step makes of a unit around each row.
+def log_volume(steps, X):
+    """Logarithm of the volume that fitted steps make of a unit around each row.
 
     Parameters
     ----------
-    name : str
-    step : transformer, "passthrough" or None
+    steps : list of (str, transformer)
     X : array-like of shape (n_samples, n_features)
-        Rows before the step.
+        Rows before the steps.
 
     Returns
     -------
@@ -53,16 +51,16 @@ def log_volume(name, step, X):
     Raises
     ------
     ValueError
-        If the step is not known to be smooth and invertible.
+        If a step is not known to be smooth and invertible.
     """
-    if step is None or isinstance(step, str):
-        return 0.0
-    if isinstance(step, Pipeline):
-        total = 0.0
-        for inner, part in step.steps:
-            total = total + log_volume(f"{name}__{inner}", part, X)
-            X = X if part is None or isinstance(part, str) else part.transform(X)
-        return total
+    total, before = 0.0, None
+    for name, step in flat_steps(steps):
+        X = X if before is None else before.transform(X)
+        total, before = total + _volume_of(name, step, X), step
+    return total
+
+
+def _volume_of(name, step, X):
     if isinstance(step, ColumnTransformer):
         return _volume_of_columns(name, step, X)
     slopes = _slopes(step, X)
@@ -78,12 +76,10 @@ def log_volume(name, step, X):
 
 def _volume_of_columns(name, step, X):
     total, seen = 0.0, []
-    for inner, part, columns in step.transformers_:
-        places = places_of(columns, step)
+    for inner, part, places in column_parts(name, step):
         seen += places.tolist()
         block = X.iloc[:, places] if hasattr(X, "iloc") else np.asarray(X)[:, places]
-        if len(places):
-            total = total + log_volume(f"{name}__{inner}", part, block)
+        total = total + log_volume([(inner, part)], block)
     if len(set(seen)) < len(seen):
         raise ValueError(
             f"The step {name!r} (ColumnTransformer) takes a column twice, so there is "

@@ -15,28 +15,41 @@ from sklearn.preprocessing import (
 
 from ._frames import all_numbers, as_frame, as_numbers
 
-__all__ = ["check_inverse", "check_keeps_columns", "inverse_rows", "places_of"]
+__all__ = [
+    "check_inverse",
+    "check_keeps_columns",
+    "column_parts",
+    "flat_steps",
+    "inverse_rows",
+]
 
 
-def check_inverse(name, step):
+def flat_steps(steps, prefix=""):
+    """Yield (name, step) of what does something; of inner pipelines the steps."""
+    for name, step in steps:
+        if isinstance(step, Pipeline):
+            yield from flat_steps(step.steps, f"{prefix}{name}__")
+        elif step is not None and not (isinstance(step, str) and step == "passthrough"):
+            yield f"{prefix}{name}", step
+
+
+def check_inverse(steps):
     """Raise TypeError, naming the step, if rows cannot be mapped back through it."""
+    for name, step in flat_steps(steps):
+        if isinstance(step, ColumnTransformer):
+            parts = [(inner, part) for inner, part, _ in step.transformers]
+            parts += [("remainder", step.remainder)] * (step.remainder != "drop")
+            check_inverse([(f"{name}__{inner}", part) for inner, part in parts])
+        else:
+            _check_transformer(name, step)
+
+
+def _check_transformer(name, step):
     if isinstance(step, str):
-        if step == "passthrough":
-            return
         raise TypeError(
             f"The step {name!r} drops columns, so rows cannot be mapped back to input "
             "space. Leave the columns out of X instead."
         )
-    if isinstance(step, ColumnTransformer):
-        _check_columns(name, step)
-    elif isinstance(step, Pipeline):
-        for inner, part in step.steps:
-            check_inverse(f"{name}__{inner}", part)
-    elif step is not None:
-        _check_transformer(name, step)
-
-
-def _check_transformer(name, step):
     problem, advice = None, "Use a transformer that has one, or a plain Pipeline"
     if isinstance(step, SimpleImputer):
         problem = "cannot undo its imputation"
@@ -53,40 +66,28 @@ def _check_transformer(name, step):
         )
 
 
-def _check_columns(name, step):
-    for inner, part, _ in step.transformers:
-        check_inverse(f"{name}__{inner}", part)
-    if step.remainder != "drop":
-        check_inverse(f"{name}__remainder", step.remainder)
-
-
-def check_keeps_columns(name, step):
+def check_keeps_columns(steps):
     """Raise TypeError if a fitted step loses columns, or levels of them."""
-    if isinstance(step, Pipeline):
-        for inner, part in step.steps:
-            check_keeps_columns(f"{name}__{inner}", part)
-        return
-    names = getattr(step, "feature_names_in_", None)
-    if isinstance(step, ColumnTransformer):
-        kept = set()
-        for inner, part, columns in step.transformers_:
-            if not (isinstance(part, str) and part == "drop"):
-                kept.update(map(int, places_of(columns, step)))
-                check_keeps_columns(f"{name}__{inner}", part)
-        lost = [k for k in range(step.n_features_in_) if k not in kept]
-        advice = "Set remainder='passthrough', or leave them out of X"
-    elif hasattr(step, "get_support"):
-        lost = np.flatnonzero(~step.get_support()).tolist()
-        advice = "Leave them out of X"
-    else:
-        _check_keeps_levels(name, step, names)
-        return
-    if lost:
-        lost = lost if names is None else list(map(str, names[lost]))
-        raise TypeError(
-            f"The step {name!r} ({type(step).__name__}) drops the columns {lost}, so "
-            f"rows cannot be mapped back to input space. {advice}."
-        )
+    for name, step in flat_steps(steps):
+        names = getattr(step, "feature_names_in_", None)
+        if isinstance(step, ColumnTransformer):
+            parts = column_parts(name, step)
+            check_keeps_columns([(inner, part) for inner, part, _ in parts])
+            kept = {int(place) for *_, places in parts for place in places}
+            lost = [k for k in range(step.n_features_in_) if k not in kept]
+            advice = "Set remainder='passthrough', or leave them out of X"
+        elif hasattr(step, "get_support"):
+            lost = np.flatnonzero(~step.get_support()).tolist()
+            advice = "Leave them out of X"
+        else:
+            _check_keeps_levels(name, step, names)
+            continue
+        if lost:
+            lost = lost if names is None else list(map(str, names[lost]))
+            raise TypeError(
+                f"The step {name!r} ({type(step).__name__}) drops the columns {lost}, "
+                f"so rows cannot be mapped back to input space. {advice}."
+            )
 
 
 def _check_keeps_levels(name, step, names):
@@ -101,17 +102,14 @@ def _check_keeps_levels(name, step, names):
             )
 
 
-def inverse_rows(name, step, rows):
-    """Rows before a fitted step."""
-    if step is None or isinstance(step, str):
-        return rows
-    if isinstance(step, ColumnTransformer):
-        return _inverse_columns(name, step, rows)
-    if isinstance(step, Pipeline):
-        for inner, part in reversed(step.steps):
-            rows = inverse_rows(f"{name}__{inner}", part, rows)
-        return rows
-    return step.inverse_transform(_as_codes(step, rows))
+def inverse_rows(steps, rows):
+    """Rows before fitted steps."""
+    for name, step in reversed(list(flat_steps(steps))):
+        if isinstance(step, ColumnTransformer):
+            rows = _inverse_columns(name, step, rows)
+        else:
+            rows = step.inverse_transform(_as_codes(step, rows))
+    return rows
 
 
 def _as_codes(step, rows):
@@ -141,13 +139,10 @@ def _inverse_columns(name, step, rows):
     """Undo each transformer on its columns."""
     # One array of numbers and levels would make objects of the numbers.
     rows, found = as_frame(rows).infer_objects(), {}
-    for inner, part, columns in step.transformers_:
-        places = places_of(columns, step)
-        if not len(places) or (isinstance(part, str) and part == "drop"):
-            continue
-        block = rows.iloc[:, step.output_indices_[inner]]
+    for inner, part, places in column_parts(name, step):
+        block = rows.iloc[:, step.output_indices_[inner.removeprefix(f"{name}__")]]
         block = as_numbers(block) if all_numbers(block) else block
-        inputs = as_frame(inverse_rows(f"{name}__{inner}", part, block))
+        inputs = as_frame(inverse_rows([(inner, part)], block))
         for k, place in enumerate(places):
             found.setdefault(int(place), inputs.iloc[:, k].reset_index(drop=True))
     frame = pd.DataFrame({k: found[k] for k in range(step.n_features_in_)})
@@ -157,7 +152,17 @@ def _inverse_columns(name, step, rows):
     return frame if names is None else frame.set_axis(names, axis=1)
 
 
-def places_of(columns, step):
+def column_parts(name, step):
+    """(name, transformer, places of its columns) of a fitted ColumnTransformer."""
+    parts = [
+        (f"{name}__{inner}", part, _places_of(columns, step))
+        for inner, part, columns in step.transformers_
+        if not (isinstance(part, str) and part == "drop")
+    ]
+    return [part for part in parts if len(part[2])]
+
+
+def _places_of(columns, step):
     """Indices of a fitted ColumnTransformer's columns, however they were given."""
     if isinstance(columns, (str, Integral)):
         columns = [columns]

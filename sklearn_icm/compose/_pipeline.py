@@ -91,9 +91,8 @@ class GenerativePipeline(HybridMixin, Pipeline):
         >>> GenerativePipeline(steps).as_fitted().sample(3).shape
         (3, 4)
         """
-        for name, step in self.steps[:-1]:
-            check_inverse(name, step)
-            check_keeps_columns(name, step)
+        check_inverse(self.steps[:-1])
+        check_keeps_columns(self.steps[:-1])
         rows = self._before_steps(self._generator.sample(2, random_state=0))
         if names is not None:
             rows = as_frame(rows).set_axis(list(names), axis=1)
@@ -124,8 +123,7 @@ class GenerativePipeline(HybridMixin, Pipeline):
     def _fit(self, X, *args, **kwargs):
         """Fit the transformers; refuse what loses columns before anything trains."""
         rows = super()._fit(X, *args, **kwargs)
-        for name, step in self.steps[:-1]:
-            check_keeps_columns(name, step)
+        check_keeps_columns(self.steps[:-1])
         if self._input_space.has_levels:
             self._input_space.check_levels(X, self._before_steps(rows))
         return rows
@@ -342,18 +340,15 @@ class GenerativePipeline(HybridMixin, Pipeline):
             a `PCA` that drops components), makes numbers of levels, or is not smooth.
             Behind steps that stretch space, if values are missing.
         """
-        X, volume = self._aligned(X), 0.0
-        is_known = not np.any(pd.isna(X))
-        for name, step in self.steps[:-1]:
-            volume = volume + log_volume(name, step, X)
-            X = X if step is None or isinstance(step, str) else step.transform(X)
-        if not is_known and np.any(volume):
+        X = self._aligned(X)
+        volume = log_volume(self.steps[:-1], X)
+        if np.any(volume) and np.any(pd.isna(X)):
             raise ValueError(
                 "X has missing values, and which columns of such a row the density is "
                 "of, only the generator knows. Score complete rows, or fit without "
                 "steps that change units."
             )
-        return self._generator.score_samples(X, **params) + volume
+        return self._generator.score_samples(self._through(X), **params) + volume
 
     @available_if(lambda self: hasattr(self._generator, "score_samples"))
     def score(self, X, y=None, environments=None):
@@ -454,8 +449,7 @@ class GenerativePipeline(HybridMixin, Pipeline):
                 "The last step of a GenerativePipeline must be a generator, got "
                 f"{type(last).__name__} in step {name!r}."
             )
-        for inner, step in self.steps[:-1]:
-            check_inverse(inner, step)
+        check_inverse(self.steps[:-1])
         bounds = getattr(last, "bounds", None)
         if self._transformers() and not isinstance(bounds, (str, type(None))):
             raise ValueError(
@@ -465,7 +459,9 @@ class GenerativePipeline(HybridMixin, Pipeline):
             )
 
     def _to_generator(self, X):
-        X = self._aligned(X)
+        return self._through(self._aligned(X))
+
+    def _through(self, X):
         for step in self._transformers():
             X = step.transform(X)
         return X
@@ -479,7 +475,7 @@ class GenerativePipeline(HybridMixin, Pipeline):
         if X is None:
             return None, (None, None)
         X = self._aligned(X)
-        inner, lost = self._to_generator(X), None
+        inner, lost = self._through(X), None
         keep = params.get("residual", "keep") == "keep"
         if keep or self._input_space.has_levels:
             returned = self._before_steps(inner)
@@ -488,9 +484,7 @@ class GenerativePipeline(HybridMixin, Pipeline):
         return inner, (X, lost)
 
     def _before_steps(self, rows):
-        for name, step in reversed(self.steps[:-1]):
-            rows = inverse_rows(name, step, rows)
-        return rows
+        return inverse_rows(self.steps[:-1], rows)
 
     def _to_input(self, rows, original=None, lost=None):
         """Map the generator's rows back, with the range and types of the input."""
