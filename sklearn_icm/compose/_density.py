@@ -14,7 +14,7 @@ from sklearn.preprocessing import (
 )
 
 from ..utils._sklearn import power_scale
-from ._frames import as_frame, as_numbers
+from ._frames import as_floats
 from ._inverse import column_parts, flat_steps
 
 __all__ = ["log_volume"]
@@ -103,9 +103,9 @@ def _slopes(step, X):
         if step.func is None:
             return np.zeros(1)
         if step.func in SLOPES and not step.kw_args:
-            return SLOPES[step.func](_array(X))
+            return SLOPES[step.func](as_floats(X))
     if type(step) is PowerTransformer:
-        return _power_slopes(step, _array(X))
+        return _power_slopes(step, as_floats(X))
     return None
 
 
@@ -116,7 +116,3 @@ def _power_slopes(step, X):
     else:
         slopes = (step.lambdas_ - 1) * np.sign(X) * np.log1p(np.abs(X))
     return slopes - np.log(power_scale(step)) if step.standardize else slopes
-
-
-def _array(X):
-    return as_numbers(as_frame(X).infer_objects()).astype(np.float64)

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
-__all__ = ["all_numbers", "as_frame", "as_numbers", "as_polars"]
+__all__ = ["all_numbers", "as_floats", "as_frame", "as_numbers", "as_polars"]
 
 
 def as_frame(X):
@@ -60,3 +60,11 @@ def as_numbers(frame):
     if all(isinstance(dtype, np.dtype) for dtype in frame.dtypes):
         return frame.to_numpy()
     return frame.to_numpy(dtype=np.float64, na_value=np.nan)
+
+
+def as_floats(rows, places=slice(None)):
+    """Columns of an array or frame, as float64."""
+    if not hasattr(rows, "columns"):
+        return np.asarray(np.asarray(rows)[:, places], dtype=np.float64)
+    frame = as_frame(rows).iloc[:, places].infer_objects()
+    return as_numbers(frame).astype(np.float64)

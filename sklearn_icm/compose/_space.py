@@ -12,7 +12,7 @@ from pandas.api.types import (
 )
 
 from ..utils.rows import find_bounds, integer_limits
-from ._frames import as_frame, as_numbers, as_polars
+from ._frames import as_floats, as_frame, as_polars
 
 __all__ = ["InputSpace"]
 
@@ -43,24 +43,22 @@ class InputSpace:
         self.bounds = None
         numeric = self._columns_where(is_numeric_dtype)
         if bounded and len(numeric):
-            numbers = _numbers(frame, numeric)
+            numbers = as_floats(frame, numeric)
             axis = 0 if bounded == "columns" else None
             self.bounds = find_bounds("data", numbers, axis=axis)
 
     @property
-    def dtypes(self):
-        """Types of the columns."""
-        kinds = list(map(_from_plain, self.kinds))
-        return [kinds[k] for k in self.kind_of]
+    def _types(self):
+        return list(map(_from_plain, self.kinds))
 
     def _columns_where(self, condition):
-        which = [condition(_from_plain(kind)) for kind in self.kinds]
-        return np.flatnonzero(np.array(which, dtype=bool)[self.kind_of])
+        which = np.array(list(map(condition, self._types)), dtype=bool)
+        return np.flatnonzero(which[self.kind_of])
 
     @property
     def has_levels(self):
         """Whether some columns hold no numbers."""
-        return not all(is_numeric_dtype(_from_plain(kind)) for kind in self.kinds)
+        return not all(map(is_numeric_dtype, self._types))
 
     def _named(self, places):
         places = places[:10].tolist()
@@ -112,15 +110,15 @@ class InputSpace:
     def lost_part(self, original, returned):
         """What the steps lose of the numbers of rows, which came back `returned`."""
         places = self._columns_where(is_numeric_dtype)
-        return _numbers(original, places) - _numbers(returned, places)
+        return as_floats(original, places) - as_floats(returned, places)
 
     def restored(self, rows, original=None, lost=None, library=None):
         """Rows within the bounds, whole numbers whole, with the `lost_part` if any.
 
         An array; a frame of the library, or if not all columns are numbers.
         """
-        places, dtypes = self._columns_where(is_numeric_dtype), self.dtypes
-        numbers = _numbers(rows, places)
+        places, types = self._columns_where(is_numeric_dtype), self._types
+        numbers = as_floats(rows, places)
         strange = ~np.isfinite(numbers).all(0)
         if strange.any():
             raise ValueError(
@@ -133,22 +131,16 @@ class InputSpace:
             numbers = numbers + lost
         numbers = self._in_types(self._in_bounds(numbers, places, original), places)
         has_truth = self.library and len(self._columns_where(is_bool_dtype))
-        if library is None and len(places) == len(dtypes) and not has_truth:
-            kinds = [_from_plain(kind) for kind in self.kinds]
-            is_plain = all(isinstance(kind, np.dtype) for kind in kinds)
-            return numbers.astype(np.result_type(*kinds) if is_plain else float)
-        columns, frame = dict(zip(places, numbers.T, strict=True)), as_frame(rows)
-        columns = [
-            pd.Series(columns[k] if k in columns else frame.iloc[:, k].to_numpy())
-            for k in range(len(dtypes))
-        ]
-        names = self.names or [f"x{k}" for k in range(len(dtypes))]
-        frame = pd.DataFrame(
-            {
-                name: column.astype(dtype)
-                for name, column, dtype in zip(names, columns, dtypes, strict=True)
-            }
-        )
+        if library is None and not self.has_levels and not has_truth:
+            is_plain = all(isinstance(kind, np.dtype) for kind in types)
+            return numbers.astype(np.result_type(*types) if is_plain else float)
+        known, columns = dict(zip(places, numbers.T, strict=True)), {}
+        levels = as_frame(rows)
+        for k, kind in enumerate(self.kind_of):
+            name = f"x{k}" if self.names is None else self.names[k]
+            values = known[k] if k in known else levels.iloc[:, k].to_numpy()
+            columns[name] = pd.Series(values).astype(types[kind])
+        frame = pd.DataFrame(columns)
         library = library or self.library
         if library is None:
             return frame.to_numpy(dtype=object)
@@ -162,7 +154,7 @@ class InputSpace:
             return numbers
         low, high = self.bounds
         if original is not None:
-            given = _numbers(original, places)
+            given = as_floats(original, places)
             low, high = np.fmin(low, given), np.fmax(high, given)
         return np.clip(numbers, low, high)
 
@@ -171,10 +163,9 @@ class InputSpace:
         truth = np.isin(places, self._columns_where(is_bool_dtype))
         if truth.any():
             numbers = np.where(truth, numbers > 0.5, numbers)
-        kinds = map(_from_plain, self.kinds)
         limits = [
             integer_limits(kind) if is_integer_dtype(kind) else (-np.inf, np.inf)
-            for kind in kinds
+            for kind in self._types
         ]
         low, high = np.array(limits)[self.kind_of[places]].T
         whole = np.isfinite(low)
@@ -213,11 +204,3 @@ def _from_plain(kind):
 
 def _are_names(labels):
     return all(isinstance(label, str) for label in labels)
-
-
-def _numbers(rows, places):
-    """Some columns of an array or frame, as float64."""
-    if not hasattr(rows, "columns"):
-        return np.asarray(np.asarray(rows)[:, places], dtype=np.float64)
-    frame = as_frame(rows).iloc[:, places].infer_objects()
-    return as_numbers(frame).astype(np.float64)
