@@ -32,9 +32,6 @@ HEADER = [
 ]
 
 
-JUDGED = ["node", "params", "distance", "as_good"]
-
-
 def environment(n_rows, seed):
     """Stretched faces alone."""
     return make_faces(n_rows, stretch=STRETCH, random_state=seed).data[n_rows:]
@@ -106,14 +103,14 @@ def report_learned(seeds, n_rows, n_train, epochs):
         control, _ = fit_row(model, unshifted, seed)
         rows += [["stretched", *row], ["unstretched", *control]]
         tables += [
-            [seed, *(f"{v:.3f}" if isinstance(v, float) else v for v in candidate)]
-            for candidate in found.table_[JUDGED].to_numpy().tolist()
+            [seed, c.node, f"{c.params['factor']:.3f}", f"{c.distance:.3f}", c.as_good]
+            for c in found.table_.itertuples()
         ]
     title = f"VAEGenerator, {n_train} faces, {epochs} epochs; {n_rows} faces"
     print_table(title, ["environment", *HEADER], rows)
     print_table(
         "Its nodes, for the stretched faces",
-        ["seed", *JUDGED],
+        ["seed", "node", "factor", "distance", "as good"],
         tables,
     )
 
