@@ -21,7 +21,7 @@ from sklearn_icm.model_selection._fit_intervention import _surface_minimisers
 
 X = np.random.RandomState(0).randn(200, 3) * [1, 2, 0.5] + 1
 TABLE = FixedGenerator(random_state=0).fit(X)
-QUICK = {"n_samples": 300, "n_bootstrap": 30}
+QUICK = {"n_samples": 200, "n_bootstrap": 20}
 
 
 def environment(change, n=100, seed=1000):
@@ -193,7 +193,7 @@ def test_a_shift_is_found_within_its_sampling_error(value, seed):
     rows = environment(Shift(value), seed=1000 + seed)
     found = fit_intervention(TABLE, "shift", rows, "data", random_state=seed, **QUICK)
     # The mean of the column with the smallest variance alone tells as much.
-    error = 0.5 * np.sqrt(1 / 100 + 1 / 300)
+    error = 0.5 * np.sqrt(1 / 100 + 1 / 200)
     assert abs(found.params["value"] - value) < 6 * error
     low, high = found.low["value"], found.high["value"]
     assert -6 <= low <= found.params["value"] <= high <= 6
@@ -252,7 +252,7 @@ def test_more_rows_narrow_the_interval():
         return np.mean([f.high["value"] - f.low["value"] for f in found])
 
     few, many = width(20), width(200)
-    # sqrt(1/20 + 1/300) / sqrt(1/200 + 1/300) is 2.5.
+    # sqrt(1/20 + 1/200) / sqrt(1/200 + 1/200) is 2.3.
     assert 1.5 < few / many < 4
 
 
