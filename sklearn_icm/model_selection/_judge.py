@@ -45,10 +45,8 @@ class Judge:
         return table, [candidates[k] for k in order]
 
     def _row(self, candidate, change, drawn, resampled):
-        distance, identity = (
-            self.comparison.distance_to(change),
-            self.comparison.identity,
-        )
+        distance = self.comparison.distance_to(change)
+        identity = self.comparison.identity
         gain = identity - distance
         gain_se = float((self.identity_resampled - resampled).std())
         return {
