@@ -136,8 +136,8 @@ def report_coverage(n_environments):
             found = fit_intervention(
                 model, family, X_env, node, random_state=10_000 + seed
             )
-            ((name, value),) = found.params.items()
-            hits.append(found.low[name] <= truth <= found.high[name])
+            ((parameter, value),) = found.params.items()
+            hits.append(found.low[parameter] <= truth <= found.high[parameter])
             errors.append(value)
         rows.append([name, f"{np.mean(hits):.3f}", f"{np.std(errors):.4f}"])
     print_table(
