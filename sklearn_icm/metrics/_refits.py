@@ -14,9 +14,9 @@ from sklearn.utils import Bunch
 from sklearn.utils.parallel import Parallel, delayed
 
 from ..base import is_generator
+from ..compose._wrap import rows_under
 from ..utils.checks import check_scalar
 from ..utils.environments import resolve_environments
-from ..compose._wrap import rows_under
 from ..utils.pipelines import chosen_estimator, numeric_rows
 from ..utils.units import check_units, in_units, row_units
 from ._alignment import alignment_r2
