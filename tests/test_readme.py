@@ -17,4 +17,4 @@ def test_examples_of_the_readme_run(capsys):
     assert "icm_weight" in shown
     assert namespace["search"].best_score_ > 0.3
     assert namespace["mine"].shape == (5, 64)
-    assert "FittedIntervention(" in shown
+    assert "Fitted to all rows, stretch_width at" in shown

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from numbers import Integral
 
 import numpy as np
-import pandas as pd
 from sklearn.utils import check_random_state
 
 from ..utils.checks import check_level, check_scalar
+from ..utils.reports import Report
 from ._candidates import (
     LEAST_ROWS,
     Candidate,
@@ -27,7 +27,7 @@ ROUNDS = 4
 
 
 @dataclass(frozen=True, repr=False)
-class FittedIntervention:
+class FittedIntervention(Report):
     """What :func:`fit_intervention` found; it documents the attributes."""
 
     intervention: dict
@@ -35,21 +35,6 @@ class FittedIntervention:
     low: dict
     high: dict
     at_end: dict
-    table_: pd.DataFrame
-    conclusion: str
-
-    def __repr__(self):
-        values = ", ".join(
-            f"{name}={value:.4g} [{self.low[name]:.4g}, {self.high[name]:.4g}]"
-            f"{' at the end' * (name in self.at_end)}"
-            for name, value in self.params.items()
-        )
-        best = self.table_.iloc[0]
-        where = f"{best['family']} at {best['node']!r}"
-        return (
-            f"FittedIntervention({self.conclusion} Fitted to all rows, {where} has "
-            f"{values}.)"
-        )
 
 
 def fit_intervention(
@@ -111,7 +96,8 @@ def fit_intervention(
 
         - ``intervention``, dict of node to intervention, as ``est.intervene`` takes it;
           empty if there is no shift, or if no candidate explains any of it;
-        - ``conclusion``, a sentence or two that say which;
+        - ``sentences_``, Series with the ``"conclusion"``, which says which of these it
+          is, with the ``"parameters"``, and with one for each row of the table;
         - ``params``, dict of parameter to value of the first candidate of the table, in
           the units of its node, with the interval ``low`` to ``high``, dicts too (also
           where it explains nothing);
@@ -125,8 +111,8 @@ def fit_intervention(
           samples), ``skill`` (part of the shift that is explained, 1 - distance /
           identity distance; NaN without a shift), ``gain`` (identity distance -
           distance) with its standard error ``gain_se``, ``as_good`` (whether chance may
-          be why the chosen one is better), ``at_end``, the list of the parameters at an
-          end beyond which a better answer may lie, and ``verdict``, a sentence.
+          be why the chosen one is better), and ``at_end``, the list of the parameters
+          at an end beyond which a better answer may lie.
 
     Raises
     ------
@@ -183,7 +169,7 @@ def fit_intervention(
     >>> found = fit_intervention(est, ["shift", "scale"], X + 1, "data", random_state=0)
     >>> list(found.intervention), abs(found.params["value"] - 1) < 0.1
     (['data'], True)
-    >>> fit_intervention(est, "shift", X, random_state=0).conclusion
+    >>> fit_intervention(est, "shift", X, random_state=0).sentences_["conclusion"]
     'There is no shift to explain: the unchanged model is within the noise floor.'
     """
     options = {"units": units, "least": 2 * LEAST_ROWS}
@@ -205,18 +191,27 @@ def fit_intervention(
     ended = ends_that_matter(candidates, leaves_some) if judge.is_shift else []
     warn_of_ends(ended)
     table["at_end"] = [list(c.at_end) if c in ended else [] for c in candidates]
-    table["verdict"] = [judge.verdict(row) for row in table.to_dict("records")]
     explained = judge.is_shift and table["explains"][0]
     low, high = _interval(best, whole.resampling(n_bootstrap, rng), level)
     return FittedIntervention(
+        table_=table.drop(columns="explains"),
+        sentences_=judge.sentences(table, _parameters(best, low, high)),
         intervention=best.intervention(best.best) if explained else {},
         params=best.params(best.best),
         low=low,
         high=high,
         at_end=best.at_end,
-        table_=table.drop(columns="explains"),
-        conclusion=judge.conclusion(table),
     )
+
+
+def _parameters(best, low, high):
+    """What the candidate that was fitted to all rows is."""
+    values = ", ".join(
+        f"{name}={value:.4g} [{low[name]:.4g}, {high[name]:.4g}]"
+        f"{' at the end' * (name in best.at_end)}"
+        for name, value in best.params(best.best).items()
+    )
+    return f"Fitted to all rows, {best.family.name} at {best.node!r} has {values}."
 
 
 def _interval(candidate, resampled, level):

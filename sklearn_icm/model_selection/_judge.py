@@ -62,8 +62,14 @@ class Judge:
             "explains": gain > self.margin * gain_se,
         }
 
-    def verdict(self, row):
-        """What a row of the table says of its candidate."""
+    def sentences(self, table, parameters):
+        """Series of what the table says as a whole, and each row of its candidate."""
+        rows = table.to_dict("records")
+        names = [f"{row['family']} at {row['node']!r}" for row in rows]
+        told = [self._conclusion(table), parameters, *map(self._verdict, rows)]
+        return pd.Series(told, index=["conclusion", "parameters", *names])
+
+    def _verdict(self, row):
         if not self.is_shift:
             return f"{NO_SHIFT}."
         what = _what(row)
@@ -75,14 +81,13 @@ class Judge:
             f"{rest} the noise floor.{_ends(row['at_end'])}"
         )
 
-    def conclusion(self, table):
-        """What the table says."""
+    def _conclusion(self, table):
         if not self.is_shift:
             return f"{NO_SHIFT}: the unchanged model is within the noise floor."
         if not table["explains"][0]:
             return _nothing_explains(table)
         best = table.iloc[0]
-        found = best["verdict"]
+        found = self._verdict(best)
         if best["distance"] > best["noise_floor"]:
             found = f"No intervention of these families explains all of it: {found}"
             ended = table[1:][table["at_end"][1:].map(bool) & table["explains"][1:]]

@@ -28,12 +28,12 @@ model = GraphGenerator(EDGES, max_epochs=40, random_state=0).fit(usual)
 # A week like the others needs no explanation.
 families = ["shift", "scale"]
 control = fit_intervention(model, families, unseen, random_state=0)
-print("Another usual week:", control.conclusion)
+print("Another usual week:", control.sentences_["conclusion"])
 assert control.intervention == {}
 
 # %%
 found = fit_intervention(model, families, strange, random_state=0)
-print("The strange week:", found.conclusion)
+print("The strange week:", found.sentences_["conclusion"])
 print(found.table_[["node", "family", "params", "skill", "as_good"]].head(3))
 assert list(found.intervention) == ["valve"]
 

@@ -71,7 +71,7 @@ def test_an_end_at_another_node_than_the_best_one_warns():
     }
     assert nodes == set(found.table_["node"][found.table_["at_end"].map(bool)])
     assert len(nodes) == 2
-    assert "The range that was searched also ended at" in found.conclusion
+    assert "The range that was searched also ended at" in found.sentences_["conclusion"]
 
 
 def test_a_shift_is_explained_by_what_made_it():
@@ -81,8 +81,8 @@ def test_a_shift_is_explained_by_what_made_it():
     assert best["family"] in {"shift", "affine"}
     assert best["skill"] > 0.9
     assert best["distance"] < best["noise_floor"] < best["identity_distance"]
-    assert "within the noise floor" in best["verdict"]
-    assert found.conclusion.startswith(best["verdict"])
+    assert "within the noise floor" in found.sentences_.iloc[2]
+    assert found.sentences_["conclusion"].startswith(found.sentences_.iloc[2])
     assert list(found.intervention) == ["data"]
     rows = TABLE.intervene(found.intervention, n_samples=500, random_state=0)
     assert rows.mean(0) == pytest.approx([3, 3, 3], abs=0.7)
@@ -110,31 +110,35 @@ def test_no_shift_is_found_where_there_is_none():
         )
         for seed in range(12)
     ]
-    silent = [f for f in found if f.conclusion.startswith("There is no shift")]
+    silent = [
+        f for f in found if f.sentences_["conclusion"].startswith("There is no shift")
+    ]
     # 11.4 are expected; fewer than 8 have a probability below 1e-3.
     assert len(silent) >= 8
     for one in silent:
         assert one.intervention == {}
         assert one.table_["skill"].isna().all()
-        assert (one.table_["verdict"] == "There is no shift to explain.").all()
+        assert (one.sentences_.iloc[2:] == "There is no shift to explain.").all()
 
 
 def test_no_intervention_explains_a_dependence():
     rows = np.repeat(np.random.RandomState(1).randn(100, 1), 3, axis=1)
     rows = rows * X.std(0) + X.mean(0)
     found = explain(rows, families=["shift"])
-    assert found.conclusion == (
+    assert found.sentences_["conclusion"] == (
         "No intervention of these families explains the shift: none of 2 candidates is "
         "better than the unchanged model, up to chance."
     )
     assert found.intervention == {}
-    assert "is no better than no intervention" in found.table_["verdict"][0]
+    assert "is no better than no intervention" in found.sentences_.iloc[2]
 
 
 def test_a_part_of_a_shift_is_called_a_part():
     found = explain(environment(Scale(3.0)) + 4, families=["shift"], node="data")
-    assert found.conclusion.startswith("No intervention of these families explains")
-    assert "beyond the noise floor" in found.conclusion
+    assert found.sentences_["conclusion"].startswith(
+        "No intervention of these families explains"
+    )
+    assert "beyond the noise floor" in found.sentences_["conclusion"]
     assert 0.2 < found.table_["skill"][0] < 0.98
     assert found.intervention
 
@@ -146,8 +150,8 @@ def test_equivalent_candidates_are_named_as_good():
         families=[Shift([1.0, 2.0, 0.5]), Shift([1.0, 1.0, 1.0])],
     )
     assert found.table_["as_good"].sum() >= 2
-    assert "of the other 3 candidates may be as good" in found.conclusion
-    assert found.conclusion in repr(found)
+    assert "of the other 3 candidates may be as good" in found.sentences_["conclusion"]
+    assert found.sentences_["conclusion"] in repr(found)
 
 
 def test_faces_are_stretched_at_their_layout():
@@ -174,7 +178,7 @@ def test_a_far_shift_is_explained_by_the_simplest_family():
     (change,) = found.intervention.values()
     assert isinstance(change, Shift)
     assert change.value == pytest.approx(6, abs=0.3)
-    assert "within the noise floor" in found.conclusion
+    assert "within the noise floor" in found.sentences_["conclusion"]
 
 
 def test_rows_that_are_too_few_to_tell_are_not_called_unexplained():
@@ -184,7 +188,9 @@ def test_rows_that_are_too_few_to_tell_are_not_called_unexplained():
     found = fit_intervention(est, None, rows, random_state=0)
     best = found.table_.iloc[0]
     assert best["distance"] < best["noise_floor"] < best["identity_distance"]
-    assert found.conclusion.startswith("These rows are too few to tell: shift")
+    assert found.sentences_["conclusion"].startswith(
+        "These rows are too few to tell: shift"
+    )
 
 
 @settings(max_examples=5)
@@ -319,7 +325,7 @@ def test_a_value_at_the_end_of_its_range_is_not_certain(family):
         found = fit_intervention(TABLE, family, X + 50, "data", random_state=0, **QUICK)
     ((name, (low, high)),) = found.at_end.items()
     assert low < found.params[name] == pytest.approx(high, rel=1e-2)
-    assert "at the end of the range" in found.conclusion
+    assert "at the end of the range" in found.sentences_["conclusion"]
     assert "at the end" in repr(found)
     inside = fit_intervention(TABLE, "shift", X + 1, "data", random_state=0, **QUICK)
     assert inside.at_end == {}
