@@ -94,7 +94,8 @@ class ChainGenerator(DensityMixin, BaseGenerator):
         ``noise -> dense1 -> ... -> data``, or ``conv1``...; in float64.
     nodes_ : dict of str to tuple
         Nodes that can be intervened on, with their shapes.
-    mechanisms_ : dict of str to (tuple of str, str)
+    mechanisms_ : dict of str to tuple of str
+        Mechanisms, which bear the names of their nodes, with the nodes they read.
     history_ : DataFrame
         Loss and fit term before each step, and the penalty if it has a weight.
     n_iter_ : int

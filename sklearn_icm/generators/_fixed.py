@@ -59,7 +59,8 @@ class FixedGenerator(BaseGenerator):
         A copy of `graph`.
     nodes_ : dict of str to tuple
         Nodes that can be intervened on, with their shapes.
-    mechanisms_ : dict of str to (tuple of str, str)
+    mechanisms_ : dict of str to tuple of str
+        Mechanisms, which bear the names of their nodes, with the nodes they read.
     bounds_ : ndarray of shape (2, 1) or (2, n_features), or None
     random_state_ : RandomState
         Where unseeded draws come from.

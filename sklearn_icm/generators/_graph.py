@@ -130,7 +130,8 @@ class GraphGenerator(GraphQueriesMixin, DensityMixin, BaseGenerator):
         Edges as they were read from `graph`, each "cause -> effect".
     nodes_ : dict of str to tuple
         Nodes that can be intervened on, with their shapes.
-    mechanisms_ : dict of str to (tuple of str, str)
+    mechanisms_ : dict of str to tuple of str
+        Mechanisms, which bear the names of their nodes, with the nodes they read.
     mechanism_kinds_ : dict of str to str
         What each column's mechanism is, chosen or given; of a column without parents,
         which has only noise, the first that was allowed ("linear" for "energy").

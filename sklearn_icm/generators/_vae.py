@@ -127,7 +127,8 @@ class VAEGenerator(
         The fitted encoder.
     nodes_ : dict of str to tuple
         Nodes that can be intervened on, with their shapes.
-    mechanisms_ : dict of str to (tuple of str, str)
+    mechanisms_ : dict of str to tuple of str
+        Mechanisms, which bear the names of their nodes, with the nodes they read.
     history_ : DataFrame
         Loss terms per feature, penalty and held-out losses, one row per epoch.
     n_iter_ : int
