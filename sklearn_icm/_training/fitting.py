@@ -328,15 +328,12 @@ class TrainedEstimator(BaseEstimator):
             return
         state.warn_of_versions(type(self).__name__, kept.pop("_versions", {}))
         arrays, shown = kept.pop("_arrays", {}), kept.pop("_appearance", "")
-        kept["_architecture"] = state.unpacked(kept["_architecture"])
+        as_fitted = kept["_architecture"] = state.unpacked(kept["_architecture"])
         # Parameters may have been set after the fit: build with those of the fit.
-        as_fitted = object.__new__(type(self))
-        as_fitted.__dict__.update({**kept, **kept["_architecture"]})
-        module = seeds.build_seeded(
-            lambda: as_fitted._build_module(as_fitted._make_layout()), 0
-        )
+        super().__setstate__({**kept, **as_fitted})
+        module = seeds.build_seeded(lambda: self._build_module(self._make_layout()), 0)
         state.load_arrays(module, arrays, shown)
-        device = resolve_device(kept["_architecture"]["device"], fallback="cpu")
+        device = resolve_device(as_fitted["device"], fallback="cpu")
         super().__setstate__(kept)
         self._module, self._net = module.to(device).eval(), None
 
