@@ -8,7 +8,6 @@ from warnings import warn
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import nn
 
@@ -16,7 +15,7 @@ from ..exceptions import FitInterruptedWarning
 from ..independence._penalties import check_penalty, resolve_penalty
 from ..mechanisms._modules import tensor_of
 from ..utils._sklearn import Interval, StrOptions, fit_context, is_fold_of_search
-from ..utils.checks import plain, unchanged_on_error
+from ..utils.checks import new_stream, plain, unchanged_on_error
 from ..utils.environments import find_rows, resolve_environments
 from ..utils.rows import check_fits_float32, find_bounds, fingerprint, plain_rows
 from . import seeds, state
@@ -221,10 +220,7 @@ class TrainedEstimator(BaseEstimator):
 
     def _start(self, X):
         """Build everything that a fresh fit starts from; return data and module."""
-        seed = self.random_state
-        # None must not draw from numpy's global stream, which is not ours to move.
-        source = np.random.RandomState() if seed is None else check_random_state(seed)
-        self._entropy = source.randint(seeds.ENTROPY_BOUND)
+        self._entropy = new_stream(self.random_state).randint(seeds.ENTROPY_BOUND)
         self.random_state_ = seeds.numpy_stream(self._entropy, "sample")
         self._architecture = {
             name: _kept(getattr(self, name))
