@@ -323,7 +323,7 @@ class BaseGenerator(GeneratorMixin, CounterfactualMixin, TrainedEstimator):
         X=None,
         *,
         form="weights",
-        graph="decoder",
+        network="decoder",
         n_draws=0,
         n_samples=256,
         random_state=0,
@@ -339,7 +339,7 @@ class BaseGenerator(GeneratorMixin, CounterfactualMixin, TrainedEstimator):
             Which ratio, see :func:`~sklearn_icm.independence.spectral_ratio`;
             "weights" is its pooled form. At hidden vectors all but "activation" are
             the trace condition of the weights.
-        graph : {"decoder", "encoder"}
+        network : {"decoder", "encoder"}
             The causal direction, or the anticausal one where the model has an encoder.
         n_draws : int
             Random group elements per pair for the p-value and the null band; 0 for
@@ -384,12 +384,12 @@ class BaseGenerator(GeneratorMixin, CounterfactualMixin, TrainedEstimator):
         graphs = {"decoder": queries.nodes_of_rows}
         if hasattr(self._module, "encoder"):
             graphs["encoder"] = queries.encoder_nodes
-        if graph not in graphs:
-            raise ValueError(f"graph must be one of {list(graphs)}, got {graph!r}.")
-        chosen = self._module.graph if graph == "decoder" else self._module.encoder
+        if network not in graphs:
+            raise ValueError(f"network must be one of {list(graphs)}, got {network!r}.")
+        chosen = self._module.graph if network == "decoder" else self._module.encoder
         device = tensor_of(chosen).device
         nodes = {
-            k: torch.from_numpy(v).to(device) for k, v in graphs[graph](rows).items()
+            k: torch.from_numpy(v).to(device) for k, v in graphs[network](rows).items()
         }
         return independence_table(
             chosen, nodes, form=form, n_draws=n_draws, seed=int(entropy)

@@ -47,7 +47,7 @@ def test_independence_of_a_fitted_model(fitted):
 
 
 def test_independence_of_encoder_activations_and_forms(fitted, pairs):
-    encoder = fitted.independence(graph="encoder")
+    encoder = fitted.independence(network="encoder")
     assert encoder["pair"].tolist() == ["conv2 -> conv1", "conv1 -> posterior"]
     by_form = {f: fitted.independence(form=f) for f in ("weights", "pooled", "triplet")}
     assert by_form["weights"].equals(by_form["pooled"])
@@ -58,10 +58,8 @@ def test_independence_of_encoder_activations_and_forms(fitted, pairs):
     assert active["p_value"].between(0.05, 1).all()
     assert (active["null_low"] < active["null_high"]).all()
     assert (active["response"] > 0.1).all()
-    with pytest.raises(
-        ValueError, match=r"graph must be one of \['decoder', 'encoder'"
-    ):
-        fitted.independence(graph="prior")
+    with pytest.raises(ValueError, match=r"network must be one of \['decoder', 'enc"):
+        fitted.independence(network="prior")
     with pytest.raises(ValueError, match="form must be one of"):
         fitted.independence(form="squared")
 

@@ -58,7 +58,7 @@ class IndependenceDisplay:
             params["X"] = before_last(estimator, first_rows(X, None))
         tables = {"decoder": generator.independence(**params)}
         if hasattr(generator, "encoder_"):
-            tables["encoder"] = generator.independence(graph="encoder", **params)
+            tables["encoder"] = generator.independence(network="encoder", **params)
         return cls(tables).plot(ax=ax)
 
     def plot(self, ax=None):
