@@ -18,7 +18,7 @@ test-all: $(STAMP)
 	$(BIN)/python -m pytest -m "slow or example or not slow"
 
 examples: $(STAMP)
-	$(BIN)/python -m pytest $(TOGETHER) -m example tests/test_examples.py
+	$(BIN)/python -m pytest $(TOGETHER) -m example tests/test_examples.py tests/test_readme.py
 
 # Small runs of all benchmarks, and jobs that people come with.
 jobs: $(STAMP)
