@@ -8,7 +8,7 @@ import torch
 from sklearn.utils import check_random_state, get_tags
 from sklearn.utils.validation import check_is_fitted
 
-from ._counterfactual import CounterfactualMixin, HybridMixin, check_abduction
+from ._counterfactual import CounterfactualMixin, check_abduction
 from ._training import seeds
 from ._training.fitting import TrainedEstimator
 from ._training.queries import NodeRecord, RowQueries
@@ -25,7 +25,6 @@ __all__ = [
     "BaseGenerator",
     "DensityMixin",
     "GeneratorMixin",
-    "HybridMixin",
     "is_generator",
 ]
 

@@ -48,7 +48,7 @@ ALLOWED = {
     "datasets": {"mechanisms", "interventions", "utils"},
     "metrics": {"base", "independence", "interventions", "utils"},
     "model_selection": {"base", "interventions", "metrics", "utils"},
-    "compose": {"base", "metrics", "utils"},
+    "compose": {"_counterfactual", "base", "metrics", "utils"},
     "inspection": EVERYTHING,
     "__main__": EVERYTHING,
     "__init__": EVERYTHING,

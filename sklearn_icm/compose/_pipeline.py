@@ -6,7 +6,8 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
-from ..base import HybridMixin, is_generator
+from .._counterfactual import HybridMixin
+from ..base import is_generator
 from ..utils._sklearn import output_library
 from ..utils.checks import unchanged_on_error
 from ..utils.environments import (
