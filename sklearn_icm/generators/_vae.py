@@ -273,9 +273,14 @@ class VAEGenerator(
             fits_mixture=self.latent_density == "mixture",
         )
 
-    def _hidden_widths(self, is_table):
+    def _hidden_layers(self, layout):
+        """What builders of decoders and encoders take."""
+        is_table = layout.data_shape is None
+        options = {"activation": self.activation}
+        if not is_table:
+            options["kernel_size"] = int(self.kernel_size)
         if self.hidden is None:
-            return (256, 256) if is_table else (32, 16)
+            return options
         widths = tuple(self.hidden)
         whole = all(map(is_count, widths))
         if not whole or (not widths and not is_table):
@@ -283,27 +288,13 @@ class VAEGenerator(
                 "hidden must be None or a sequence of positive ints (not empty with a "
                 f"data_shape), got {self.hidden!r}."
             )
-        return tuple(int(w) for w in widths)
+        return {"hidden": tuple(map(int, widths)), **options}
 
     def _build_decoder(self, layout):
         n_latents = int(self.n_latents)
         if self.decoder is None:
-            is_table = layout.data_shape is None
-            hidden = self._hidden_widths(is_table)
-            if is_table:
-                return dense_decoder(
-                    n_latents,
-                    layout.node_shape,
-                    hidden,
-                    activation=self.activation,
-                )
-            return conv_decoder(
-                n_latents,
-                layout.node_shape,
-                hidden,
-                kernel_size=int(self.kernel_size),
-                activation=self.activation,
-            )
+            build = dense_decoder if layout.data_shape is None else conv_decoder
+            return build(n_latents, layout.node_shape, **self._hidden_layers(layout))
         graph = self.decoder(n_latents, layout.node_shape)
         if not isinstance(graph, MechanismGraph):
             raise TypeError(
@@ -343,22 +334,9 @@ class VAEGenerator(
             )
 
     def _build_encoder(self, layout):
-        is_table = layout.data_shape is None
-        hidden = self._hidden_widths(is_table)
-        if is_table:
-            return dense_encoder(
-                layout.node_shape,
-                2 * int(self.n_latents),
-                hidden,
-                activation=self.activation,
-            )
-        return conv_encoder(
-            layout.node_shape,
-            2 * int(self.n_latents),
-            hidden,
-            kernel_size=int(self.kernel_size),
-            activation=self.activation,
-        )
+        build = dense_encoder if layout.data_shape is None else conv_encoder
+        n_outputs = 2 * int(self.n_latents)
+        return build(layout.node_shape, n_outputs, **self._hidden_layers(layout))
 
     def _train(self, X, epochs, *, fresh, one_pass=False):
         super()._train(X, epochs, fresh=fresh, one_pass=one_pass)
