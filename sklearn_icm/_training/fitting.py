@@ -203,10 +203,7 @@ class TrainedEstimator(BaseEstimator):
         with seeds.foreign_draws(module, penalty, self._entropy, f"modules {done}"):
             check_penalty(penalty, module.graph, self.icm_weight)
             diverged = net.train_epochs(train, valid, epochs)
-        self._module, self._net = module.eval(), net
-        self._history = net.history_columns()
-        self.n_iter_ = len(self._history["loss"])
-        self._fitted_on = fingerprint(X)
+        self._set_fitted(X, module, net, net.history_columns())
         # Not from the history: a callback may go back to an earlier one.
         interrupted = net.epochs_done < epochs and not net.stopped_early
         try:
@@ -217,6 +214,13 @@ class TrainedEstimator(BaseEstimator):
             raise diverged
         if interrupted:
             warn_of_interrupt(net.epochs_done, epochs)
+
+    def _set_fitted(self, X, module, training=None, history=None):
+        """Keep what a fit leaves; ``training`` is what a continuation goes on with."""
+        self._module, self._net = module.eval(), training
+        self._history = history or {}
+        self.n_iter_ = len(self._history.get("loss", ()))
+        self._fitted_on = fingerprint(X)
 
     def _start(self, X):
         """Build everything that a fresh fit starts from; return data and module."""

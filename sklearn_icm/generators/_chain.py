@@ -17,7 +17,7 @@ from ..mechanisms import DataLayout
 from ..utils._sklearn import Interval, StrOptions, fit_context
 from ..utils.checks import unchanged_on_error
 from ..utils.environments import find_rows, resolve_environments
-from ..utils.rows import fingerprint, plain_rows
+from ..utils.rows import plain_rows
 from ._chain_module import ChainModule, Regression, SecondOrder, descend, make_optimizer
 from ._chain_weights_module import (
     conv_shapes,
@@ -331,11 +331,8 @@ class ChainGenerator(DensityMixin, BaseGenerator):
             raise diverged
         with torch.no_grad():
             module.complete(*objective.rest(module))
-        self._module = module.eval()
-        self._net = Bunch(optimizer=optimizer, batches=batches)
-        self._history = to_columns([*earlier, *rows])
-        self.n_iter_ = len(earlier) + len(rows)
-        self._fitted_on = fingerprint(X)
+        training = Bunch(optimizer=optimizer, batches=batches)
+        self._set_fitted(X, module, training, to_columns([*earlier, *rows]))
         if diverged is not None:
             raise diverged
         if len(rows) < n_steps:

@@ -14,7 +14,6 @@ from ..mechanisms._checks import refuse_random
 from ..mechanisms._modules import tensor_of
 from ..mechanisms._noise import MixtureNoise
 from ..utils._sklearn import Interval
-from ..utils.rows import fingerprint
 
 __all__ = ["FixedGenerator"]
 
@@ -155,9 +154,7 @@ class FixedGenerator(BaseGenerator):
         else:
             x, module = self._continue(X)
             module.prepare(x)
-        self._module, self._net = module.eval(), None
-        self._history, self.n_iter_ = {}, 0
-        self._fitted_on = fingerprint(X)
+        self._set_fitted(X, module)
 
 
 class FixedModule(nn.Module):
