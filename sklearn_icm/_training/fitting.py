@@ -25,6 +25,35 @@ from .net import OPTIMIZERS, make_net, split_rows
 from .penalty import PenaltyTerms
 from .schedules import WarmUp
 
+# Of the parameters that families share; each takes those that it has.
+CONSTRAINTS = {
+    "data_shape": [tuple, list, None],
+    "data_kind": [StrOptions({"auto", "table", "signal", "image"})],
+    "icm_penalty": [str, callable, None],
+    "icm_weight": [Interval(Real, 0, None, closed="left")],
+    "icm_warmup": [Interval(Integral, 0, None, closed="left")],
+    "observational": "no_validation",
+    "bounds": [StrOptions({"data"}), tuple, list, None],
+    "max_epochs": [Interval(Integral, 1, None, closed="left")],
+    "batch_size": [Interval(Integral, 1, None, closed="left")],
+    "lr": [Interval(Real, 0, None, closed="neither")],
+    "lr_schedule": [StrOptions({"one-cycle", "constant"})],
+    "optimizer": [StrOptions(set(OPTIMIZERS))],
+    "weight_decay": [Interval(Real, 0, None, closed="left")],
+    "early_stopping": ["boolean"],
+    "validation_fraction": [
+        StrOptions({"auto"}),
+        Interval(Real, 0, 1, closed="left"),
+    ],
+    "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
+    "tol": [Interval(Real, 0, None, closed="left")],
+    "callbacks": [list, None],
+    "device": [str],
+    "warm_start": ["boolean"],
+    "random_state": ["random_state"],
+    "verbose": ["verbose"],
+}
+
 
 def warn_of_interrupt(done, wanted):
     """Warn that Ctrl-C ended a fit; fail the fold that a search would rank."""
@@ -46,33 +75,7 @@ class TrainedEstimator(BaseEstimator):
 
     _architecture_names = ()
 
-    _parameter_constraints = {
-        "data_shape": [tuple, list, None],
-        "data_kind": [StrOptions({"auto", "table", "signal", "image"})],
-        "icm_penalty": [str, callable, None],
-        "icm_weight": [Interval(Real, 0, None, closed="left")],
-        "icm_warmup": [Interval(Integral, 0, None, closed="left")],
-        "observational": "no_validation",
-        "bounds": [StrOptions({"data"}), tuple, list, None],
-        "max_epochs": [Interval(Integral, 1, None, closed="left")],
-        "batch_size": [Interval(Integral, 1, None, closed="left")],
-        "lr": [Interval(Real, 0, None, closed="neither")],
-        "lr_schedule": [StrOptions({"one-cycle", "constant"})],
-        "optimizer": [StrOptions(set(OPTIMIZERS))],
-        "weight_decay": [Interval(Real, 0, None, closed="left")],
-        "early_stopping": ["boolean"],
-        "validation_fraction": [
-            StrOptions({"auto"}),
-            Interval(Real, 0, 1, closed="left"),
-        ],
-        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
-        "tol": [Interval(Real, 0, None, closed="left")],
-        "callbacks": [list, None],
-        "device": [str],
-        "warm_start": ["boolean"],
-        "random_state": ["random_state"],
-        "verbose": ["verbose"],
-    }
+    _parameter_constraints = CONSTRAINTS
 
     def set_params(self, **params):
         """Set parameters, nested ones such as ``icm_penalty__form`` too.

@@ -8,7 +8,7 @@ from sklearn.utils import Bunch, check_array, check_consistent_length
 from sklearn.utils.validation import check_is_fitted
 
 from .._training import seeds
-from .._training.fitting import warn_of_interrupt
+from .._training.fitting import CONSTRAINTS, warn_of_interrupt
 from .._training.history import continue_optimizer, to_columns, to_rows
 from .._training.penalty import PenaltyTerms
 from ..base import BaseGenerator, DensityMixin
@@ -168,7 +168,7 @@ class ChainGenerator(DensityMixin, BaseGenerator):
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "label_noise": [Interval(Real, 0, None, closed="left")],
         **{
-            name: BaseGenerator._parameter_constraints[name]
+            name: CONSTRAINTS[name]
             for name in (
                 "data_shape",
                 "data_kind",

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from .._training.abduction import most_probable_noise
+from .._training.fitting import CONSTRAINTS
 from .._training.seeds import torch_stream
 from ..base import BaseGenerator
 from ..mechanisms import DataLayout, GaussianLikelihood, MechanismGraph
@@ -88,7 +89,7 @@ class FixedGenerator(BaseGenerator):
         "graph": [MechanismGraph, None],
         "noise_std": [Interval(Real, 0, None, closed="left")],
         **{
-            name: BaseGenerator._parameter_constraints[name]
+            name: CONSTRAINTS[name]
             for name in (
                 "data_shape",
                 "data_kind",

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from sklearn.utils.validation import validate_data
 
+from .._training.fitting import CONSTRAINTS
 from .._training.mapped import beside
 from .._training.seeds import torch_stream
 from ..base import BaseGenerator, DensityMixin
@@ -251,7 +252,7 @@ class GraphGenerator(GraphQueriesMixin, DensityMixin, BaseGenerator):
         "targets": [dict, None],
         **{
             name: constraint
-            for name, constraint in BaseGenerator._parameter_constraints.items()
+            for name, constraint in CONSTRAINTS.items()
             if not name.startswith("icm_")
         },
     }

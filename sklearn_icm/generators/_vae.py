@@ -10,6 +10,7 @@ from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
+from .._training.fitting import CONSTRAINTS
 from .._training.queries import RowQueries
 from .._training.seeds import torch_stream
 from ..base import BaseGenerator, DensityMixin
@@ -181,7 +182,7 @@ class VAEGenerator(
     )
 
     _parameter_constraints = {
-        **BaseGenerator._parameter_constraints,
+        **CONSTRAINTS,
         "n_latents": [Interval(Integral, 1, None, closed="left")],
         "hidden": ["array-like", None],
         "kernel_size": [Interval(Integral, 1, None, closed="left")],
