@@ -4,16 +4,25 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-all lint format benchmarks doc clean
+TOGETHER := -n auto --maxprocesses 4 --dist worksteal
+
+.PHONY: demo test test-all examples jobs lint format benchmarks doc clean
 
 demo: $(STAMP)
 	$(BIN)/python -m sklearn_icm
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal --cov --cov-report=term:skip-covered
+	$(BIN)/python -m pytest $(TOGETHER) --cov --cov-report=term:skip-covered
 
 test-all: $(STAMP)
-	$(BIN)/python -m pytest -m "slow or not slow"
+	$(BIN)/python -m pytest -m "slow or example or not slow"
+
+examples: $(STAMP)
+	$(BIN)/python -m pytest $(TOGETHER) -m example tests/test_examples.py tests/test_readme.py
+
+# Small runs of all benchmarks, and jobs that people come with.
+jobs: $(STAMP)
+	$(BIN)/python -m pytest $(TOGETHER) -m slow tests/test_examples.py tests/test_jobs.py
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

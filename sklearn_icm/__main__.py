@@ -22,6 +22,12 @@ from sklearn.model_selection import GridSearchCV
 from .datasets import load_glyphs, make_glyph_pairs
 from .exceptions import FitDivergedError, FitInterruptedWarning
 from .generators import VAEGenerator
+from .inspection import (
+    IndependenceDisplay,
+    InterventionDisplay,
+    SamplesDisplay,
+    TrainingDisplay,
+)
 from .interventions import Stretch
 from .metrics import make_extrapolation_scorer
 from .model_selection import LeaveEnvironmentOut
@@ -202,12 +208,6 @@ def write_figures(estimator, pairs, output):
     import matplotlib
 
     matplotlib.use("Agg")
-    from .inspection import (
-        IndependenceDisplay,
-        InterventionDisplay,
-        SamplesDisplay,
-        TrainingDisplay,
-    )
 
     factual, truth = (pairs.data[rows[:8]] for rows in pairs.pairs)
     displays = {

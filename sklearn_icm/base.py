@@ -8,7 +8,7 @@ import torch
 from sklearn.utils import get_tags
 from sklearn.utils.validation import check_is_fitted
 
-from ._counterfactual import CounterfactualMixin, HybridMixin, check_abduction
+from ._counterfactual import CounterfactualMixin, check_abduction
 from ._training.fitting import TrainedEstimator
 from ._training.queries import NodeRecord, RowQueries
 from .independence._table import independence_table
@@ -18,13 +18,12 @@ from .utils._sklearn import in_output_container
 from .utils.checks import check_scalar
 from .utils.environments import observational_rows
 from .utils.pipelines import last_step
-from .utils.rows import in_batches, plain_rows
+from .utils.rows import plain_rows
 
 __all__ = [
     "BaseGenerator",
     "DensityMixin",
     "GeneratorMixin",
-    "HybridMixin",
     "is_generator",
 ]
 
@@ -107,9 +106,8 @@ class BaseGenerator(GeneratorMixin, CounterfactualMixin, TrainedEstimator):
 
     @property
     def mechanisms_(self):
-        """``{name: (parent nodes, child node)}`` in topological order."""
-        graph = self._fitted_module("mechanisms_").graph
-        return {name: (parents, name) for name, parents in graph.parents.items()}
+        """``{name: parent nodes}`` in topological order; it makes the node it names."""
+        return dict(self._fitted_module("mechanisms_").graph.parents)
 
     @property
     def history_(self):
@@ -150,47 +148,14 @@ class BaseGenerator(GeneratorMixin, CounterfactualMixin, TrainedEstimator):
         -----
         Give every parallel worker a seed of its own:
         ``[s.generate_state(1)[0] for s in numpy.random.SeedSequence(0).spawn(8)]``.
+        Rows that do not fit into memory come from a loop, with one ``RandomState``
+        for all calls (or none): ``for _ in range(1000): rows = model.sample(10_000)``.
         """
         check_scalar(n_samples, "n_samples", Integral, min_val=1)
         return self.intervene(
             {},
             n_samples=n_samples,
             random_state=random_state,
-            observation_noise=observation_noise,
-        )
-
-    def iter_sample(
-        self,
-        n_samples,
-        random_state=None,
-        *,
-        batch_size=1024,
-        observation_noise=True,
-    ):
-        """Draw rows batch by batch, so that memory does not grow with their number.
-
-        Parameters
-        ----------
-        n_samples : int
-            Number of rows, at least 1.
-        random_state : int, RandomState or None
-            As in `sample`; one seed gives the rows of `sample`.
-        batch_size : int
-            Rows per batch; the last one may be smaller.
-        observation_noise : bool
-            As in `sample`.
-
-        Returns
-        -------
-        iterator of ndarray of shape (<= batch_size, n_features)
-            Together the rows that `sample` returns.
-        """
-        check_scalar(n_samples, "n_samples", Integral, min_val=1)
-        return self.iter_intervene(
-            {},
-            n_samples=n_samples,
-            random_state=random_state,
-            batch_size=batch_size,
             observation_noise=observation_noise,
         )
 
@@ -280,66 +245,6 @@ class BaseGenerator(GeneratorMixin, CounterfactualMixin, TrainedEstimator):
             results.append(record.pairs())
         return tuple(results) if len(results) > 1 else results[0]
 
-    def iter_intervene(
-        self,
-        interventions,
-        X=None,
-        *,
-        n_samples=None,
-        random_state=None,
-        batch_size=1024,
-        return_factual=False,
-        observation_noise=True,
-        residual="keep",
-        abduction="encode",
-    ):
-        """Intervene batch by batch, so that memory does not grow with the rows.
-
-        Parameters
-        ----------
-        interventions, X, n_samples, random_state, return_factual : optional
-            As in `intervene`, and so are the errors.
-        batch_size : int
-            Rows per batch; the last one may be smaller.
-        observation_noise, residual, abduction : optional
-            As in `intervene`.
-
-        Returns
-        -------
-        iterator of ndarray of shape (<= batch_size, n_features), or of pairs
-            Together the rows that `intervene` returns. (No warning of clipping: it
-            is known only at the end.)
-        """
-        check_scalar(batch_size, "batch_size", Integral, min_val=1)
-        _, _, chunks, _ = self._query(
-            interventions,
-            X,
-            n_samples,
-            random_state,
-            paired=return_factual,
-            noisy=observation_noise,
-            residual=residual,
-            abduction=abduction,
-        )
-        # Pairs side by side, so that they are regrouped together.
-        sides = (pair if return_factual else pair[1:] for pair in chunks)
-        rows = (np.hstack(side).astype(self._dtype, copy=False) for side in sides)
-        return self._wrapped(in_batches(rows, batch_size), X, return_factual)
-
-    def _wrapped(self, batches, X, paired):
-        """Batches, or the pairs that they hold, in containers that go on counting."""
-        start = 0
-        for batch in batches:
-            stop = start + len(batch)
-            if hasattr(X, "iloc"):
-                original = X.iloc[start:stop]
-            else:
-                original = pd.DataFrame(index=pd.RangeIndex(start, stop))
-            sides = np.hsplit(batch, 2) if paired else [batch]
-            wrapped = [self._wrap(side, original) for side in sides]
-            yield tuple(wrapped) if paired else wrapped[0]
-            start = stop
-
     def _query(
         self,
         interventions,
@@ -410,7 +315,7 @@ class BaseGenerator(GeneratorMixin, CounterfactualMixin, TrainedEstimator):
         X=None,
         *,
         form="weights",
-        graph="decoder",
+        network="decoder",
         n_draws=0,
         n_samples=256,
         random_state=0,
@@ -426,7 +331,7 @@ class BaseGenerator(GeneratorMixin, CounterfactualMixin, TrainedEstimator):
             Which ratio, see :func:`~sklearn_icm.independence.spectral_ratio`;
             "weights" is its pooled form. At hidden vectors all but "activation" are
             the trace condition of the weights.
-        graph : {"decoder", "encoder"}
+        network : {"decoder", "encoder"}
             The causal direction, or the anticausal one where the model has an encoder.
         n_draws : int
             Random group elements per pair for the p-value and the null band; 0 for
@@ -471,12 +376,12 @@ class BaseGenerator(GeneratorMixin, CounterfactualMixin, TrainedEstimator):
         graphs = {"decoder": queries.nodes_of_rows}
         if hasattr(self._module, "encoder"):
             graphs["encoder"] = queries.encoder_nodes
-        if graph not in graphs:
-            raise ValueError(f"graph must be one of {list(graphs)}, got {graph!r}.")
-        chosen = self._module.graph if graph == "decoder" else self._module.encoder
+        if network not in graphs:
+            raise ValueError(f"network must be one of {list(graphs)}, got {network!r}.")
+        chosen = self._module.graph if network == "decoder" else self._module.encoder
         device = tensor_of(chosen).device
         nodes = {
-            k: torch.from_numpy(v).to(device) for k, v in graphs[graph](rows).items()
+            k: torch.from_numpy(v).to(device) for k, v in graphs[network](rows).items()
         }
         return independence_table(
             chosen, nodes, form=form, n_draws=n_draws, seed=int(entropy)

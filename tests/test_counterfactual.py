@@ -79,8 +79,6 @@ def test_given_abduction_saves_the_search_and_changes_nothing(fitted, pairs):
     assert np.array_equal(fitted.intervene({}, X=X, abduction=found), X)
     encoded = fitted.intervene(change, X=X, abduction=fitted.abduct(X))
     assert np.allclose(encoded, fitted.intervene(change, X=X), atol=1e-6)
-    batches = fitted.iter_intervene(change, X=X, abduction=found, batch_size=4)
-    assert np.array_equal(np.concatenate(list(batches)), expected)
 
 
 def test_abduction_works_where_gradients_are_off(fitted, pairs):
@@ -205,17 +203,6 @@ def test_pipelines_ask_in_input_space():
     rows, nodes = pipe.intervene({"dense1": 0.0}, X=X, return_nodes=True)
     assert rows.shape == X.shape
     assert set(nodes) == set(pipe.nodes_)
-    query = {"n_samples": 30, "random_state": 0}
-    whole = pipe.intervene({"dense1": 0.0}, return_factual=True, **query)
-    batches = pipe.iter_intervene(
-        {"dense1": 0.0}, return_factual=True, batch_size=7, **query
-    )
-    both = [np.concatenate(side) for side in zip(*batches, strict=True)]
-    assert np.array_equal(both, whole)
-    given = np.concatenate(list(pipe.iter_intervene({"dense1": 0.0}, X, batch_size=7)))
-    assert np.allclose(given, rows)
-    sampled = np.concatenate(list(pipe.iter_sample(30, 0, batch_size=7)))
-    assert np.array_equal(sampled, pipe.sample(30, 0))
 
 
 def test_models_of_named_columns_ask_themselves_without_a_warning():

@@ -3,11 +3,13 @@
 import inspect
 import re
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 
 import sklearn_icm
 
+TOOLS = ["utils.estimator_checks", "utils.discovery"]
 PUBLIC = [
     (f"{package}.{name}", value)
     for package in sklearn_icm._SUBPACKAGES
@@ -21,6 +23,17 @@ METHODS = [
     for attribute, member in vars(value).items()
     if not attribute.startswith("_") and inspect.isfunction(member)
 ]
+
+
+def test_the_api_page_shows_the_public_names():
+    page = (Path(__file__).parents[1] / "doc" / "api.rst").read_text()
+    shown = re.findall(r"^   ([\w.]+)$", page, re.M)
+    public = [
+        f"{package}.{name}"
+        for package in (*sklearn_icm._SUBPACKAGES, *TOOLS)
+        for name in getattr(import_module(f"sklearn_icm.{package}"), "__all__", [])
+    ]
+    assert sorted(shown) == sorted(public)
 
 
 def parameters_of(value):

@@ -9,6 +9,7 @@ import pytest
 EXAMPLES = sorted((Path(__file__).parents[1] / "examples").rglob("plot_*.py"))
 
 
+@pytest.mark.example
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda p: p.stem)
 def test_example_runs_and_states_its_finding(path, capsys):
     assert path.read_text().count("\n") < 100
@@ -22,6 +23,7 @@ def test_example_runs_and_states_its_finding(path, capsys):
 BENCHMARKS = sorted((Path(__file__).parents[1] / "benchmarks").glob("[a-z]*.py"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", BENCHMARKS, ids=lambda p: p.stem)
 def test_benchmark_runs_quickly(path, capsys, monkeypatch):
     monkeypatch.setattr("sys.argv", [str(path), "--quick"])

@@ -8,7 +8,6 @@ from warnings import warn
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import nn
 
@@ -16,7 +15,7 @@ from ..exceptions import FitInterruptedWarning
 from ..independence._penalties import check_penalty, resolve_penalty
 from ..mechanisms._modules import tensor_of
 from ..utils._sklearn import Interval, StrOptions, fit_context, is_fold_of_search
-from ..utils.checks import plain, unchanged_on_error
+from ..utils.checks import new_stream, plain, unchanged_on_error
 from ..utils.environments import find_rows, resolve_environments
 from ..utils.rows import check_fits_float32, find_bounds, fingerprint, plain_rows
 from . import seeds, state
@@ -25,6 +24,35 @@ from .mapped import open_rows
 from .net import OPTIMIZERS, make_net, split_rows
 from .penalty import PenaltyTerms
 from .schedules import WarmUp
+
+# Of the parameters that families share; each takes those that it has.
+CONSTRAINTS = {
+    "data_shape": [tuple, list, None],
+    "data_kind": [StrOptions({"auto", "table", "signal", "image"})],
+    "icm_penalty": [str, callable, None],
+    "icm_weight": [Interval(Real, 0, None, closed="left")],
+    "icm_warmup": [Interval(Integral, 0, None, closed="left")],
+    "observational": "no_validation",
+    "bounds": [StrOptions({"data"}), tuple, list, None],
+    "max_epochs": [Interval(Integral, 1, None, closed="left")],
+    "batch_size": [Interval(Integral, 1, None, closed="left")],
+    "lr": [Interval(Real, 0, None, closed="neither")],
+    "lr_schedule": [StrOptions({"one-cycle", "constant"})],
+    "optimizer": [StrOptions(set(OPTIMIZERS))],
+    "weight_decay": [Interval(Real, 0, None, closed="left")],
+    "early_stopping": ["boolean"],
+    "validation_fraction": [
+        StrOptions({"auto"}),
+        Interval(Real, 0, 1, closed="left"),
+    ],
+    "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
+    "tol": [Interval(Real, 0, None, closed="left")],
+    "callbacks": [list, None],
+    "device": [str],
+    "warm_start": ["boolean"],
+    "random_state": ["random_state"],
+    "verbose": ["verbose"],
+}
 
 
 def warn_of_interrupt(done, wanted):
@@ -47,33 +75,7 @@ class TrainedEstimator(BaseEstimator):
 
     _architecture_names = ()
 
-    _parameter_constraints = {
-        "data_shape": [tuple, list, None],
-        "data_kind": [StrOptions({"auto", "table", "signal", "image"})],
-        "icm_penalty": [str, callable, None],
-        "icm_weight": [Interval(Real, 0, None, closed="left")],
-        "icm_warmup": [Interval(Integral, 0, None, closed="left")],
-        "observational": "no_validation",
-        "bounds": [StrOptions({"data"}), tuple, list, None],
-        "max_epochs": [Interval(Integral, 1, None, closed="left")],
-        "batch_size": [Interval(Integral, 1, None, closed="left")],
-        "lr": [Interval(Real, 0, None, closed="neither")],
-        "lr_schedule": [StrOptions({"one-cycle", "constant"})],
-        "optimizer": [StrOptions(set(OPTIMIZERS))],
-        "weight_decay": [Interval(Real, 0, None, closed="left")],
-        "early_stopping": ["boolean"],
-        "validation_fraction": [
-            StrOptions({"auto"}),
-            Interval(Real, 0, 1, closed="left"),
-        ],
-        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
-        "tol": [Interval(Real, 0, None, closed="left")],
-        "callbacks": [list, None],
-        "device": [str],
-        "warm_start": ["boolean"],
-        "random_state": ["random_state"],
-        "verbose": ["verbose"],
-    }
+    _parameter_constraints = CONSTRAINTS
 
     def set_params(self, **params):
         """Set parameters, nested ones such as ``icm_penalty__form`` too.
@@ -204,10 +206,7 @@ class TrainedEstimator(BaseEstimator):
         with seeds.foreign_draws(module, penalty, self._entropy, f"modules {done}"):
             check_penalty(penalty, module.graph, self.icm_weight)
             diverged = net.train_epochs(train, valid, epochs)
-        self._module, self._net = module.eval(), net
-        self._history = net.history_columns()
-        self.n_iter_ = len(self._history["loss"])
-        self._fitted_on = fingerprint(X)
+        self._set_fitted(X, module, net, net.history_columns())
         # Not from the history: a callback may go back to an earlier one.
         interrupted = net.epochs_done < epochs and not net.stopped_early
         try:
@@ -219,12 +218,16 @@ class TrainedEstimator(BaseEstimator):
         if interrupted:
             warn_of_interrupt(net.epochs_done, epochs)
 
+    def _set_fitted(self, X, module, training=None, history=None):
+        """Keep what a fit leaves; ``training`` is what a continuation goes on with."""
+        self._module, self._net = module.eval(), training
+        self._history = history or {}
+        self.n_iter_ = len(self._history.get("loss", ()))
+        self._fitted_on = fingerprint(X)
+
     def _start(self, X):
         """Build everything that a fresh fit starts from; return data and module."""
-        seed = self.random_state
-        # None must not draw from numpy's global stream, which is not ours to move.
-        source = np.random.RandomState() if seed is None else check_random_state(seed)
-        self._entropy = source.randint(seeds.ENTROPY_BOUND)
+        self._entropy = new_stream(self.random_state).randint(seeds.ENTROPY_BOUND)
         self.random_state_ = seeds.numpy_stream(self._entropy, "sample")
         self._architecture = {
             name: _kept(getattr(self, name))
@@ -328,15 +331,12 @@ class TrainedEstimator(BaseEstimator):
             return
         state.warn_of_versions(type(self).__name__, kept.pop("_versions", {}))
         arrays, shown = kept.pop("_arrays", {}), kept.pop("_appearance", "")
-        kept["_architecture"] = state.unpacked(kept["_architecture"])
+        as_fitted = kept["_architecture"] = state.unpacked(kept["_architecture"])
         # Parameters may have been set after the fit: build with those of the fit.
-        as_fitted = object.__new__(type(self))
-        as_fitted.__dict__.update({**kept, **kept["_architecture"]})
-        module = seeds.build_seeded(
-            lambda: as_fitted._build_module(as_fitted._make_layout()), 0
-        )
+        super().__setstate__({**kept, **as_fitted})
+        module = seeds.build_seeded(lambda: self._build_module(self._make_layout()), 0)
         state.load_arrays(module, arrays, shown)
-        device = resolve_device(kept["_architecture"]["device"], fallback="cpu")
+        device = resolve_device(as_fitted["device"], fallback="cpu")
         super().__setstate__(kept)
         self._module, self._net = module.to(device).eval(), None
 

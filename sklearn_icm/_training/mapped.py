@@ -55,15 +55,15 @@ class MappedRows:
         return len(self.X) if self.index is None else len(self.index)
 
     def __getitem__(self, index: Tensor) -> MappedRows:
-        return self._changed(index=self._places(index.numpy()))
+        return self.changed(index=self._places(index.numpy()))
 
     def float(self) -> MappedRows:
         """The rows in single precision, converted as they are read."""
-        return self._changed(dtype=np.dtype(np.float32))
+        return self.changed(dtype=np.dtype(np.float32))
 
     def to(self, device: torch.device | str) -> MappedRows:
         """The rows on a device, moved there as they are read."""
-        return self._changed(device=device)
+        return self.changed(device=device)
 
     def split(self, size: int) -> Iterator[Tensor]:
         """Yield the rows in their order, ``size`` at a time."""
@@ -96,7 +96,8 @@ class MappedRows:
     def _places(self, index: np.ndarray) -> np.ndarray:
         return index if self.index is None else self.index[index]
 
-    def _changed(self, **options: object) -> MappedRows:
+    def changed(self, **options: object) -> MappedRows:
+        """The same rows with other options."""
         names = ("dtype", "device", "index", "beside")
         kept = {name: getattr(self, name) for name in names}
         return MappedRows(self.X, self.to_node, **{**kept, **options})
@@ -136,5 +137,5 @@ def epoch_batches(
 def beside(x: Tensor | MappedRows, columns: Tensor) -> Tensor | MappedRows:
     """Rows of a table with more columns behind their own."""
     if isinstance(x, MappedRows):
-        return x._changed(beside=columns)
+        return x.changed(beside=columns)
     return torch.cat([x, columns.to(x)], 1)

@@ -7,7 +7,6 @@ gathered once per epoch. Losses are summed on the device and read once per epoch
 
 from __future__ import annotations
 
-import copy
 import time
 import warnings
 from collections.abc import Mapping
@@ -22,6 +21,7 @@ from torch import Tensor, nn
 from ..exceptions import FitDivergedError
 from ..independence._penalties import blind_part
 from ..mechanisms._modules import tensor_of
+from .history import continue_optimizer, to_columns, to_rows
 from .mapped import MappedRows, batch_sizes, epoch_batches
 from .penalty import PenaltyTerms
 from .progress import ProgressLine
@@ -118,18 +118,12 @@ class GeneratorNet(NeuralNet):
         self.initialize()
         self._best: dict[str, float] = {}
         self.epochs_done = 0
-        for epoch in range(len(history.get("loss", ()))):
+        for row in to_rows(history):
             self.history.new_epoch()
-            self._record(
-                {name: float(values[epoch]) for name, values in history.items()}
-            )
+            self._record(row)
         if before is not None:
             self.generator.set_state(before.generator.get_state())
-        if before is not None and type(before.optimizer_) is type(self.optimizer_):
-            # A copy: a training that fails must leave the earlier one as it was.
-            kept = copy.deepcopy(before.optimizer_.state_dict())
-            own = self.optimizer_.state_dict()["param_groups"]
-            self.optimizer_.load_state_dict({**kept, "param_groups": own})
+            continue_optimizer(self.optimizer_, before.optimizer_)
         return self
 
     @property
@@ -179,11 +173,14 @@ class GeneratorNet(NeuralNet):
 
     def history_columns(self) -> dict[str, np.ndarray]:
         """Losses of the finished epochs, one array per column."""
-        rows = [row for row in self.history if "loss" in row]
         skipped = {"batches", "epoch", "train_loss", *(f"{k}_best" for k in MONITORED)}
-        names = dict.fromkeys(k for row in rows for k in row if k not in skipped)
-        names.setdefault("loss")
-        return {k: np.array([row.get(k, np.nan) for row in rows]) for k in names}
+        return to_columns(
+            [
+                {name: value for name, value in row.items() if name not in skipped}
+                for row in self.history
+                if "loss" in row
+            ]
+        )
 
     def _train_epoch(
         self, x: Tensor | MappedRows, weight: float, scheduler: Any
@@ -226,11 +223,8 @@ class GeneratorNet(NeuralNet):
         self._notify_batch("on_batch_begin", batch=(batch, None))
         self.optimizer_.zero_grad(set_to_none=True)
         terms, nodes = self.module_.loss_terms(batch, self.generator)
-        loss = sum(terms.values())
-        parts = {}
-        if weight > 0:
-            parts = self.penalty(self.module_.graph, nodes)
-            loss = loss + weight * parts["penalty"]
+        logged = self.penalty.added(terms, self.module_.graph, nodes, weight)
+        loss = logged["loss"]
         if loss.requires_grad:
             loss.backward()
         if self.notifies_batches:
@@ -249,7 +243,6 @@ class GeneratorNet(NeuralNet):
             self._notify_batch(
                 "on_batch_end", batch=(batch, None), loss=loss.detach(), y_pred=output
             )
-        logged = {"loss": loss, **terms, **parts}
         self._names = list(logged)
         return torch.stack(list(logged.values())).detach(), nodes
 

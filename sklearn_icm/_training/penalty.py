@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,3 +33,18 @@ class PenaltyTerms:
         parts = self.penalty.terms(graph, nodes, self.generator)
         total = self.penalty.weighted(parts)
         return {"penalty": total} | {f"penalty {k}": v for k, v in parts.items()}
+
+    def added(
+        self,
+        terms: Mapping[str, Tensor],
+        graph: MechanismGraph,
+        nodes: Any,
+        weight: float,
+    ) -> dict[str, Tensor]:
+        """Terms of a loss and of the penalty, behind the "loss" that sums them up."""
+        first, *others = terms.values()
+        loss, parts = sum(others, first), {}
+        if weight > 0:
+            parts = self(graph, nodes)
+            loss = loss + weight * parts["penalty"]
+        return {"loss": loss, **terms, **parts}

@@ -17,6 +17,7 @@ from ..mechanisms._modules import tensor_of
 from .seeds import torch_stream
 
 Interventions = Mapping[str, Callable[[Tensor], Tensor]]
+Nodes = Mapping[str, Tensor]
 Pair = tuple[np.ndarray | None, np.ndarray]
 # Larger chunks are no faster; those of images would leave the processor's cache.
 MOST_ROWS, FEWEST_ROWS = 32768, 32
@@ -104,8 +105,7 @@ class RowQueries:
         paired: bool,
         record: NodeRecord | None,
     ) -> Pair:
-        """One chunk of `prior`: the factual pass is run only where it is needed."""
-        graph, hidden = self.module.graph, self._hidden(interventions)
+        """One chunk of `prior`."""
 
         def rows_of(nodes: Mapping[str, Tensor]) -> np.ndarray:
             mean = nodes[self.data_node]
@@ -113,18 +113,13 @@ class RowQueries:
                 mean = self.module.likelihood.observe(mean, draw)
             return self.to_rows(mean)
 
-        before = graph(noise) if paired or record or not hidden else None
-        after = graph(noise, hidden, factual=before) if hidden else before
-        if record:
-            record.add(before, after)
-        if not hidden:
-            factual = changed = rows_of(before)
-        else:
-            changed = rows_of(after)
+        before, after = self._nodes(noise, interventions, record, paired=paired)
+        factual = changed = rows_of(after)
+        if after is not before:
             # What is outside the bounds may have been there before.
-            _, excess = _clipped(changed, self.low, self.high)
-            doubtful = excess > NOTICEABLE
-            factual = rows_of(before or graph(noise)) if paired or doubtful else None
+            doubtful = _clipped(changed, self.low, self.high)[1] > NOTICEABLE
+            before = before or (self.module.graph(noise) if doubtful else None)
+            factual = rows_of(before) if before else None
         finished = self._finished(factual, changed, interventions, self.low, self.high)
         if not paired:
             return None, finished
@@ -161,7 +156,8 @@ class RowQueries:
                     z = self.module.abduct(self.to_node(rows).to(self.device))
             else:
                 z = self.to_noise(noise[start : start + self.chunk])
-            factual, changed = map(self.to_rows, self._means(z, interventions, record))
+            pair = self._nodes(z, interventions, record)
+            factual, changed = (self.to_rows(nodes[self.data_node]) for nodes in pair)
             low, high = self.low, self.high
             if keep:
                 # Where nothing changed, the row itself. Elsewhere a difference is added
@@ -209,20 +205,24 @@ class RowQueries:
             yield self.to_node(X[start : start + self.chunk]).to(self.device)
 
     @torch.no_grad()
-    def _means(
+    def _nodes(
         self,
         noise: Tensor,
         interventions: Interventions,
         record: NodeRecord | None,
-    ) -> tuple[Tensor, Tensor]:
-        """Data node without and with the interventions on hidden nodes."""
+        *,
+        paired: bool = True,
+    ) -> tuple[Nodes | None, Nodes]:
+        """Nodes without and with the interventions inside; the same if there are none.
+
+        The factual pass is run only where it is needed: else its nodes are None.
+        """
         graph, hidden = self.module.graph, self._hidden(interventions)
-        factual = changed = graph(noise)
-        if hidden:
-            changed = graph(noise, hidden, factual=factual)
+        before = graph(noise) if paired or record or not hidden else None
+        after = graph(noise, hidden, factual=before) if hidden else before
         if record:
-            record.add(factual, changed)
-        return factual[self.data_node], changed[self.data_node]
+            record.add(before, after)
+        return before, after
 
     def _hidden(self, interventions: Interventions) -> Interventions:
         """What acts inside the graph: at the data node, only on its mechanism."""

@@ -64,11 +64,13 @@ def load_arrays(module: nn.Module, arrays: dict[str, np.ndarray], shown: str) ->
     for name, array in arrays.items():
         value = torch.from_numpy(np.array(array))
         owner, leaf = _place(module, name)
-        if leaf in owner._buffers:
-            owner._buffers[leaf] = value.to(owner._buffers[leaf])
-        else:
+        now = getattr(owner, leaf)
+        if isinstance(now, nn.Parameter):
             with torch.no_grad():
-                owner.get_parameter(leaf).copy_(value)
+                now.copy_(value)
+        else:
+            # Its number of rows may be another.
+            setattr(owner, leaf, value.to(now))
 
 
 def _faults(
@@ -168,8 +170,7 @@ class Packed:
                 value = nn.Parameter(value, requires_grad=kept["requires_grad"])
             for name in kept["names"]:
                 owner, leaf = _place(module, name)
-                places = owner._parameters if kept["is_parameter"] else owner._buffers
-                places[leaf] = value
+                setattr(owner, leaf, value)
         return module
 
 

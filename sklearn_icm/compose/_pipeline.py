@@ -6,7 +6,8 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
-from ..base import HybridMixin, is_generator
+from .._counterfactual import HybridMixin
+from ..base import is_generator
 from ..utils._sklearn import output_library
 from ..utils.checks import unchanged_on_error
 from ..utils.environments import (
@@ -186,23 +187,6 @@ class GenerativePipeline(HybridMixin, Pipeline):
             self._generator.sample(n_samples, random_state=random_state, **params)
         )
 
-    def iter_sample(self, n_samples, random_state=None, **params):
-        """Draw rows in input space batch by batch.
-
-        Parameters
-        ----------
-        n_samples, random_state, **params
-            As the generator's `iter_sample` takes them.
-
-        Returns
-        -------
-        iterator of array-like of shape (<= batch_size, n_features)
-        """
-        batches = self._generator.iter_sample(
-            n_samples, random_state=random_state, **params
-        )
-        return map(self._to_input, batches)
-
     def intervene(self, interventions, X=None, **params):
         """Draw rows with some nodes changed, or change rows given in input space.
 
@@ -226,34 +210,6 @@ class GenerativePipeline(HybridMixin, Pipeline):
             part if isinstance(part, dict) else self._to_input(part, *given)
             for part in found
         )
-
-    def iter_intervene(self, interventions, X=None, **params):
-        """Intervene batch by batch, in input space.
-
-        Parameters
-        ----------
-        interventions, **params
-            As the generator's `iter_intervene` takes them.
-        X : array-like of shape (n_samples, n_features), optional
-            In input space.
-
-        Returns
-        -------
-        iterator of array-like of shape (<= batch_size, n_features), or of pairs
-        """
-        inner, given = self._given(X, params)
-        batches = self._generator.iter_intervene(interventions, X=inner, **params)
-        return self._batches_to_input(batches, given)
-
-    def _batches_to_input(self, batches, given):
-        start = 0
-        for batch in batches:
-            parts = batch if isinstance(batch, tuple) else (batch,)
-            stop = start + len(parts[0])
-            own = [None if rows is None else rows[start:stop] for rows in given]
-            parts = tuple(self._to_input(part, *own) for part in parts)
-            yield parts if isinstance(batch, tuple) else parts[0]
-            start = stop
 
     def abduct(self, X, **params):
         """Infer the generator's noise behind rows given in input space.

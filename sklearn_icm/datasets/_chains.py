@@ -5,11 +5,10 @@ from numbers import Integral
 
 import numpy as np
 from scipy.stats import ortho_group
-from sklearn.utils import check_random_state
 from torch import nn
 
 from ..mechanisms import MechanismGraph
-from ..utils.checks import check_scalar
+from ..utils.checks import check_scalar, new_stream
 from ._worlds import (
     check_matrix,
     check_number,
@@ -82,7 +81,7 @@ def make_linear_chain(n_samples=1000, *, n_features=20, n_layers=2, random_state
     """
     check_scalar(n_features, "n_features", Integral, min_val=2)
     check_scalar(n_layers, "n_layers", Integral, min_val=2)
-    rng = check_random_state(random_state)
+    rng = new_stream(random_state)
     shape = (n_features, n_features)
     weights = list(rng.randn(n_layers, *shape) / np.sqrt(n_features))
     rotation = ortho_group.rvs(n_features, random_state=rng)
@@ -178,7 +177,7 @@ def make_conv_chain(
     check_scalar(n_features, "n_features", Integral, min_val=4 * DELTA_LAG)
     check_number("label_noise", label_noise, 0, closed="left")
     stretch = check_number("stretch", stretch, 0)
-    rng = check_random_state(random_state)
+    rng = new_stream(random_state)
     noise, residual = np.split(draw_noise(n_samples, 2 * n_features, rng), 2, axis=1)
     residual = label_noise * residual
     kernels = [_two_deltas(n_features), _mexican_hat(n_features)]

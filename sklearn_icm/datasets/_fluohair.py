@@ -5,11 +5,10 @@ from numbers import Integral
 import numpy as np
 import torch
 from scipy.stats import special_ortho_group
-from sklearn.utils import check_random_state
 from torch import nn
 
 from ..mechanisms import MechanismGraph
-from ..utils.checks import check_scalar
+from ..utils.checks import check_scalar, new_stream
 from ._worlds import (
     UniformFactors,
     bumps,
@@ -85,7 +84,7 @@ def make_fluohair(n_samples=1000, *, n_cues=4, colours=None, random_state=None):
     ((20, 1728), (4, 24, 24))
     """
     check_scalar(n_cues, "n_cues", Integral, min_val=1)
-    rng = check_random_state(random_state)
+    rng = new_stream(random_state)
     if colours is None:
         colours = rng.uniform(size=(3, n_cues))
     colours = check_matrix("colours", colours, (3, n_cues))

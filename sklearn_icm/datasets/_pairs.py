@@ -4,9 +4,9 @@ from numbers import Integral
 
 import numpy as np
 from sklearn.datasets import load_digits
-from sklearn.utils import Bunch, check_array, check_random_state
+from sklearn.utils import Bunch, check_array
 
-from ..utils.checks import check_scalar
+from ..utils.checks import check_scalar, new_stream
 from ._worlds import check_number
 
 __all__ = ["make_glyph_pairs"]
@@ -77,7 +77,7 @@ def make_glyph_pairs(
     check_scalar(margin, "margin", Integral, min_val=0)
     stretch = check_number("stretch", stretch, 0)
     low, high = _check_range(distance)
-    rng = check_random_state(random_state)
+    rng = new_stream(random_state)
     height, width = glyphs.shape[1:]
     left, right = rng.randint(len(glyphs), size=(2, n_samples))
     gaps = width * rng.uniform(low, high, size=n_samples)

@@ -5,11 +5,10 @@ from numbers import Integral
 
 import numpy as np
 import torch
-from sklearn.utils import check_random_state
 from torch import nn
 
 from ..mechanisms import MechanismGraph
-from ..utils.checks import check_scalar
+from ..utils.checks import check_scalar, new_stream
 from ._worlds import check_number, constant, draw_noise, make_world
 
 __all__ = ["make_scm"]
@@ -107,7 +106,7 @@ def make_scm(
     """
     _check_parameters(n_nodes, density, mechanism, n_hidden)
     interventions = _check_environments(interventions)
-    rng = check_random_state(random_state)
+    rng = new_stream(random_state)
     parents = _random_graph(n_nodes, density, rng)
     hidden = set(rng.choice(n_nodes, n_hidden, replace=False).tolist())
     nodes = _calibrated_nodes(parents, mechanism, rng)

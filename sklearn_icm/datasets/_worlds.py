@@ -4,11 +4,11 @@ from numbers import Integral, Real
 
 import numpy as np
 import torch
-from sklearn.utils import Bunch, check_random_state
+from sklearn.utils import Bunch
 from torch import nn
 from torch.nn.utils import skip_init
 
-from ..utils.checks import check_scalar
+from ..utils.checks import check_scalar, new_stream
 
 CHUNK = 512
 
@@ -54,7 +54,7 @@ def draw_noise(n_samples, n_noise, random_state):
     The first rows under one seed do not depend on how many follow.
     """
     check_scalar(n_samples, "n_samples", Integral, min_val=1)
-    return check_random_state(random_state).randn(n_samples, n_noise)
+    return new_stream(random_state).randn(n_samples, n_noise)
 
 
 def check_number(name, value, low, high=np.inf, closed="neither"):

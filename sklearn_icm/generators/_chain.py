@@ -4,11 +4,12 @@ from numbers import Integral, Real
 
 import numpy as np
 import torch
-from sklearn.utils import check_array, check_consistent_length
+from sklearn.utils import Bunch, check_array, check_consistent_length
 from sklearn.utils.validation import check_is_fitted
 
 from .._training import seeds
-from .._training.fitting import warn_of_interrupt
+from .._training.fitting import CONSTRAINTS, warn_of_interrupt
+from .._training.history import continue_optimizer, to_columns, to_rows
 from .._training.penalty import PenaltyTerms
 from ..base import BaseGenerator, DensityMixin
 from ..independence._penalties import check_penalty, resolve_penalty
@@ -16,8 +17,8 @@ from ..mechanisms import DataLayout
 from ..utils._sklearn import Interval, StrOptions, fit_context
 from ..utils.checks import unchanged_on_error
 from ..utils.environments import find_rows, resolve_environments
-from ..utils.rows import fingerprint, plain_rows
-from ._chain_module import ChainModule, Descent, Regression, SecondOrder
+from ..utils.rows import plain_rows
+from ._chain_module import ChainModule, Regression, SecondOrder, descend, make_optimizer
 from ._chain_weights_module import (
     conv_shapes,
     dense_shapes,
@@ -94,7 +95,8 @@ class ChainGenerator(DensityMixin, BaseGenerator):
         ``noise -> dense1 -> ... -> data``, or ``conv1``...; in float64.
     nodes_ : dict of str to tuple
         Nodes that can be intervened on, with their shapes.
-    mechanisms_ : dict of str to (tuple of str, str)
+    mechanisms_ : dict of str to tuple of str
+        Mechanisms, which bear the names of their nodes, with the nodes they read.
     history_ : DataFrame
         Loss and fit term before each step, and the penalty if it has a weight.
     n_iter_ : int
@@ -166,7 +168,7 @@ class ChainGenerator(DensityMixin, BaseGenerator):
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "label_noise": [Interval(Real, 0, None, closed="left")],
         **{
-            name: BaseGenerator._parameter_constraints[name]
+            name: CONSTRAINTS[name]
             for name in (
                 "data_shape",
                 "data_kind",
@@ -304,29 +306,33 @@ class ChainGenerator(DensityMixin, BaseGenerator):
         objective = self._objective(module, X, Z)
         if fresh:
             self._start_weights(module, objective)
-        descent = Descent(
-            module,
-            objective,
-            PenaltyTerms(penalty, seeds.torch_stream(self._entropy, "penalty")),
-            weight=self.icm_weight,
-            optimizer=self.optimizer,
-            lr=float(self.lr),
-            batch_size=self.batch_size,
-            generator=seeds.torch_stream(self._entropy, "batches"),
-            before=None if fresh else self._net,
-        )
-        n_before = 0 if fresh else self.n_iter_
-        stream = f"modules {n_before}"
+        size = None if self.optimizer == "gd" else self.batch_size
+        optimizer = make_optimizer(self.optimizer, module, objective, float(self.lr))
+        batches = seeds.torch_stream(self._entropy, "batches")
+        # A model that was pickled has only the weights to go on from.
+        before = None if fresh else self._net
+        if before is not None:
+            batches.set_state(before.batches.get_state())
+            continue_optimizer(optimizer, before.optimizer)
+        terms_of = PenaltyTerms(penalty, seeds.torch_stream(self._entropy, "penalty"))
+
+        def loss_terms():
+            fit, nodes = objective.loss(module, size, batches)
+            return terms_of.added({"fit": fit}, module.graph, nodes, self.icm_weight)
+
+        earlier = [] if fresh else to_rows(self._history)
+        stream = f"modules {len(earlier)}"
         with seeds.foreign_draws(module, penalty, self._entropy, stream):
             check_penalty(penalty, module.graph, self.icm_weight)
-            rows, diverged = descent.run(n_steps, n_before)
+            rows, diverged = descend(
+                module, loss_terms, optimizer, n_steps, len(earlier)
+            )
         if diverged is not None and not diverged.keeps_model:
             raise diverged
         with torch.no_grad():
             module.complete(*objective.rest(module))
-        self._module, self._net = module.eval(), descent.state()
-        self._record(rows, fresh=fresh)
-        self._fitted_on = fingerprint(X)
+        training = Bunch(optimizer=optimizer, batches=batches)
+        self._set_fitted(X, module, training, to_columns([*earlier, *rows]))
         if diverged is not None:
             raise diverged
         if len(rows) < n_steps:
@@ -379,21 +385,6 @@ class ChainGenerator(DensityMixin, BaseGenerator):
         with torch.no_grad():
             for weight, value in zip(module.weights, start, strict=True):
                 weight.copy_(torch.from_numpy(value).view_as(weight))
-
-    def _record(self, rows, *, fresh):
-        before = {} if fresh else self._history
-        new = {name: [row[name] for row in rows] for name in (rows[0] if rows else ())}
-        n_before, n_new = (len(h.get("loss", ())) for h in (before, new))
-        self._history = {
-            name: np.concatenate(
-                [
-                    before.get(name, np.full(n_before, np.nan)),
-                    new.get(name, np.full(n_new, np.nan)),
-                ]
-            )
-            for name in dict.fromkeys([*before, *new])
-        }
-        self.n_iter_ = n_before + n_new
 
     # ---------------------------------------------------- what a family writes
     def _make_layout(self):

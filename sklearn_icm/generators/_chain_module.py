@@ -1,6 +1,5 @@
 """The torch side of linear chains: mechanisms, what they are fitted to, descent."""
 
-import copy
 import math
 
 import torch
@@ -276,104 +275,49 @@ def _few_rows(z, x):
     return both[:, : z.shape[1]], both[:, z.shape[1] :]
 
 
-class Descent:
-    """Steps of an optimiser on a chain's loss and penalty.
+def make_optimizer(name, module, objective, lr):
+    """Optimiser "gd", "sgd" or "adam", with a rate in units of the data's scale."""
+    unit = objective.scale ** (1 / len(module.weights))
+    if name == "adam":
+        return torch.optim.Adam(module.weights, lr=lr * unit, eps=ADAM_EPS / unit)
+    # A step of Adam has the unit of a weight, a gradient its inverse.
+    return torch.optim.SGD(module.weights, lr=lr * unit**2)
+
+
+def descend(module, loss_terms, optimizer, n_steps, n_before=0):
+    """Make some steps; return the terms before each, and the error if it diverged.
+
+    Ctrl-C ends them early. After an error the weights are the last good ones. (Epochs
+    of one step in the loop of the networks take more than twice the time.)
 
     Parameters
     ----------
     module : ChainModule
-    objective : Regression or SecondOrder
-    penalty : callable
-        ``penalty(graph, nodes)`` returns terms, the total by the name "penalty".
-    weight : float
-    optimizer : {"gd", "sgd", "adam"}
-    lr : float
-        In units of the data's scale.
-    batch_size : int or None
-    generator : torch.Generator
-    before : dict, optional
-        `state` of the steps that these continue.
+    loss_terms : callable
+        Returns ``{"loss": Tensor, ...}``.
+    optimizer : torch.optim.Optimizer
+    n_steps, n_before : int
+        Steps to make, and steps made before these.
     """
-
-    def __init__(
-        self,
-        module,
-        objective,
-        penalty,
-        *,
-        weight,
-        optimizer,
-        lr,
-        batch_size,
-        generator,
-        before=None,
-    ):
-        self.module, self.objective, self.penalty = module, objective, penalty
-        self.weight, self.generator = weight, generator
-        self.batch_size = None if optimizer == "gd" else batch_size
-        unit = objective.scale ** (1 / len(module.weights))
-        self.name = optimizer
-        if optimizer == "adam":
-            options = {"lr": lr * unit, "eps": ADAM_EPS / unit}
-            self.optimizer = torch.optim.Adam(module.weights, **options)
-        else:
-            # A step of Adam has the unit of a weight, a gradient its inverse.
-            self.optimizer = torch.optim.SGD(module.weights, lr=lr * unit**2)
-        if before is not None:
-            self._continue(before)
-
-    def _continue(self, before):
-        self.generator.set_state(before["generator"])
-        if self.name == before["name"]:
-            # A copy: steps that fail must leave the earlier ones as they were.
-            kept = copy.deepcopy(before["optimizer"])
-            groups = self.optimizer.state_dict()["param_groups"]
-            self.optimizer.load_state_dict({**kept, "param_groups": groups})
-
-    def state(self):
-        """What later steps need to go on from here."""
-        return {
-            "name": self.name,
-            "optimizer": self.optimizer.state_dict(),
-            "generator": self.generator.get_state(),
-        }
-
-    def run(self, n_steps, n_before=0):
-        """Make some steps; return the terms before each, and the error if it diverged.
-
-        Ctrl-C ends them early. After an error the weights are the last good ones.
-        """
-        rows, good = [], ()
-        try:
-            for _ in range(n_steps):
-                terms = self._terms()
-                row = {name: float(value.detach()) for name, value in terms.items()}
-                bad = [name for name, value in row.items() if not math.isfinite(value)]
-                if bad:
-                    return rows[:-1], self._undone(good, n_before + len(rows), bad[-1])
-                good = [w.detach().clone() for w in self.module.weights]
-                self.optimizer.zero_grad()
-                terms["loss"].backward()
-                self.optimizer.step()
-                rows.append(row)
-        except KeyboardInterrupt:
-            pass
-        with torch.no_grad():
-            power = float(self.module.matrix().square().sum())
-        if not math.isfinite(power):
-            return rows[:-1], self._undone(good, n_before + len(rows), "fit")
-        return rows, None
-
-    def _terms(self):
-        fit, nodes = self.objective.loss(self.module, self.batch_size, self.generator)
-        if self.weight == 0:
-            return {"loss": fit, "fit": fit}
-        parts = self.penalty(self.module.graph, nodes)
-        return {"loss": fit + self.weight * parts["penalty"], "fit": fit, **parts}
-
-    def _undone(self, good, step, term):
-        """Go back to the weights before the step that went wrong."""
-        with torch.no_grad():
-            for weight, value in zip(self.module.weights, good, strict=False):
-                weight.copy_(value)
-        return FitDivergedError(max(step, 1), term)
+    rows, good, bad = [], (), []
+    try:
+        for _ in range(n_steps):
+            terms = loss_terms()
+            row = {name: float(value.detach()) for name, value in terms.items()}
+            bad = [name for name, value in row.items() if not math.isfinite(value)]
+            if bad:
+                break
+            good = [w.detach().clone() for w in module.weights]
+            optimizer.zero_grad()
+            terms["loss"].backward()
+            optimizer.step()
+            rows.append(row)
+    except KeyboardInterrupt:
+        pass
+    with torch.no_grad():
+        if not bad and bool(module.matrix().square().sum().isfinite()):
+            return rows, None
+        for weight, value in zip(module.weights, good, strict=False):
+            weight.copy_(value)
+    term = bad[-1] if bad else "fit"
+    return rows[:-1], FitDivergedError(max(n_before + len(rows), 1), term)

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from .._training.abduction import most_probable_noise
+from .._training.fitting import CONSTRAINTS
 from .._training.seeds import torch_stream
 from ..base import BaseGenerator
 from ..mechanisms import DataLayout, GaussianLikelihood, MechanismGraph
@@ -14,7 +15,6 @@ from ..mechanisms._checks import refuse_random
 from ..mechanisms._modules import tensor_of
 from ..mechanisms._noise import MixtureNoise
 from ..utils._sklearn import Interval
-from ..utils.rows import fingerprint
 
 __all__ = ["FixedGenerator"]
 
@@ -59,7 +59,8 @@ class FixedGenerator(BaseGenerator):
         A copy of `graph`.
     nodes_ : dict of str to tuple
         Nodes that can be intervened on, with their shapes.
-    mechanisms_ : dict of str to (tuple of str, str)
+    mechanisms_ : dict of str to tuple of str
+        Mechanisms, which bear the names of their nodes, with the nodes they read.
     bounds_ : ndarray of shape (2, 1) or (2, n_features), or None
     random_state_ : RandomState
         Where unseeded draws come from.
@@ -88,7 +89,7 @@ class FixedGenerator(BaseGenerator):
         "graph": [MechanismGraph, None],
         "noise_std": [Interval(Real, 0, None, closed="left")],
         **{
-            name: BaseGenerator._parameter_constraints[name]
+            name: CONSTRAINTS[name]
             for name in (
                 "data_shape",
                 "data_kind",
@@ -154,9 +155,7 @@ class FixedGenerator(BaseGenerator):
         else:
             x, module = self._continue(X)
             module.prepare(x)
-        self._module, self._net = module.eval(), None
-        self._history, self.n_iter_ = {}, 0
-        self._fitted_on = fingerprint(X)
+        self._set_fitted(X, module)
 
 
 class FixedModule(nn.Module):

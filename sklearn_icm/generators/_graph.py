@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from sklearn.utils.validation import validate_data
 
+from .._training.fitting import CONSTRAINTS
 from .._training.mapped import beside
 from .._training.seeds import torch_stream
 from ..base import BaseGenerator, DensityMixin
@@ -130,7 +131,8 @@ class GraphGenerator(GraphQueriesMixin, DensityMixin, BaseGenerator):
         Edges as they were read from `graph`, each "cause -> effect".
     nodes_ : dict of str to tuple
         Nodes that can be intervened on, with their shapes.
-    mechanisms_ : dict of str to (tuple of str, str)
+    mechanisms_ : dict of str to tuple of str
+        Mechanisms, which bear the names of their nodes, with the nodes they read.
     mechanism_kinds_ : dict of str to str
         What each column's mechanism is, chosen or given; of a column without parents,
         which has only noise, the first that was allowed ("linear" for "energy").
@@ -250,7 +252,7 @@ class GraphGenerator(GraphQueriesMixin, DensityMixin, BaseGenerator):
         "targets": [dict, None],
         **{
             name: constraint
-            for name, constraint in BaseGenerator._parameter_constraints.items()
+            for name, constraint in CONSTRAINTS.items()
             if not name.startswith("icm_")
         },
     }

@@ -79,7 +79,7 @@ def refuse_other_levels(interventions, estimator):
             if not isinstance(swap, SwapMechanism):
                 continue
             families = [
-                (node, *generator.mechanisms_[node][0])
+                (node, *generator.mechanisms_[node])
                 for generator, node in ((estimator, name), (swap.estimator, swap.name))
             ]
             theirs = getattr(swap.estimator, "categories_", {})

@@ -225,7 +225,8 @@ def set_numbers(interventions, names):
     """``{column: number}`` of the columns that are set to one number."""
     found = {}
     for name, change in interventions.items():
-        change = as_intervention(change, name)
+        # Of several steps the last one counts.
+        change = as_intervention(getattr(change, "steps", [change])[-1], name)
         if name in names and isinstance(change, Do) and change.value.size == 1:
             found[list(names).index(name)] = change.value.item()
     return found

@@ -10,6 +10,7 @@ from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
+from .._training.fitting import CONSTRAINTS
 from .._training.queries import RowQueries
 from .._training.seeds import torch_stream
 from ..base import BaseGenerator, DensityMixin
@@ -127,7 +128,8 @@ class VAEGenerator(
         The fitted encoder.
     nodes_ : dict of str to tuple
         Nodes that can be intervened on, with their shapes.
-    mechanisms_ : dict of str to (tuple of str, str)
+    mechanisms_ : dict of str to tuple of str
+        Mechanisms, which bear the names of their nodes, with the nodes they read.
     history_ : DataFrame
         Loss terms per feature, penalty and held-out losses, one row per epoch.
     n_iter_ : int
@@ -180,7 +182,7 @@ class VAEGenerator(
     )
 
     _parameter_constraints = {
-        **BaseGenerator._parameter_constraints,
+        **CONSTRAINTS,
         "n_latents": [Interval(Integral, 1, None, closed="left")],
         "hidden": ["array-like", None],
         "kernel_size": [Interval(Integral, 1, None, closed="left")],
@@ -272,9 +274,14 @@ class VAEGenerator(
             fits_mixture=self.latent_density == "mixture",
         )
 
-    def _hidden_widths(self, is_table):
+    def _hidden_layers(self, layout):
+        """What builders of decoders and encoders take."""
+        is_table = layout.data_shape is None
+        options = {"activation": self.activation}
+        if not is_table:
+            options["kernel_size"] = int(self.kernel_size)
         if self.hidden is None:
-            return (256, 256) if is_table else (32, 16)
+            return options
         widths = tuple(self.hidden)
         whole = all(map(is_count, widths))
         if not whole or (not widths and not is_table):
@@ -282,27 +289,13 @@ class VAEGenerator(
                 "hidden must be None or a sequence of positive ints (not empty with a "
                 f"data_shape), got {self.hidden!r}."
             )
-        return tuple(int(w) for w in widths)
+        return {"hidden": tuple(map(int, widths)), **options}
 
     def _build_decoder(self, layout):
         n_latents = int(self.n_latents)
         if self.decoder is None:
-            is_table = layout.data_shape is None
-            hidden = self._hidden_widths(is_table)
-            if is_table:
-                return dense_decoder(
-                    n_latents,
-                    layout.node_shape,
-                    hidden,
-                    activation=self.activation,
-                )
-            return conv_decoder(
-                n_latents,
-                layout.node_shape,
-                hidden,
-                kernel_size=int(self.kernel_size),
-                activation=self.activation,
-            )
+            build = dense_decoder if layout.data_shape is None else conv_decoder
+            return build(n_latents, layout.node_shape, **self._hidden_layers(layout))
         graph = self.decoder(n_latents, layout.node_shape)
         if not isinstance(graph, MechanismGraph):
             raise TypeError(
@@ -342,22 +335,9 @@ class VAEGenerator(
             )
 
     def _build_encoder(self, layout):
-        is_table = layout.data_shape is None
-        hidden = self._hidden_widths(is_table)
-        if is_table:
-            return dense_encoder(
-                layout.node_shape,
-                2 * int(self.n_latents),
-                hidden,
-                activation=self.activation,
-            )
-        return conv_encoder(
-            layout.node_shape,
-            2 * int(self.n_latents),
-            hidden,
-            kernel_size=int(self.kernel_size),
-            activation=self.activation,
-        )
+        build = dense_encoder if layout.data_shape is None else conv_encoder
+        n_outputs = 2 * int(self.n_latents)
+        return build(layout.node_shape, n_outputs, **self._hidden_layers(layout))
 
     def _train(self, X, epochs, *, fresh, one_pass=False):
         super()._train(X, epochs, fresh=fresh, one_pass=one_pass)

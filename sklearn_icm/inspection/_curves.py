@@ -54,7 +54,7 @@ class IndependenceDisplay(Display):
         params |= {"n_draws": n_draws, **inner_rows(estimator, X)}
         tables = {"decoder": generator.independence(**params)}
         if hasattr(generator, "encoder_"):
-            tables["encoder"] = generator.independence(graph="encoder", **params)
+            tables["encoder"] = generator.independence(network="encoder", **params)
         return cls(tables).plot(ax=ax)
 
     def _size(self):

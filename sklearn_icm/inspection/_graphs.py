@@ -67,7 +67,7 @@ class GraphInterventionDisplay(Display):
         del mechanisms[generator.graph_.data_node]
         parents = {
             name: [p for p in read if p in mechanisms]
-            for name, (read, _) in mechanisms.items()
+            for name, read in mechanisms.items()
         }
         categorical = generator.categories_
         effects = {k: _effect(*values[k], k in categorical) for k in parents}

@@ -73,7 +73,7 @@ class SwapMechanism(MechanismIntervention):
         self, node: str, module: nn.Module, parents: Sequence[Shape]
     ) -> None:
         nodes = self.estimator.nodes_
-        read = [tuple(nodes[p]) for p in self.estimator.mechanisms_[self.name][0]]
+        read = [tuple(nodes[p]) for p in self.estimator.mechanisms_[self.name]]
         if read != [tuple(shape) for shape in parents]:
             raise ValueError(
                 f"SwapMechanism: the mechanism {self.name!r} reads values of shapes "

@@ -82,7 +82,7 @@ def evaluate(estimator, X, *, n_draws=50, random_state=None):
         size = np.abs(values[:, k]).mean()
         scores = [score(values[:, k], drawn) for drawn in (own[name], *peers)]
         scores = [0.0 if is_rounding(error, size) else error for error in scores]
-        has_parents = len(generator.mechanisms_[name][0]) > 1
+        has_parents = len(generator.mechanisms_[name]) > 1
         rows[name] = row = _row(*scores, tests.get(name, np.nan))
         judged = row["skill"], row["linear_skill"], row["p_value"]
         told[name] = _sentence(name, has_parents, *judged)
@@ -104,8 +104,7 @@ def _draws_of_mechanisms(generator, values, n_draws, rng):
         nodes = generator.node_values(n_samples=len(values), random_state=rng) | known
         given = {name: torch.from_numpy(v).to(like) for name, v in nodes.items()}
         for name, drawn in draws.items():
-            parents, _ = reads[name]
-            found = graph.mechanism(name)(*(given[p] for p in parents))
+            found = graph.mechanism(name)(*(given[p] for p in reads[name]))
             drawn[:, draw] = found[:, 0].cpu().numpy()
     return draws
 

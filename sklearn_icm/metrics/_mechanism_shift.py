@@ -122,10 +122,10 @@ def _noise_behind(estimator, X):
 def families(estimator):
     """``{column: (its position, positions of its parents)}`` of a fitted graph."""
     mechanisms = dict(estimator.mechanisms_)
-    names = list(mechanisms.popitem()[1][0])
+    names = list(mechanisms.popitem()[1])
     places = {name: k for k, name in enumerate(names)}
     return {
-        name: (places[name], [places[p] for p in mechanisms[name][0] if p in places])
+        name: (places[name], [places[p] for p in mechanisms[name] if p in places])
         for name in names
     }
 

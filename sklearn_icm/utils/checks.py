@@ -5,9 +5,17 @@ from contextlib import contextmanager
 from numbers import Integral, Real
 
 import numpy as np
+from sklearn.utils import check_random_state
 from sklearn.utils import check_scalar as _check_scalar
 
-__all__ = ["check_level", "check_scalar", "is_count", "plain", "unchanged_on_error"]
+__all__ = [
+    "check_level",
+    "check_scalar",
+    "is_count",
+    "new_stream",
+    "plain",
+    "unchanged_on_error",
+]
 
 
 def check_scalar(x, name, target_type, **limits):
@@ -28,6 +36,13 @@ def check_level(level):
     """Raise if a level of significance or coverage is no number between 0 and 1."""
     if isinstance(level, bool) or not isinstance(level, Real) or not 0 < level < 1:
         raise ValueError(f"level must be a number between 0 and 1, got {level!r}.")
+
+
+def new_stream(random_state):
+    """RandomState of a seed; None starts a new one, and leaves numpy's global alone."""
+    if random_state is None:
+        return np.random.RandomState()
+    return check_random_state(random_state)
 
 
 def plain(value):

@@ -52,7 +52,7 @@ def known_levels(estimator):
     levels = getattr(estimator, "categories_", {})
     if not levels:
         return {}
-    names, _ = list(estimator.mechanisms_.values())[-1]
+    names = list(estimator.mechanisms_.values())[-1]
     return {k: levels[name] for k, name in enumerate(names) if name in levels}
 
 

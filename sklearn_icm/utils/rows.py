@@ -13,7 +13,6 @@ __all__ = [
     "draws_by_content",
     "find_bounds",
     "fingerprint",
-    "in_batches",
     "in_dtype",
     "integer_limits",
     "is_rounding",
@@ -156,20 +155,6 @@ def _mixed(state):
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return z ^ (z >> np.uint64(31))
-
-
-def in_batches(chunks, batch_size):
-    """Regroup chunks of rows into batches of one size (the last may be smaller)."""
-    waiting, n_waiting = [], 0
-    for chunk in chunks:
-        waiting.append(chunk)
-        n_waiting += len(chunk)
-        while n_waiting >= batch_size:
-            rows = np.concatenate(waiting) if len(waiting) > 1 else waiting[0]
-            yield rows[:batch_size]
-            waiting, n_waiting = [rows[batch_size:]], len(rows) - batch_size
-    if n_waiting:
-        yield np.concatenate(waiting)
 
 
 def in_dtype(values, dtype, low=-np.inf, high=np.inf):

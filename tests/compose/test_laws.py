@@ -70,9 +70,6 @@ VERBS = {
     "intervene, pairs": lambda pipe, X: np.hstack(
         pipe.intervene({"noise": 0.0}, X=X, return_factual=True)
     ),
-    "iter_intervene": lambda pipe, X: np.vstack(
-        list(pipe.iter_intervene({"dense1": 0.5}, X=X, batch_size=7))
-    ),
     "abduct": lambda pipe, X: pipe.abduct(X).noise,
     "node_values": lambda pipe, X: pipe.node_values(X)["dense1"],
     "transform": lambda pipe, X: pipe.transform(X),

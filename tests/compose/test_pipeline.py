@@ -20,7 +20,7 @@ from sklearn.preprocessing import (
 
 from sklearn_icm.compose import GenerativePipeline
 from sklearn_icm.generators import VAEGenerator
-from sklearn_icm.utils.estimator_checks import generator_checks
+from sklearn_icm.utils.estimator_checks import check_generator
 
 X = np.random.RandomState(0).uniform(size=(40, 3)) * [1, 10, 100]
 
@@ -335,8 +335,6 @@ def test_steps_whose_inverse_inverts_nothing_are_refused(step, match):
 def test_what_a_step_loses_is_kept(bounds):
     pipe = pipeline(("pca", PCA(1)), bounds=bounds).fit(X)
     assert np.allclose(pipe.intervene({}, X=X), X, rtol=0, atol=1e-10)
-    batches = list(pipe.iter_intervene({}, X=X, batch_size=7))
-    assert np.allclose(np.concatenate(batches), X, rtol=0, atol=1e-10)
     shorter = pipe["pca"].inverse_transform(pipe["pca"].transform(X))
     dropped = pipe.intervene({"data": 1.0}, X=X, residual="drop")
     assert np.ptp(pipe["pca"].transform(dropped)) < np.ptp(shorter)
@@ -348,10 +346,10 @@ def test_lists_are_rows_too():
     assert np.array_equal(changed, pipe.intervene({"noise": 0.0}, X=X[:3]))
 
 
-@pytest.mark.parametrize("check", generator_checks(), ids=lambda c: c.__name__)
 @pytest.mark.parametrize(
     "step", [StandardScaler(), PCA(2), "passthrough"], ids=["scale", "pca", "none"]
 )
-def test_generator_contract(step, check):
+def test_generator_contract(step):
     # Without bounds, as those of the input may clip what a rotation makes of a value.
-    check(pipeline(("step", step), bounds=None).set_params(vae__random_state=None))
+    pipe = pipeline(("step", step), bounds=None)
+    check_generator(pipe.set_params(vae__random_state=None))

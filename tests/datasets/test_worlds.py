@@ -50,9 +50,10 @@ def rows_of(world, noise, interventions=None):
 @every_world
 def test_same_seed_same_data_and_no_other_randomness_is_touched(make):
     before = np.random.get_state()[1].copy(), torch.get_rng_state()
-    a, b, c = (make(20, random_state=seed) for seed in (3, 3, 4))
+    a, b, c, d = (make(20, random_state=seed) for seed in (3, 3, 4, None))
     assert np.array_equal(a.data, b.data)
     assert not np.array_equal(a.data, c.data)
+    assert not np.array_equal(a.data, d.data)
     assert np.array_equal(np.random.get_state()[1], before[0])
     assert torch.equal(torch.get_rng_state(), before[1])
 

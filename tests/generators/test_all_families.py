@@ -75,12 +75,9 @@ def test_counts_in_questions(family, fitted):
     model = fitted[family]
     expected = model.sample(200, random_state=0)
     assert_array_equal(model.sample(np.uint8(200), random_state=0), expected)
-    batches = model.iter_sample(np.int64(200), 0, batch_size=np.uint8(64))
-    assert_array_equal(np.concatenate(list(batches)), expected)
     questions = [
         lambda: model.sample(True),
         lambda: model.intervene({}, n_samples=True),
-        lambda: model.iter_sample(5, batch_size=True),
         lambda: model.node_values(n_samples=True),
         lambda: model.abduct(TABLE, max_steps=True),
         lambda: model.abduct(TABLE, tol=True),
@@ -125,7 +122,6 @@ VERBS = {
     "partial_fit": lambda m, X: m.partial_fit(X),
     "fit some": lambda m, X: m.set_params(observational=0).fit(X, np.zeros(6)),
     "intervene": lambda m, X: m.intervene({}, X=X),
-    "iter_intervene": lambda m, X: list(m.iter_intervene({}, X=X)),
     "abduct": lambda m, X: m.abduct(X),
     "node_values": lambda m, X: m.node_values(X),
     "independence": lambda m, X: m.independence(X, n_draws=0),

@@ -12,7 +12,7 @@ from sklearn_icm.generators import GraphGenerator, VAEGenerator
 
 QUICK = {
     VAEGenerator: {"hidden": (8,), "n_latents": 2, "validation_fraction": 0.2},
-    GraphGenerator: {"graph": [(0, 1)], "n_units": 4},
+    GraphGenerator: {"graph": [(0, 1)], "n_units": 4, "validation_fraction": 0.2},
 }
 families = pytest.mark.parametrize("family", QUICK, ids=lambda f: f.__name__)
 

@@ -50,7 +50,7 @@ def test_a_collapsed_decoder_is_named_with_what_to_set(params):
         assert words in str(warning)
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("n_latents", [4, pytest.param(5, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     ("X", "params"),
     [
@@ -62,8 +62,8 @@ def test_a_collapsed_decoder_is_named_with_what_to_set(params):
     ],
     ids=["signals", "few", "channels", "dense", "images"],
 )
-def test_healthy_fits_of_few_rows_are_not_warned_of(X, params, seed):
-    _, caught = shares(X, max_epochs=40, **{**params, "n_latents": 4 + seed})
+def test_healthy_fits_of_few_rows_are_not_warned_of(X, params, n_latents):
+    _, caught = shares(X, max_epochs=40, n_latents=n_latents, **params)
     assert not caught
 
 

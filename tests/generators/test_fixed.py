@@ -24,11 +24,13 @@ def faces():
 def test_faces_are_stretched_like_the_world(faces):
     model = generator_of(faces)
     X = faces.render(1.0)
-    changed = model.intervene({"layout": Stretch(1.3)}, X=X)
+    found = model.abduct(X)
+    query = {"X": X, "abduction": found}
+    changed = model.intervene({"layout": Stretch(1.3)}, **query)
     # The layout's interpolation, and what abduction leaves.
     assert np.abs(changed - faces.render(1.3)).max() < 0.05
-    assert np.abs(model.intervene({"data": Stretch(1.3)}, X=X) - changed).max() > 0.1
-    found = model.abduct(X)
+    stretched = model.intervene({"data": Stretch(1.3)}, **query)
+    assert np.abs(stretched - changed).max() > 0.1
     assert (found.residual < 1e-3 * X.std()).all()
 
 

@@ -76,8 +76,8 @@ def test_nodes_bear_the_names_of_the_columns(model):
     assert list(model.nodes_) == ["noise", *NAMES[:1], "alone", "middle", "effect"] + [
         "data"
     ]
-    assert model.mechanisms_["effect"][0] == ("cause", "middle", "noise")
-    assert model.mechanisms_["data"][0] == tuple(NAMES)
+    assert model.mechanisms_["effect"] == ("cause", "middle", "noise")
+    assert model.mechanisms_["data"] == tuple(NAMES)
 
 
 def test_columns_named_like_our_own_nodes():

@@ -123,7 +123,7 @@ def test_a_row_is_scored_alike_among_others(model, table):
 def test_a_chain_of_hidden_nodes(chain):
     assert chain.nodes_["Z"] == (2,)
     assert chain.nodes_["H"] == (4,)
-    assert chain.mechanisms_["H"] == (("Z", "noise"), "H")
+    assert chain.mechanisms_["H"] == ("Z", "noise")
     assert chain.sample(3).shape == (3, 5)
     report = chain.independence(n_draws=50).set_index(["mechanism", "against"])
     assert ("H", "effects") in report.index

@@ -110,14 +110,13 @@ def trace_of(model):
 def asked(model, X):
     """Every verb that there is, at every node, also inside torch's modes."""
     yield lambda: model.sample(3)
-    yield lambda: list(model.iter_sample(3, batch_size=2))
     for node in model.nodes_:
         for change in (0.5, Noise(0.1), lambda v: v.mul_(2.0)):
             yield lambda n=node, c=change: model.intervene({n: c}, n_samples=3)
             yield lambda n=node, c=change: model.intervene(
                 {n: c}, X=X, return_factual=True, return_nodes=True
             )
-    for name, (_, node) in getattr(model, "mechanisms_", {}).items():
+    for node in getattr(model, "mechanisms_", {}):
         units = model.nodes_[node][0]
         change = Reparametrise(2 * np.eye(units))
         try:
@@ -125,7 +124,7 @@ def asked(model, X):
         except ValueError:
             change = Shift(1.0)
         if not hasattr(model, "steps"):
-            change = SwapMechanism(model, name) >> change
+            change = SwapMechanism(model, node) >> change
         yield lambda n=node, c=change: model.intervene({n: c}, n_samples=3)
     for verb in ("abduct", "transform", "score_samples", "score", "was_fitted_on"):
         if hasattr(model, verb):

@@ -42,7 +42,9 @@ class TakesAnyNumber(Broken):
 class NotFinite(Broken):
     def sample(self, n_samples=1, random_state=None, **params):
         rows = super().sample(n_samples, random_state, **params)
-        rows[-1] = np.nan
+        # Few rows would fail to repeat themselves first.
+        if n_samples > 100:
+            rows[-1] = np.nan
         return rows
 
 
@@ -99,7 +101,7 @@ class IneffectiveDo(Broken):
 class Remembers(Broken):
     def intervene(self, interventions, X=None, **params):
         rows = super().intervene(interventions, X, **params)
-        if interventions:
+        if any(map(callable, interventions.values())):
             with torch.no_grad():
                 next(self.graph_.parameters()).add_(1.0)
         return rows
@@ -107,7 +109,8 @@ class Remembers(Broken):
 
 class RefitsInSample(Broken):
     def sample(self, n_samples=1, random_state=None, **params):
-        self.n_iter_ = float(self.n_iter_) + 0.0
+        if self.__sklearn_is_fitted__():
+            self.n_iter_ = float(self.n_iter_) + 0.0
         return super().sample(n_samples, random_state, **params)
 
 
@@ -144,36 +147,32 @@ class FitsAllRows(Broken):
 
 
 BROKEN = {
-    "check_sample_needs_fit": SamplesUnfitted,
-    "check_row_counts": OneRowTooMany,
-    "check_bad_row_counts": TakesAnyNumber,
-    "check_finite": NotFinite,
-    "check_dtype": AlwaysDouble,
-    "check_fit_returns_self_and_keeps_params": ChangesParams,
-    "check_nodes": WrongOrder,
-    "check_no_intervention_is_sample": OtherNoise,
-    "check_pairs_share_noise": UnpairedFactual,
-    "check_counterfactual_identity": DropsResiduals,
-    "check_do_is_effective": IneffectiveDo,
-    "check_intervene_is_stateless": Remembers,
-    "check_sample_never_fits": RefitsInSample,
-    "check_global_random_streams": MovesGlobalStream,
-    "check_same_seed_same_samples": ForgetsWhenPickled,
-    "check_successive_draws_differ": RepeatsItself,
-    "check_unknown_node": SilentOnUnknownNodes,
-    "check_observational_rows_only": FitsAllRows,
+    SamplesUnfitted: "sample needs a fit",
+    ChangesParams: "must not change the parameter 'random_state'",
+    AlwaysDouble: "samples of float32 data must be float32",
+    MovesGlobalStream: "numpy's global random state must not move",
+    RepeatsItself: "successive draws must differ",
+    ForgetsWhenPickled: "a pickled model must give the same seeded samples",
+    OneRowTooMany: r"sample\(1\) must be",
+    TakesAnyNumber: "must raise ValueError or TypeError",
+    NotFinite: "samples must be finite",
+    WrongOrder: "comes before its parents",
+    OtherNoise: r"intervene\({}\) must equal sample",
+    UnpairedFactual: "the factual rows must be the samples of the same seed",
+    DropsResiduals: r"intervene\({}, X=X\) must return X",
+    IneffectiveDo: "setting 'data' to 0.5",
+    Remembers: "intervene must not change the fitted model",
+    RefitsInSample: "sample must not change attributes",
+    SilentOnUnknownNodes: "an unknown node must raise ValueError",
+    FitsAllRows: "must not influence the fit",
 }
-
-
-def test_every_check_has_a_broken_estimator():
-    assert [check.__name__ for check in checks.generator_checks()] == list(BROKEN)
 
 
 def test_the_unbroken_base_passes():
     checks.check_generator(Broken())
 
 
-@pytest.mark.parametrize("name", BROKEN)
-def test_check_catches_its_broken_estimator(name):
-    with pytest.raises(AssertionError, match=r"\w"):
-        getattr(checks, name)(BROKEN[name]())
+@pytest.mark.parametrize("estimator", BROKEN, ids=lambda e: e.__name__)
+def test_broken_estimators_are_caught(estimator):
+    with pytest.raises(AssertionError, match=BROKEN[estimator]):
+        checks.check_generator(estimator())
