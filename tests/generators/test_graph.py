@@ -9,7 +9,6 @@ from helpers import EDGES, NAMES, graph_table
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.base import clone
-from sklearn.model_selection import cross_val_score
 
 from sklearn_icm.exceptions import FarInterventionWarning
 from sklearn_icm.generators import GraphGenerator
@@ -317,97 +316,6 @@ def test_units_change_the_density_by_their_logarithm(scale, model, table):
     assert np.allclose(difference, 4 * np.log(scale), atol=0.05)
 
 
-# --------------------------------------------------------------- missing values
-def test_missing_values_are_refused_without_a_policy(table):
-    with pytest.raises(ValueError, match="contains NaN"):
-        GraphGenerator(EDGES).fit(table.mask(table > table.max() - 1e-9))
-
-
-def test_available_rows_are_enough(table):
-    rng = np.random.RandomState(0)
-    holes = rng.rand(*table.shape) < 0.2
-    est = GraphGenerator(
-        EDGES,
-        mechanism="linear",
-        missing="available",
-        max_epochs=20,
-        random_state=0,
-    ).fit(table.mask(holes))
-    whole = clone(est).fit(table)
-    a, b = (
-        e.intervene({"cause": 1.0}, n_samples=500, random_state=0) for e in (est, whole)
-    )
-    assert np.isfinite(a).all()
-    assert (abs(a.mean(0) - b.mean(0)) < 0.25 * table.std()).all()
-    with pytest.raises(ValueError, match="contains NaN"):
-        est.intervene({}, X=table.mask(holes))
-
-
-def test_known_mechanisms_score_rows_with_missing_values(table):
-    est = GraphGenerator(EDGES, missing="available", max_epochs=3, random_state=0)
-    rng = np.random.RandomState(0)
-    holes = table.mask(rng.rand(*table.shape) < 0.2)
-    est.fit(holes)
-    whole = est.score_samples(table)
-    # "effect" reads "cause" and "middle", "middle" reads "cause", "alone" nothing.
-    only = {
-        name: est.score_samples(table.assign(**dict.fromkeys(missing, np.nan)))
-        for name, missing in {
-            "alone": ["cause"],
-            "cause": ["middle", "alone"],
-            "cause, middle": ["effect", "alone"],
-            "cause, middle, effect": ["alone"],
-        }.items()
-    }
-    assert np.allclose(only["alone"] + only["cause, middle, effect"], whole)
-    assert not np.allclose(only["cause"], only["cause, middle"])
-    assert np.isfinite(cross_val_score(est, holes)).all()
-
-
-def test_a_column_needs_two_known_values(table):
-    X = table.assign(alone=np.nan)
-    with pytest.raises(ValueError, match="'alone' is known in 0 of 400 rows; at least"):
-        GraphGenerator(EDGES, missing="available").fit(X)
-
-
-def never_together(n_joint, n=200):
-    """Cause and effect, each known in half of the rows, and both in few of them."""
-    cause = np.random.RandomState(0).randn(n)
-    X = pd.DataFrame({"x": cause, "y": 3 * cause + 0.1})
-    half = (n + n_joint) // 2
-    X.loc[half:, "x"] = np.nan
-    X.loc[: half - n_joint - 1, "y"] = np.nan
-    return X
-
-
-@pytest.mark.parametrize("n_joint", [0, 1])
-def test_cause_and_effect_that_are_never_known_together_are_refused(n_joint):
-    est = GraphGenerator([("x", "y")], missing="available", random_state=0)
-    with pytest.raises(ValueError, match=r"'y' and its parents \['x'\].* in [01] of"):
-        est.fit(never_together(n_joint))
-
-
-@pytest.mark.parametrize("n_joint", [2, 5, 29, 30])
-def test_few_rows_where_both_are_known_are_warned_of(n_joint):
-    est = GraphGenerator([("x", "y")], missing="available", random_state=0)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        est.fit(never_together(n_joint))
-    messages = [str(w.message) for w in caught]
-    assert len(messages) == (n_joint < 30)
-    if messages:
-        assert f"together in {n_joint} of" in messages[0]
-        assert caught[0].filename == __file__
-
-
-def test_rows_that_targets_and_holes_leave_are_counted_together():
-    X = pd.concat([never_together(0, 100), never_together(100, 100)])
-    labels = np.repeat(["other", "set"], 100)
-    est = GraphGenerator([("x", "y")], missing="available", targets={"set": "y"})
-    with pytest.raises(ValueError, match="known together in 0 of 200 rows"):
-        est.fit(X, labels)
-
-
 # ---------------------------------------------------------------------- levels
 def test_levels_come_back(mixed):
     draws = mixed.sample(300, random_state=0)
@@ -508,12 +416,6 @@ def test_small_tables(n_rows, n_columns, seed):
     assert np.isfinite(est.sample(20)).all()
     assert np.isfinite(est.score_samples(X)).all()
     assert np.array_equal(est.intervene({}, X=X), X)
-
-
-def test_missing_values_are_refused_with_advice():
-    frame = pd.DataFrame({"a": [1.0, np.nan, 3.0], "b": [1.0, 2.0, 3.0]})
-    with pytest.raises(ValueError, match="1 missing values in column 0.*'available'"):
-        GraphGenerator().fit(frame)
 
 
 @pytest.mark.parametrize("mechanism", ["categorical", {"x1": "categorical"}])
