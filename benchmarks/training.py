@@ -440,6 +440,8 @@ def main():
 
 def quick_checks():
     """Correctness in seconds: every arm learns the same; times mean nothing."""
+    # The peers shuffle by torch's global stream.
+    torch.manual_seed(0)
     with tempfile.TemporaryDirectory() as folder:
         losses = print_scaling((500,), lambda kind, n: fit_scaled(kind, n, folder))
     for n_rows, (array, memmap) in losses.items():
