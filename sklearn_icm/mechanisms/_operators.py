@@ -55,13 +55,13 @@ class LinearOperator:
         return replace(self, taps=self.taps.detach().double().cpu())
 
     def kernels_into(self, node_shape: Sequence[int]) -> Tensor:
-        """Kernels ``(node channels, in, *kernel)`` of an operator that produces a map."""
+        """Kernels ``(node channels, in, *kernel)`` of what produces a map."""
         if not self.is_dense:
             return self.weight
         return self.taps.reshape(*node_shape, -1).movedim(-1, 1)
 
     def kernels_out_of(self, node_shape: Sequence[int]) -> Tensor:
-        """Kernels ``(out, node channels, *kernel)`` of an operator that reads a map."""
+        """Kernels ``(out, node channels, *kernel)`` of what reads a map."""
         if not self.is_dense:
             return self.weight
         # A dense reading of a map is a correlation with it at one place.
