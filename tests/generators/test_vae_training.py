@@ -433,7 +433,8 @@ def test_a_callback_may_load_a_model_while_dropout_is_trained():
         def on_epoch_end(self, net, **kwargs):
             pickle.loads(kept)
 
-    small(decoder=with_dropout, callbacks=[Loads()]).fit(TABLE)
+    watched = small(decoder=with_dropout, callbacks=[Loads()]).fit(TABLE)
+    assert_array_equal(watched.sample(5, 0), pickle.loads(kept).sample(5, 0))
 
 
 # ---------------------------------------------------------- streams of batches

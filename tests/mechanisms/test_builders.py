@@ -295,4 +295,6 @@ def test_channels_that_come_first_are_pointed_out(shape, kind):
 
 @pytest.mark.parametrize("shape", [(8, 8, 3), (3, 3, 3), (1, 9, 4), (5, 6, 7), (3, 9)])
 def test_channels_that_come_last_are_taken_so(shape):
-    DataLayout.of(math.prod(shape), shape)
+    layout = DataLayout.of(math.prod(shape), shape)
+    channels_first = (shape[2], *shape[:2]) if len(shape) == 3 else (1, *shape)
+    assert layout.node_shape == channels_first
