@@ -104,36 +104,37 @@ def ratios(model, effort, seed):
 
 def off(table, null=False):
     """Mean of abs(log rho) over pairs, relative to 1 or to the middle of the null."""
-    middle = np.sqrt(table["null_low"] * table["null_high"]) if null else 1.0
-    return float(np.abs(np.log(table["rho"] / middle)).mean())
+    low, high = 1 + table["low"], 1 + table["high"]
+    middle = np.sqrt(low * high) if null else 1.0
+    return float(np.abs(np.log(table["rho"] * middle)).mean())
 
 
 def print_ratios(title, found):
-    """A row per pair: rho, its null band and p-values; `found` is a list over seeds."""
+    """A row per pair: its change of power, null band and p-values, over seeds."""
     rows = []
     for form, direction in found[0]:
         tables = [seed[form, direction] for seed in found]
         for k, pair in enumerate(tables[0]["pair"]):
             pairs = [table.iloc[k] for table in tables]
-            low, high = np.mean([p[["null_low", "null_high"]] for p in pairs], axis=0)
+            low, high = np.mean([p[["low", "high"]] for p in pairs], axis=0)
             rows.append(
                 [
                     form,
                     direction,
                     pair,
-                    plus_minus([p["rho"] for p in pairs]),
+                    plus_minus([p["power_change"] for p in pairs]),
                     f"{low:.2f} to {high:.2f}",
                     ", ".join(f"{p['p_value']:.2f}" for p in pairs),
                 ]
             )
-    header = ["form", "graph", "pair", "rho", "null band", "p-values"]
+    header = ["form", "graph", "pair", "power change", "null band", "p-values"]
     print_table(title, header, rows)
 
 
 def n_outside(found, form, direction):
     """How many pairs of all seeds lie outside the null band."""
     pairs = pd.concat([seed[form, direction] for seed in found])
-    inside = pairs["rho"].between(pairs["null_low"], pairs["null_high"])
+    inside = pairs["power_change"].between(pairs["low"], pairs["high"])
     return f"{np.sum(~inside)} of {len(inside)}"
 
 

@@ -211,6 +211,32 @@ def lag_matrices(
     return LagMatrices(tensor(waves), tensor(columns), tensor(products))
 
 
+def quadratic_form(weights: Tensor, lags: Lags) -> Tensor:
+    """Matrices that make taps into sums of their correlations.
+
+    Parameters
+    ----------
+    weights : Tensor of shape (n, 1 + half lags)
+    lags : Lags
+
+    Returns
+    -------
+    Tensor of shape (n, taps, taps)
+        ``E`` with ``k^T E k = sum_t weights(t) r(t)``, lag zero first, for the taps
+        ``k`` of any kernel, and the others times the root of 2.
+    """
+    half, between = lags.half(), np.ones((1, 1))
+    for axis, (n, step, _, f) in enumerate(_per_axis(lags)):
+        # What two taps that lie so far apart bring to each lag.
+        own = _filter_power(f)(step * half[:, axis, None] - np.arange(1 - n, n))
+        between = (between[:, :, None] * own[:, None]).reshape(len(half), -1)
+    between *= _weights(len(half))[:, None]
+    places = np.indices(lags.size).reshape(len(lags.size), -1)
+    gaps = places[:, :, None] - places[:, None] + np.array(lags.size)[:, None, None] - 1
+    index = np.ravel_multi_index(tuple(gaps), [2 * n - 1 for n in lags.size])
+    return (weights @ torch.from_numpy(between).to(weights))[:, torch.from_numpy(index)]
+
+
 def _per_axis(lags: Lags):
     """Size, step, reach and filter taps of every axis."""
     factors, mode = (1,) * len(lags.size), "nearest"

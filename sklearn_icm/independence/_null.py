@@ -1,34 +1,93 @@
-"""Ratios of a pair of mechanisms after many random rotations, in batches of them.
+"""Ratios of a pair of mechanisms after many random rotations.
 
-Only the part of a rotation is drawn that the weights can see: orthonormal vectors, as
-many as their rank. Their signs do not matter, nor do the last digits: float32 does.
+A ratio is a quotient of two quadratic forms in the rotated mechanism. Rotations are the
+products ``u v`` of a few ``u`` and a few ``v``, so that a product of two small matrices
+gives the values of all. Each product is uniform, and any two are independent (nearly
+so in many dimensions, where the ``u`` are of a subgroup): quantiles are as sure as
+those of so many separate draws. The identity is one of ``u`` and of ``v``, and the
+unrotated mechanism so one of the products, like any other: p-values are exact.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
 
 import torch
 from torch import Tensor
 
+from ..interventions._mixing import haar_rotation
 from ._common import scaled
-from ._correlations import Lags, kernel_units, map_units, pooled_units
+from ._correlations import (
+    Lags,
+    kernel_units,
+    map_units,
+    pooled_units,
+    quadratic_form,
+    smallest_power,
+)
 
 # Entries of the largest intermediate result.
 ENTRIES_PER_BLOCK = 2**21
+# Dimensions up to which ``u`` is any rotation; above it permutes and flips signs.
+MOST_ROTATED = 64
 
 
-def frames(
-    shape: tuple[int, ...], generator: torch.Generator, n_draws: int, n_entries: int
-) -> Iterator[Tensor]:
-    """Blocks of frames (draws, *shape) of orthonormal columns, from the Haar measure.
+def quotient_draws(
+    excess: Tensor,
+    power: Tensor,
+    left: Tensor,
+    frame: Tensor,
+    n_draws: int,
+    generator: torch.Generator,
+) -> Tensor:
+    """Mean over parts ``w`` of ``1 + tr(w excess w^T) / tr(w power w^T)``, (n_draws,).
 
-    ``n_entries`` is how many entries are made of each draw later.
+    Parameters
+    ----------
+    excess, power : Tensor of shape (d, d)
+    left : Tensor of shape (parts, k, rank)
+    frame : Tensor of shape (d, rank)
+        Orthonormal columns; the parts are ``left @ frame.T``, which is rotated.
+    n_draws : int
+    generator : torch.Generator
     """
-    size = max(1, ENTRIES_PER_BLOCK // n_entries)
-    for start in range(0, n_draws, size):
-        n = min(size, n_draws - start)
-        yield torch.linalg.qr(torch.randn(n, *shape, generator=generator))[0]
+    d, rank = frame.shape
+    n_outer = math.isqrt(n_draws) or 1
+    n_inner = -(-(n_draws + 1) // n_outer)
+    forms = torch.stack([excess, power]).float()
+    forms = _turned(forms, n_outer - 1, generator)
+    size, found = max(1, ENTRIES_PER_BLOCK // (len(left) * d * d)), []
+    for start in range(0, n_inner, size):
+        n = min(size, n_inner - start)
+        frames = haar_rotation((n, d, rank), generator, torch.float32)
+        if not start:
+            frames[0] = frame
+        parts = left.float() @ frames[:, None].mT
+        above, below = forms @ (parts.mT @ parts).flatten(2).flatten(0, 1).T
+        ratios = above / below.clamp(min=smallest_power(below.dtype))
+        found.append(1 + ratios.unflatten(1, (n, -1)).mean(2))
+    # Without the first, which is not rotated; any others are left out by chance.
+    ratios = torch.cat(found, 1).flatten()[1:]
+    chosen = torch.randperm(len(ratios), generator=generator)[:n_draws]
+    return ratios[chosen].double()
+
+
+def _turned(forms: Tensor, n: int, generator: torch.Generator) -> Tensor:
+    """Forms (2, d, d) as they are, and after n random rotations: (2, 1 + n, d * d)."""
+    d = forms.shape[-1]
+    if d <= MOST_ROTATED:
+        turns = haar_rotation((n, d, d), generator, torch.float32)
+        turns = torch.cat([torch.eye(d)[None], turns])
+        return (turns.mT @ forms[:, None] @ turns).flatten(2)
+    found = forms.new_empty(2, 1 + n, d, d)
+    found[:, 0] = forms
+    for k in range(1, 1 + n):
+        order = torch.randperm(d, generator=generator)
+        signs = 1 - 2 * torch.randint(2, (d,), generator=generator).to(forms)
+        # Transposed, which changes no form, since whole rows are quick to move.
+        turned = (forms * signs)[:, order].mT * signs[order]
+        found[:, k] = turned[:, order]
+    return found.flatten(2)
 
 
 def trace_draws(
@@ -54,25 +113,21 @@ def trace_draws(
     # In units in which float32 holds all; the ratios do not depend on them.
     w, d, unit = scaled(w), len(s), s.trace()
     gram, s = w.T @ w, s / unit
+    parts = [torch.linalg.eigh(m) for m in (s, gram)]
     rounding = d * torch.finfo(s.dtype).eps
-    powers = [torch.linalg.eigvalsh(m) for m in (s, gram)]
-    seen = [p > rounding * p[-1] for p in powers]
+    seen = [values > rounding * values[-1] for values, _ in parts]
     # That of the lower rank, of which fewer columns of a rotation are needed.
     k = int(seen[0].sum() > seen[1].sum())
-    few, many = powers[k][seen[k]], (gram, s)[k]
+    values, vectors = (part[..., seen[k]] for part in parts[k])
+    fixed = (gram, s)[k]
     if scale is None:
-        many = powers[1 - k].diag_embed()
-        weights = many.trace().expand(d) / d
+        power = fixed.trace().expand(d) / d
     else:
         # Rotated weights into the hidden units are normalised anew.
         used = (s.diagonal() > 0).double().mean()
-        weights = scale / unit * used if k else many.diagonal()
-    few, many, weights = few.float(), many.float(), weights.float()
-    found = [
-        ((many @ q * q).sum(1) @ few) / (weights @ q.square() @ few)
-        for q in frames((d, len(few)), generator, n_draws, d * len(few))
-    ]
-    return torch.cat(found).double()
+        power = scale / unit * used if k else fixed.diagonal()
+    power, left = power.diag(), values.sqrt().diag()[None]
+    return quotient_draws(fixed - power, power, left, vectors, n_draws, generator)
 
 
 def spectral_draws(
@@ -89,23 +144,18 @@ def spectral_draws(
     activation form, and not for the full form.
     """
     first, second = lags
-    kernels = scaled(w2).transpose(0, 1)
-    left, power, _ = torch.linalg.svd(kernels.flatten(2), full_matrices=False)
+    kernels = scaled(w2).transpose(0, 1).flatten(2)
+    left, size, frames = torch.linalg.svd(kernels, full_matrices=False)
     if form == "triplet":
-        rows, units = left * power[:, None], kernel_units
+        left = (left * size[:, None])[:, :, None]
         earlier = kernel_units(scaled(w1), first).mean(1)
     else:
         # A rotation of the rows among themselves does not change sums over them.
-        rows, units = power.diag_embed(), pooled_units
+        left = size.diag_embed()[:, None]
         earlier = (map_units if form == "activation" else pooled_units)(w1, first)
-    rows, earlier = rows.float(), earlier.float()
-    hidden, n_rows, rank = rows.shape
-    n_taps = kernels[0, 0].numel()
-    n_entries = hidden * n_taps * max(n_taps, n_rows)
-    found = []
-    for q in frames((hidden, n_taps, rank), generator, n_draws, n_entries):
-        turned = (rows @ q.mT).flatten(0, 1).unflatten(2, kernels.shape[2:])
-        later = units(turned, second)
-        later = later.mean(1) if form == "triplet" else later
-        found.append(1 + (earlier * later.unflatten(0, (-1, hidden))).sum(2).mean(1))
-    return torch.cat(found).double()
+    zero = earlier.new_zeros(len(earlier), 1)
+    excess = quadratic_form(torch.cat([zero, earlier], 1), second)
+    (power,) = quadratic_form(torch.eye(1, earlier.shape[1] + 1).to(zero), second)
+    channels = zip(excess, left, frames.mT, strict=True)
+    draws = [quotient_draws(e, power, *c, n_draws, generator) for e, *c in channels]
+    return torch.stack(draws).mean(0)

@@ -164,7 +164,8 @@ class MechanismPair:
         """Return the pair after the taps of the later mechanism are rotated."""
         taps = self.later.taps
         rows = taps.reshape(len(taps), self.node_shape[0], -1).transpose(0, 1)
-        rotation = haar_rotation(rows.shape[-1], len(rows), generator).to(taps)
+        n_taps = rows.shape[-1]
+        rotation = haar_rotation((len(rows), n_taps, n_taps), generator).to(taps)
         turned = (rows @ rotation).transpose(0, 1).reshape(taps.shape)
         return replace(self, later=replace(self.later, taps=turned))
 
@@ -194,9 +195,7 @@ def _read_pairs(graph: MechanismGraph) -> Iterator[MechanismPair | str]:
     for second, parents in graph.parents.items():
         for first in parents:
             if first not in graph.roots:
-                pair = _read_pair(graph, first, second, operators)
-                named = f"{first} -> {second}: {pair}"
-                yield named if isinstance(pair, str) else pair
+                yield _read_pair(graph, first, second, operators)
 
 
 def _read_pair(
@@ -206,19 +205,20 @@ def _read_pair(
     operators: dict[str, LinearOperator | str],
 ) -> MechanismPair | str:
     """The pair, or why it has no measure."""
+    name = f"{first} -> {second}"
     if len(graph.parents[second]) > 1:
-        return f"the mechanism of {second!r} has several parents"
+        return f"{name}: the mechanism of {second!r} has several parents"
     earlier, later = operators[first], operators[second]
     for operator in (earlier, later):
         if isinstance(operator, str):
-            return operator
+            return f"{name}: {operator}"
     # The units of a linear chain's hidden nodes are part of its mechanisms.
     linear = getattr(graph.mechanism(first), "is_linear", False)
     shape = graph.nodes[first]
     pair = MechanismPair(first, second, shape, earlier, later, normalises=not linear)
     if _composes(pair):
         return pair
-    return f"their operators do not meet in units of the shape {shape}"
+    return f"{name}: their operators do not meet in units of the shape {shape}"
 
 
 def _composes(pair: MechanismPair) -> bool:

@@ -11,10 +11,10 @@ LEVEL = 0.01
 
 
 class IndependenceDisplay(Display):
-    """Generic ratio of every pair of successive mechanisms, against its null band.
+    """Share of power that a random change gains at every pair, against its null band.
 
-    Bands hold 95 % of the null draws (2 sd without draws). Of a graph over columns: the
-    dependence of every mechanism's noise, filled where its p-value is below 0.01.
+    Bands hold 95 % of the null draws. Of a graph over columns: the dependence of every
+    mechanism's noise, filled where its p-value is below 0.01.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ class IndependenceDisplay(Display):
         self.tables = tables
 
     @classmethod
-    def from_estimator(cls, estimator, X=None, *, n_draws=200, ax=None, **params):
+    def from_estimator(cls, estimator, X=None, *, ax=None, **params):
         """Measure a fitted generator, and its encoder if it has one, and plot.
 
         Parameters
@@ -40,8 +40,6 @@ class IndependenceDisplay(Display):
         estimator : fitted generator, or pipeline that ends in one
         X : array-like of shape (n_samples, n_features), optional
             Rows for `independence`, as the estimator takes them.
-        n_draws : int
-            Random group elements per pair for the null band.
         ax : matplotlib axes, optional
         **params : dict
             As `independence` takes them.
@@ -51,7 +49,7 @@ class IndependenceDisplay(Display):
         IndependenceDisplay
         """
         generator = fitted_generator(estimator)
-        params |= {"n_draws": n_draws, **inner_rows(estimator, X)}
+        params |= inner_rows(estimator, X)
         tables = {"decoder": generator.independence(**params)}
         if hasattr(generator, "encoder_"):
             tables["encoder"] = generator.independence(network="encoder", **params)
@@ -68,22 +66,23 @@ class IndependenceDisplay(Display):
             return
         for k, (name, table) in enumerate(self.tables.items()):
             y = np.arange(len(labels), len(labels) + len(table))
-            low = table["null_low"].fillna(1 - 2 * table["null_sd"]).to_numpy()
-            high = table["null_high"].fillna(1 + 2 * table["null_sd"]).to_numpy()
+            low, high = table["low"].to_numpy(), table["high"].to_numpy()
             color = f"C{k}"
             self.bands_.append(
                 self.ax_.barh(
                     y, high - low, left=low, height=0.5, color=color, alpha=0.25
                 )
             )
-            (points,) = self.ax_.plot(table["rho"], y, "o", color=color, label=name)
+            (points,) = self.ax_.plot(
+                table["power_change"], y, "o", color=color, label=name
+            )
             self.points_.append(points)
             labels += [f"{name}: {pair}" for pair in table["pair"]]
-        self.ax_.axvline(1, color="0.5", linewidth=1)
+        self.ax_.axvline(0, color="0.5", linewidth=1)
         self.ax_.set(
             yticks=np.arange(len(labels)),
             yticklabels=labels,
-            xlabel="rho (1 = independent; band: 95 % of null draws)",
+            xlabel="power that a random change gains (band: 95 % of random weights)",
         )
         self.ax_.invert_yaxis()
         self.ax_.legend(loc="best", fontsize="small")

@@ -193,8 +193,8 @@ def _independence_row(table):
     rho, n_degenerate = table["rho"].to_numpy(), int(table["degenerate"].sum())
     worst = np.argmax(np.abs(np.log(np.maximum(rho, np.finfo(float).tiny))))
     reading = (
-        "A random intervention on the hidden node multiplies the output's power by "
-        f"{table['power_ratio'].mean():.2f} on average."
+        "A random rotation of the hidden node changes the output's power by "
+        f"{100 * table['power_change'].mean():+.0f} % on average."
     )
     if n_degenerate:
         reading = (

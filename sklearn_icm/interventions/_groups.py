@@ -55,7 +55,7 @@ class Group:
 
 
 def _rotation(shape: Shape, generator: torch.Generator) -> Intervention:
-    return Orthogonal(haar_rotation(shape[0], 1, generator)[0].numpy())
+    return Orthogonal(haar_rotation((shape[0],) * 2, generator).numpy())
 
 
 def _permutation(shape: Shape, generator: torch.Generator) -> Intervention:

@@ -17,18 +17,23 @@ from ._checks import Shape, as_array, check_flag
 TOLERANCE = 1e-6
 
 
-def haar_rotation(n: int, n_draws: int, generator: torch.Generator) -> Tensor:
-    """Orthogonal matrices (n_draws, n, n) from the Haar measure, float64.
+def haar_rotation(
+    shape: tuple[int, ...],
+    generator: torch.Generator,
+    dtype: torch.dtype = torch.float64,
+) -> Tensor:
+    """Draw orthogonal matrices of a shape (..., n, n) from the Haar measure.
+
+    Of a shape (..., n, k) the first k columns of them.
 
     References
     ----------
     Mezzadri (2007), *How to generate random matrices from the classical compact
     groups*, arXiv math-ph/0609050.
     """
-    normal = torch.randn(n_draws, n, n, generator=generator, dtype=torch.float64)
-    q, r = torch.linalg.qr(normal)
+    q, r = torch.linalg.qr(torch.randn(shape, generator=generator, dtype=dtype))
     # QR alone is not uniform: its signs follow the algorithm's convention.
-    return q * torch.sign(torch.diagonal(r, dim1=1, dim2=2))[:, None, :]
+    return q * torch.sign(r.diagonal(dim1=-2, dim2=-1))[..., None, :]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -89,7 +94,7 @@ class Orthogonal(Intervention):
     def __call__(self, value: Tensor) -> Tensor:
         if isinstance(self.matrix, int):
             stream = torch.Generator().manual_seed(self.matrix)
-            (matrix,) = haar_rotation(value.shape[1], 1, stream).to(value)
+            matrix = haar_rotation((value.shape[1],) * 2, stream).to(value)
         else:
             matrix = torch.tensor(self.matrix).to(value)
         matrix = matrix.T if self.transposed else matrix

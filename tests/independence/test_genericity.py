@@ -10,7 +10,7 @@ from scipy.stats import ks_2samp, kstest
 from torch import nn
 
 from sklearn_icm.exceptions import DegenerateMechanismWarning
-from sklearn_icm.independence import Kurtosis, genericity_test
+from sklearn_icm.independence import Kurtosis, _null, genericity_test
 from sklearn_icm.independence._pairs import mechanism_pairs
 from sklearn_icm.independence._table import independence_table
 from sklearn_icm.independence._trace import trace_measure
@@ -77,14 +77,25 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_p_values_are_uniform(case):
-    # The full form has no batches of draws.
-    n_models = N_MODELS // 2 if "full" in case else N_MODELS
+def p_values_are_uniform(case, n_models=N_MODELS):
     p_values = [CASES[case](seed)["p_value"].item() for seed in range(n_models)]
     jitter = np.random.RandomState(0).uniform(size=n_models)
     smoothed = np.array(p_values) - 2 * jitter / (N_DRAWS + 1)
-    assert kstest(smoothed, "uniform").pvalue > 1e-3
+    return kstest(smoothed, "uniform").pvalue > 1e-3
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_p_values_are_uniform(case):
+    # The full form has no batches of draws.
+    assert p_values_are_uniform(case, N_MODELS // 2 if "full" in case else N_MODELS)
+
+
+@pytest.mark.parametrize("case", ["images", "matrices", "dense"])
+def test_p_values_are_uniform_where_rotations_of_many_units_are_permutations(
+    case, monkeypatch
+):
+    monkeypatch.setattr(_null, "MOST_ROTATED", 0)
+    assert p_values_are_uniform(case)
 
 
 @pytest.mark.parametrize("scale", [1e-25, 1e25])
@@ -117,7 +128,9 @@ def test_aligned_pairs_are_found():
         row = genericity_test(pair, n_draws=499).iloc[0]
         assert row["p_value"] < 0.02
         assert row["rho"] > 1.2
-        assert row["z"] > 2
+        # A random rotation loses more than it does of rotated weights.
+        assert row["power_change"] == pytest.approx(1 / row["rho"] - 1)
+        assert row["power_change"] < row["low"] < 0 < row["high"]
 
 
 @pytest.mark.parametrize("shapes", [((6, 9), (4, 6)), ((5, 2), (8, 5))], ids=str)
@@ -126,22 +139,22 @@ def test_closed_form_deviation_agrees_with_the_draws(shapes):
     w1, w2 = (np.random.RandomState(0).randn(*shape) for shape in shapes)
     row = genericity_test((w1, w2), n_draws=4000).iloc[0]
     s, w = torch.from_numpy(w1 @ w1.T), torch.from_numpy(w2)
-    assert row["null_sd"] == pytest.approx(trace_measure(w, s).null_sd.item())
-    assert row["null_high"] - row["null_low"] == pytest.approx(
-        3.92 * row["null_sd"], rel=0.1
-    )
+    high, low = 1 / (1 + row[["low", "high"]].astype(float))
+    width = 3.92 * trace_measure(w, s).null_sd.item()
+    assert high - low == pytest.approx(width, rel=0.1)
 
 
 def rotated_singly(pair, seed):
     """The pair after its later taps are rotated, or the dense one of lower rank."""
     earlier, later = pair.earlier.taps, pair.later.taps
     if later.ndim == 2:
-        (turn,) = haar_rotation(later.shape[1], 1, rng(seed))
+        turn = haar_rotation((later.shape[1],) * 2, rng(seed))
         if earlier.shape[1] <= len(later):
             return replace(pair, earlier=replace(pair.earlier, taps=turn @ earlier))
         return replace(pair, later=replace(pair.later, taps=later @ turn))
     rows = later.flatten(2).transpose(0, 1)
-    turned = rows @ haar_rotation(rows.shape[-1], len(rows), rng(seed))
+    n_taps = rows.shape[-1]
+    turned = rows @ haar_rotation((len(rows), n_taps, n_taps), rng(seed))
     turned = turned.transpose(0, 1).reshape(later.shape)
     return replace(pair, later=replace(pair.later, taps=turned))
 
@@ -155,7 +168,9 @@ def rotated_singly(pair, seed):
     ],
     ids=[*FORMS, "narrow before", "narrow behind"],
 )
-def test_draws_have_the_law_of_single_rotations(make, form):
+@pytest.mark.parametrize("most_rotated", [0, 64])
+def test_draws_have_the_law_of_single_rotations(make, form, most_rotated, monkeypatch):
+    monkeypatch.setattr(_null, "MOST_ROTATED", most_rotated)
     torch.manual_seed(0)
     graph, n = make(), 500
     nodes = graph(torch.randn(20, *graph.roots["noise"]))
@@ -211,7 +226,7 @@ def test_an_output_that_ignores_the_group_has_no_response():
     assert row["degenerate"]
     assert row["rho"] == 1
     assert row["response"] == 0
-    assert row[["z", "p_value", "p_adjusted"]].isna().all()
+    assert row[["low", "high", "p_value", "p_adjusted"]].isna().all()
 
 
 @pytest.mark.parametrize(

@@ -166,15 +166,16 @@ def test_table_has_the_agreed_columns(name):
     assert {
         "pair",
         "measure",
+        "power_change",
+        "low",
+        "high",
         "rho",
-        "power_ratio",
         "anisotropy_in",
         "anisotropy_out",
-        "z",
         "p_value",
         "degenerate",
     } <= set(rows.columns)
-    assert np.allclose(rows["rho"] * rows["power_ratio"], 1)
+    assert np.allclose(rows["rho"] * (1 + rows["power_change"]), 1)
     assert rows["p_value"].between(1 / 20, 1).all()
     assert not rows["degenerate"].any()
 
@@ -187,7 +188,7 @@ def test_single_hidden_unit_is_degenerate():
     with pytest.warns(DegenerateMechanismWarning, match="h -> data"):
         rows = table(graph, n_draws=9)
     assert rows["rho"].tolist() == [1.0]
-    assert rows[["z", "p_value"]].isna().all(axis=None)
+    assert rows[["low", "high", "p_value"]].isna().all(axis=None)
 
 
 def test_mechanisms_without_a_single_kernel_are_left_out():

@@ -129,8 +129,8 @@ def test_independence_and_training_curves(fitted):
     display = IndependenceDisplay.from_estimator(fitted, n_draws=19)
     assert list(display.tables) == ["decoder", "encoder"]
     for points, table in zip(display.points_, display.tables.values(), strict=True):
-        assert points.get_xdata() == pytest.approx(table["rho"])
-        assert (table["null_low"] < table["null_high"]).all()
+        assert points.get_xdata() == pytest.approx(table["power_change"])
+        assert (table["low"] < table["high"]).all()
     curves = TrainingDisplay.from_estimator(fitted)
     labels = [line.get_label() for line in curves.lines_]
     assert labels == ["loss", "reconstruction", "kl", "penalty (right)"]
