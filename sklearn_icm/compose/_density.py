@@ -17,8 +17,6 @@ from ..utils._sklearn import power_scale
 from ._frames import as_floats
 from ._inverse import column_parts, flat_steps
 
-__all__ = ["log_volume"]
-
 # Logarithms of the derivatives of functions of one number.
 SLOPES = {
     np.log: lambda x: -np.log(x),

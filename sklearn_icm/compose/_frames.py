@@ -4,8 +4,6 @@ import numpy as np
 import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
-__all__ = ["all_numbers", "as_floats", "as_frame", "as_numbers", "as_polars"]
-
 
 def as_frame(X):
     """Rows as a pandas DataFrame; a polars one without going through pyarrow."""

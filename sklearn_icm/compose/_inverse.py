@@ -15,14 +15,6 @@ from sklearn.preprocessing import (
 
 from ._frames import all_numbers, as_frame, as_numbers
 
-__all__ = [
-    "check_inverse",
-    "check_keeps_columns",
-    "column_parts",
-    "flat_steps",
-    "inverse_rows",
-]
-
 
 def flat_steps(steps, prefix=""):
     """Yield (name, step) of what does something; of inner pipelines the steps."""

@@ -22,8 +22,6 @@ from ._frames import as_frame
 from ._inverse import check_inverse, check_keeps_columns, inverse_rows
 from ._space import InputSpace
 
-__all__ = ["GenerativePipeline"]
-
 
 class GenerativePipeline(HybridMixin, Pipeline):
     """Transformers, then a generator whose rows are mapped back to input space.

@@ -14,8 +14,6 @@ from pandas.api.types import (
 from ..utils.rows import find_bounds, integer_limits
 from ._frames import as_floats, as_frame, as_polars
 
-__all__ = ["InputSpace"]
-
 
 class InputSpace:
     """Column names, types and bounds of the rows that a pipeline was fitted to.

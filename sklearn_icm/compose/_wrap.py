@@ -6,8 +6,6 @@ from sklearn.exceptions import NotFittedError
 from ..utils.pipelines import chosen_estimator
 from ._pipeline import GenerativePipeline
 
-__all__ = ["in_input_space", "rows_under"]
-
 
 def in_input_space(estimator):
     """Return a fitted generator as it is, and a plain Pipeline as a generative one.

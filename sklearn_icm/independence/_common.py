@@ -17,27 +17,18 @@ class PairMeasure:
     ----------
     rho : Tensor
         Generic ratios: one, one per hidden channel, or one per triplet of channels.
-    null_sd : Tensor like rho, or None
-        Their standard deviations over the group, in closed form; None where they were
-        not asked for, since one per triplet doubles the memory.
-    channel_null_sd : Tensor of shape (m,), or None
-        Standard deviations of the mean ratio of every hidden channel, which scatter
-        independently; one for a whole node. Like the next two, None in a penalty,
-        which does not read it.
+    null_sd : Tensor of shape (m,), or None
+        Standard deviations of the mean ratio of every hidden channel over the group, in
+        closed form; one for a whole node. Like the next two, None in a penalty, which
+        does not read it.
     anisotropy_in, anisotropy_out : Tensor of shape (m,), or None
         Anisotropy at the hidden node of the earlier and of the later mechanism.
     """
 
     rho: Tensor
-    null_sd: Tensor | None
-    channel_null_sd: Tensor | None
+    null_sd: Tensor | None = None
     anisotropy_in: Tensor | None = None
     anisotropy_out: Tensor | None = None
-
-    @property
-    def mean_null_sd(self) -> Tensor:
-        """Standard deviation of the mean of all ratios."""
-        return self.channel_null_sd.square().sum().sqrt() / len(self.channel_null_sd)
 
 
 def as_tensors(*arrays: np.ndarray | Tensor) -> list[Tensor]:

@@ -25,7 +25,7 @@ RowMap = Callable[[Tensor], Tensor]
 RIDGE_IN_EPS = 64
 
 
-def jacobian(f: RowMap, z: Tensor, *, chunk_size: int | None = None) -> Tensor:
+def jacobian(f: RowMap, z: Tensor) -> Tensor:
     r"""Exact Jacobians of a torch function at the rows of a batch.
 
     Parameters
@@ -35,8 +35,6 @@ def jacobian(f: RowMap, z: Tensor, *, chunk_size: int | None = None) -> Tensor:
         row on its own. It is called with one row at a time under
         :func:`torch.func.vmap`, so that its Python code runs once.
     z : Tensor of shape (n, \*in_shape)
-    chunk_size : int, optional
-        Rows computed at once, to bound memory; all rows by default.
 
     Returns
     -------
@@ -55,8 +53,8 @@ def jacobian(f: RowMap, z: Tensor, *, chunk_size: int | None = None) -> Tensor:
     tensor([[[2., 0.],
              [0., 6.]]])
     """
-    of_row, rows = _row_function(f, z, chunk_size)
-    return vmap(jacfwd(of_row), chunk_size=chunk_size)(rows)
+    of_row, rows = _row_function(f, z)
+    return vmap(jacfwd(of_row))(rows)
 
 
 def ima_contrast(jacobian: ArrayLike) -> ArrayLike:
@@ -118,9 +116,7 @@ def ima_contrast(jacobian: ArrayLike) -> ArrayLike:
     return like_input(log_det.abs() / 2, jacobian)
 
 
-def _row_function(
-    f: RowMap, z: Tensor, chunk_size: int | None
-) -> tuple[Callable[[Tensor], Tensor], Tensor]:
+def _row_function(f: RowMap, z: Tensor) -> tuple[Callable[[Tensor], Tensor], Tensor]:
     """The map of one flattened row to its flattened output, and the rows."""
     if not isinstance(z, Tensor) or not z.is_floating_point():
         got = z.dtype if isinstance(z, Tensor) else type(z).__name__
@@ -130,10 +126,6 @@ def _row_function(
         )
     if z.ndim == 0 or len(z) == 0:
         raise ValueError(f"z must have at least one row, got shape {tuple(z.shape)}.")
-    if chunk_size is not None and not is_count(chunk_size):
-        raise ValueError(
-            f"chunk_size must be a positive int, or None for all, got {chunk_size!r}."
-        )
     _load_forward_mode()
     in_shape = z.shape[1:]
 

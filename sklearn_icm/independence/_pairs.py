@@ -17,7 +17,6 @@ from ._correlations import Resizing
 from ._null import spectral_draws, trace_draws
 from ._spectral import (
     FORMS,
-    activation_measure,
     lags_of_pair,
     mean_square_excess,
     spectral_measure,
@@ -64,7 +63,6 @@ class MechanismPair:
         form: str = "weights",
         *,
         hidden: Tensor | None = None,
-        with_sd: bool = True,
         described: bool = True,
     ) -> PairMeasure:
         """Measure of the pair.
@@ -72,27 +70,28 @@ class MechanismPair:
         Parameters
         ----------
         form : str
-            Of `spectral_ratio`; "weights" and "z" are its pooled form. Where the hidden
-            node is a vector all forms but "activation" are the same.
+            Of `spectral_ratio`; "weights" is its pooled form. Where the hidden node is
+            a vector all forms but "activation" are the same.
         hidden : Tensor of shape (n,) + node shape, optional
             Values of the hidden node; "activation" needs them.
-        with_sd : bool
-            False may leave out the deviations of single ratios.
         described : bool
-            False may leave out what only a report reads.
+            False leaves out what only a report reads.
         """
-        options = {"with_sd": with_sd, "described": described}
         if self.measure_name == "trace":
-            return self._trace_measure(hidden if form == "activation" else None)
+            if form == "activation":
+                w2 = self.later.taps
+                return trace_measure(w2, _covariance(hidden.to(w2)), described)
+            w1, w2 = self.weights()
+            return trace_measure(w2, w1 @ w1.T, described)
         up, down = self.later.upsample, self.earlier.downsample
         if form == "full":
-            return spectral_measure(*self.weights(), up, down, form, **options)
+            return spectral_measure(*self.weights(), up, down, form)
         w1, w2, *resizings = self._unresized()
         if form == "activation":
-            hidden = hidden.to(w2)
-            return activation_measure(hidden, w2, up, resizing=resizings[1], **options)
-        form = form if form in FORMS else "pooled"
-        options["resizings"] = tuple(resizings)
+            w1, down, resizings[0] = hidden.to(w2), None, None
+        elif form not in FORMS:
+            form = "pooled"
+        options = {"resizings": tuple(resizings), "described": described}
         return spectral_measure(w1, w2, up, down, form, **options)
 
     def mean_square_excess(self) -> Tensor:
@@ -113,13 +112,6 @@ class MechanismPair:
             _resizing(earlier),
             _resizing(later),
         )
-
-    def _trace_measure(self, hidden: Tensor | None) -> PairMeasure:
-        if hidden is not None:
-            taps = self.later.taps
-            return trace_measure(taps, _covariance(hidden.to(taps)))
-        w1, w2 = self.weights()
-        return trace_measure(w2, w1 @ w1.T)
 
     def double(self) -> MechanismPair:
         """Return a detached copy in float64 on the CPU."""

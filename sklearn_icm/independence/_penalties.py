@@ -27,16 +27,16 @@ NEEDED = (
 class PenaltyValue(BaseEstimator):
     """Base of the penalties: equal parameters make equal penalties."""
 
-    def _key(self) -> tuple:
-        values = self.get_params(deep=False).values()
-        listed = (tuple(v) if _is_list(v) else v for v in values)
-        return (type(self), *listed)
-
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, PenaltyValue) and self._key() == other._key()
+        return isinstance(other, PenaltyValue) and _key_of(self) == _key_of(other)
 
     def __hash__(self) -> int:
-        return hash(self._key())
+        return hash(_key_of(self))
+
+
+def _key_of(penalty: PenaltyValue) -> tuple:
+    values = penalty.get_params(deep=False).values()
+    return (type(penalty), *(tuple(v) if _is_list(v) else v for v in values))
 
 
 def _is_list(value: Any) -> bool:
@@ -71,21 +71,11 @@ class _PairPenalty(PenaltyValue):
                 f"{self!r} needs the values of the nodes: call penalty(graph, nodes)."
             )
         hidden = nodes[pair.first] if form == "activation" else None
-        with_sd = form == "z" or self.dead_band > 0
-        measure = pair.measure(form, hidden=hidden, with_sd=with_sd, described=False)
-        if form == "z":
-            seen = measure.null_sd > 0
-            sd = torch.where(seen, measure.null_sd, torch.ones_like(measure.null_sd))
-            return ((measure.rho - 1) / sd).square().mean()
-        distance = self._distance(measure.rho)
-        if not with_sd:
-            return distance.square().mean()
-        band = self.dead_band * measure.null_sd.detach()
-        return (distance.abs() - band).clamp(min=0).square().mean()
-
-    def _distance(self, rho: Tensor) -> Tensor:
+        rho = pair.measure(form, hidden=hidden, described=False).rho
+        if getattr(self, "loss", "log") == "squared":
+            return (rho - 1).square().mean()
         # Bounded near 0, where the logarithm would take over the loss.
-        return rho.clamp(min=SMALLEST_RATIO).log()
+        return rho.clamp(min=SMALLEST_RATIO).log().square().mean()
 
     def _check(self) -> None:
         form = getattr(self, "form", None)
@@ -94,12 +84,6 @@ class _PairPenalty(PenaltyValue):
                 f"{type(self).__name__}: form must be one of {list(self.forms)}, got "
                 f"{form!r}."
             )
-        number = isinstance(self.dead_band, Real)
-        if not number or not 0 <= self.dead_band < math.inf:
-            raise ValueError(
-                f"{type(self).__name__}: dead_band must be a finite number >= 0 (null "
-                f"deviations), got {self.dead_band!r}."
-            )
 
 
 class SpectralPenalty(_PairPenalty):
@@ -107,20 +91,11 @@ class SpectralPenalty(_PairPenalty):
 
     Parameters
     ----------
-    form : {"pooled", "triplet", "full", "z", "activation"}, default="pooled"
+    form : {"pooled", "triplet", "full", "activation"}, default="pooled"
         Which ratio is drawn to 1, see
-        :func:`~sklearn_icm.independence.spectral_ratio`. "z" is the pooled ratio in
-        null deviations, which does not fall as mechanisms become isotropic (exactly
-        isotropic ones, where it is undefined, count 0).
-    dead_band : float, default=0.0
-        Null deviations of each ratio that cost nothing: independent kernels scatter
-        about 1. The width of the band is taken as given: no gradient flows through it.
-        Not used by "z".
-
+        :func:`~sklearn_icm.independence.spectral_ratio`.
     loss : {"log", "squared"}, default="log"
         Distance from independence: ``(log rho)^2`` or ``(rho - 1)^2`` of each ratio.
-        Not used by "z". With ``form="triplet"`` "squared" leaves no room for a
-        `dead_band`: it never computes the single ratios.
 
     Notes
     -----
@@ -129,29 +104,24 @@ class SpectralPenalty(_PairPenalty):
     all of them has a closed form whose cost grows with the number of kernels, not of
     triplets, and it needs a fraction of the memory.
 
-    The value is the mean over ratios of that distance, or of ``z^2``, then over
-    pairs. At fresh default decoders it is 0.02 to 0.08 in the pooled and the activation
-    form, 0.04 to 0.1 in the triplet form, below 0.04 in the full form (0.6 was seen
-    after training without it) and about 1 in the z form. Beside a loss per feature,
-    weights from 0.1 to 10 matter, for z from 0.01 to 1.
+    The value is the mean over ratios of that distance, then over pairs. At fresh
+    default decoders it is 0.02 to 0.08 in the pooled and the activation form, 0.04 to
+    0.1 in the triplet form and below 0.04 in the full form (0.6 was seen after training
+    without it). Beside a loss per feature, weights from 0.1 to 10 matter.
     """
 
     measures = ("spectral",)
-    forms = ("pooled", "triplet", "full", "z", "activation")
+    forms = ("pooled", "triplet", "full", "activation")
     losses = ("log", "squared")
 
-    def __init__(self, form="pooled", *, dead_band=0.0, loss="log"):
+    def __init__(self, form="pooled", *, loss="log"):
         self.form = form
-        self.dead_band = dead_band
         self.loss = loss
 
     def _of_pair(self, pair: MechanismPair, nodes: Any) -> Tensor:
         if (self.form, self.loss) == ("triplet", "squared"):
             return pair.mean_square_excess()
         return super()._of_pair(pair, nodes)
-
-    def _distance(self, rho: Tensor) -> Tensor:
-        return rho - 1 if self.loss == "squared" else super()._distance(rho)
 
     def _check(self) -> None:
         super()._check()
@@ -160,12 +130,6 @@ class SpectralPenalty(_PairPenalty):
                 f"SpectralPenalty: loss must be one of {list(self.losses)}, got "
                 f"{self.loss!r}."
             )
-        if (self.form, self.loss) == ("triplet", "squared") and self.dead_band > 0:
-            raise ValueError(
-                f"SpectralPenalty: dead_band={self.dead_band!r} needs each triplet's "
-                "ratio, which loss='squared' with form='triplet' never computes: set "
-                "dead_band=0 or loss='log'."
-            )
 
 
 class TracePenalty(_PairPenalty):
@@ -173,12 +137,10 @@ class TracePenalty(_PairPenalty):
 
     Parameters
     ----------
-    form : {"weights", "z", "activation"}, default="weights"
+    form : {"weights", "activation"}, default="weights"
         The covariance of the hidden node is that of the earlier weights at white
         input (hidden units are scaled to unit input weights first) or, for
-        "activation", that of the node's values. "z" is the former in null deviations.
-    dead_band : float, default=0.0
-        Null deviations of the ratio that cost nothing. Not used by "z".
+        "activation", that of the node's values.
 
     Notes
     -----
@@ -188,26 +150,16 @@ class TracePenalty(_PairPenalty):
     """
 
     measures = ("trace",)
-    forms = ("weights", "z", "activation")
+    forms = ("weights", "activation")
 
-    def __init__(self, form="weights", *, dead_band=0.0):
+    def __init__(self, form="weights"):
         self.form = form
-        self.dead_band = dead_band
 
 
 class AutoPenalty(_PairPenalty):
-    """Pooled spectral penalty at hidden maps, trace penalty at hidden vectors.
-
-    Parameters
-    ----------
-    dead_band : float, default=0.0
-        Null deviations of the ratio that cost nothing.
-    """
+    """Pooled spectral penalty at hidden maps, trace penalty at hidden vectors."""
 
     measures = ("spectral", "trace")
-
-    def __init__(self, *, dead_band=0.0):
-        self.dead_band = dead_band
 
 
 class SumPenalty(PenaltyValue):

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import fields, replace
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -38,34 +37,38 @@ def spectral_measure(
     form: str = "pooled",
     *,
     resizings: tuple[Resizing | None, Resizing | None] = (None, None),
-    with_sd: bool = True,
     described: bool = True,
 ) -> PairMeasure:
     """Spectral dependence of two mechanisms; see `spectral_ratio` for the formula.
 
-    ``w1`` is (hidden, in, *kernel) and ``w2`` (out, hidden, *kernel); ``upsample`` is
-    the zero insertion of the second mechanism, ``downsample`` the sampling of the
-    first, per spatial axis, and ``resizings`` their filters (the full form needs
-    kernels with theirs folded in). Ratios are (hidden,), (hidden, in, out) or (1,).
-    ``described=False`` leaves out what only a report reads.
+    ``w1`` is (hidden, in, *kernel), or maps (n, hidden, *map) for the activation form,
+    and ``w2`` (out, hidden, *kernel); ``upsample`` is the zero insertion of the second
+    mechanism, ``downsample`` the sampling of the first, per spatial axis, and
+    ``resizings`` their filters (the full form needs kernels with theirs folded in).
+    Ratios are (hidden,), (hidden, in, out) or (1,). ``described=False`` leaves out what
+    only a report reads.
     """
     if form == "full":
         ones = (1,) * (w1.ndim - 2)
         up, down = upsample or ones, downsample or ones
         return full_measure(scaled(w1), scaled(w2), up, down)
     first, second = lags_of_pair(w1, w2, upsample, downsample, resizings)
-    w2 = w2.transpose(0, 1)
-    options = {"with_sd": with_sd, "described": described}
-    if form == "pooled":
-        u1, u2 = pooled_units(w1, first), pooled_units(w2, second)
-        measure = _pooled_measure(u1, u2, **options)
+    w2, u1 = w2.transpose(0, 1), None
+    if form == "triplet":
+        blocks = list(_blocks_of_units(w1, w2, first, second))
+        rho = torch.cat([1 + a @ b.mT for a, b in blocks])
+        # Ratios that share a kernel scatter together: average their spectra first.
+        products = torch.cat([(a.mean(1) * b.mean(1)).detach() for a, b in blocks])
     else:
-        blocks = _blocks_of_units(w1, w2, first, second)
-        measure = _joined(_triplet_measure(u1, u2, **options) for u1, u2 in blocks)
+        u1 = (map_units if form == "activation" else pooled_units)(w1, first)
+        products = u1 * pooled_units(w2, second)
+        rho = 1 + products.sum(1)
     if not described:
-        return measure
-    a_in, a_out = kernel_anisotropy(w1, first), kernel_anisotropy(w2, second)
-    return replace(measure, anisotropy_in=a_in, anisotropy_out=a_out)
+        return PairMeasure(rho)
+    is_map = form == "activation"
+    a_in = _units_anisotropy(u1) if is_map else kernel_anisotropy(w1, first)
+    sd, a_out = _deviation(products), kernel_anisotropy(w2, second)
+    return PairMeasure(rho, sd, a_in, a_out)
 
 
 def lags_of_pair(
@@ -80,30 +83,6 @@ def lags_of_pair(
     ones = (1,) * len(sizes[0])
     steps = (tuple(downsample or ones), tuple(upsample or ones))
     return common_lags(sizes, steps, resizings)
-
-
-def _pooled_measure(
-    u1: Tensor, u2: Tensor, *, with_sd: bool, described: bool
-) -> PairMeasure:
-    """Measure of pooled units (hidden, half lags)."""
-    rho, sd = 1 + (u1 * u2).sum(1), None
-    if with_sd or described:
-        sd = _deviation((u1 * u2).square().sum(1))
-    return PairMeasure(rho, sd, sd.detach() if described else None)
-
-
-def _triplet_measure(
-    u1: Tensor, u2: Tensor, *, with_sd: bool, described: bool
-) -> PairMeasure:
-    """Measure of units (hidden, in, half lags) and (hidden, out, half lags)."""
-    rho, sd, channel_sd = 1 + u1 @ u2.mT, None, None
-    if with_sd:
-        sd = _deviation(u1.square() @ u2.square().mT)
-    if described:
-        # Ratios that share a kernel scatter together: average their spectra first.
-        means = u1.detach().mean(1) * u2.detach().mean(1)
-        channel_sd = _deviation(means.square().sum(1))
-    return PairMeasure(rho, sd, channel_sd)
 
 
 def _blocks_of_units(
@@ -144,17 +123,6 @@ def _square_products(u1: Tensor, u2: Tensor) -> Tensor:
     return ((u1.mT @ u1) * (u2.mT @ u2)).sum()
 
 
-def _joined(measures: Iterable[PairMeasure]) -> PairMeasure:
-    """One measure of many hidden channels from those of blocks of them."""
-    measures = list(measures)
-
-    def joined(name: str) -> Tensor | None:
-        parts = [getattr(measure, name) for measure in measures]
-        return None if parts[0] is None else torch.cat(parts)
-
-    return PairMeasure(**{f.name: joined(f.name) for f in fields(PairMeasure)})
-
-
 def full_measure(
     w1: Tensor, w2: Tensor, up: Sequence[int], down: Sequence[int]
 ) -> PairMeasure:
@@ -176,24 +144,20 @@ def full_measure(
     # Summed over channels the products are symmetric: t and -t count the same.
     power, half = products[len(products) // 2 :].tensor_split([1])
     excess = 2 * half / power.clamp(min=smallest_power(power.dtype))
-    sd = _deviation(excess.square().sum())[None]
+    sd = _deviation(excess)[None]
     a_in, a_out = (
         _isotropy_gap(trace.square() / len(w1), squares)[None]
         for trace, squares in totals.values()
     )
-    return PairMeasure(1 + excess.sum()[None], sd, sd.detach(), a_in, a_out)
+    return PairMeasure(1 + excess.sum()[None], sd, a_in, a_out)
 
 
-def _deviation(squares: Tensor) -> Tensor:
-    """Null deviation from the sum of squared products of (weighted) half lags.
+def _deviation(products: Tensor) -> Tensor:
+    """Null deviation from the (weighted) products of half lags.
 
-    That is twice the sum over all lags but zero: real kernels have symmetric spectra,
-    which doubles the variance over shifts.
+    Real kernels have symmetric spectra, which doubles the variance over shifts.
     """
-    # The root has no finite gradient at 0, and below rounding nothing is seen.
-    unseen = squares <= torch.finfo(squares.dtype).eps ** 2
-    root = torch.where(unseen, torch.ones_like(squares), squares).sqrt()
-    return torch.where(unseen, torch.zeros_like(root), root)
+    return products.detach().square().sum(-1).sqrt()
 
 
 def _at_lags(kernels: Tensor, step: Sequence[int], block: Tensor) -> Tensor:
@@ -230,26 +194,6 @@ def _isotropy_gap(isotropic: Tensor, whole: Tensor) -> Tensor:
     tiny = torch.finfo(whole.dtype).tiny
     gap = (whole - isotropic) / whole.clamp(min=tiny)
     return torch.where(whole <= tiny, torch.zeros_like(gap), gap).clamp(0, 1)
-
-
-def activation_measure(
-    maps: Tensor,
-    w2: Tensor,
-    upsample: Sequence[int] | None = None,
-    *,
-    resizing: Resizing | None = None,
-    with_sd: bool = True,
-    described: bool = True,
-) -> PairMeasure:
-    """Pooled measure with the spectra of hidden maps in the earlier kernels' place."""
-    first, second = lags_of_pair(maps, w2, upsample, None, (None, resizing))
-    w2 = w2.transpose(0, 1)
-    u1, u2 = map_units(maps, first), pooled_units(w2, second)
-    measure = _pooled_measure(u1, u2, with_sd=with_sd, described=described)
-    if not described:
-        return measure
-    a_in, a_out = _units_anisotropy(u1), kernel_anisotropy(w2, second)
-    return replace(measure, anisotropy_in=a_in, anisotropy_out=a_out)
 
 
 def spectral_ratio(
@@ -350,8 +294,8 @@ def spectral_ratio(
     refuse_all_zero(w1=t1, w2=t2)
     if form != "activation":
         _warn_of_silent_channels(t1, t2)
-        return like_input(spectral_measure(t1, t2, up, down, form).rho, w1, w2)
-    return like_input(activation_measure(t1, t2, up).rho, w1, w2)
+    measure = spectral_measure(t1, t2, up, down, form, described=False)
+    return like_input(measure.rho, w1, w2)
 
 
 def _warn_of_silent_channels(w1: Tensor, w2: Tensor) -> None:

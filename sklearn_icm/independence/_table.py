@@ -265,8 +265,8 @@ def _row_of_weights(
     seed: int,
 ) -> dict:
     exact = pair.double()
-    measure = exact.measure(form, hidden=hidden, with_sd=False)
-    isotropic = float(measure.channel_null_sd.max()) < DEGENERATE_SD
+    measure = exact.measure(form, hidden=hidden)
+    isotropic = float(measure.null_sd.max()) < DEGENERATE_SD
     degenerate, draws = isotropic or moved < DEGENERATE_RESPONSE, None
     if n_draws and not degenerate:
         generator = torch.Generator().manual_seed(seed)

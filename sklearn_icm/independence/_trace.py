@@ -19,7 +19,7 @@ from ._common import (
 ArrayLike = np.ndarray | Tensor
 
 
-def trace_measure(w: Tensor, s: Tensor) -> PairMeasure:
+def trace_measure(w: Tensor, s: Tensor, described: bool = True) -> PairMeasure:
     """Trace dependence of a matrix and a covariance; see `trace_ratio`."""
     d = w.shape[1]
     w, s = scaled(w), scaled(s)
@@ -29,17 +29,14 @@ def trace_measure(w: Tensor, s: Tensor) -> PairMeasure:
     # tr(W S W^T) with both products taken at the d x d hidden node.
     rho = (gram * s.T).sum() / power.clamp(min=tiny)
     rho = torch.where(power <= tiny, torch.ones_like(rho), rho)
+    if not described:
+        return PairMeasure(rho[None])
     a1, a2 = anisotropy_of(s), anisotropy_of(gram)
-    if d == 1:
-        sd = torch.zeros_like(rho)
-    else:
+    sd = torch.zeros_like(rho)
+    if d > 1:
         spread = a1 / (1 - a1) * a2 / (1 - a2)
-        # The root has no finite gradient at 0, and below rounding nothing is seen.
-        unseen = spread <= torch.finfo(spread.dtype).eps ** 2
-        seen = torch.where(unseen, torch.ones_like(spread), spread)
-        sd = (2 / ((d - 1) * (d + 2)) * seen).sqrt()
-        sd = torch.where(unseen, torch.zeros_like(sd), sd)
-    return PairMeasure(rho[None], sd[None], sd[None].detach(), a1[None], a2[None])
+        sd = (2 / ((d - 1) * (d + 2)) * spread).sqrt()
+    return PairMeasure(rho[None], sd[None], a1[None], a2[None])
 
 
 def normalised_pair(w1: Tensor, w2: Tensor) -> tuple[Tensor, Tensor]:
@@ -105,4 +102,4 @@ def trace_ratio(w: ArrayLike, s: ArrayLike) -> ArrayLike:
             f"{tuple(ts.shape)}."
         )
     refuse_all_zero(w=tw, s=ts)
-    return like_input(trace_measure(tw, ts).rho[0], w, s)
+    return like_input(trace_measure(tw, ts, described=False).rho[0], w, s)

@@ -119,14 +119,15 @@ class Intervention(ABC):
         """
         return made_from(description, Intervention)
 
-    def _key(self) -> tuple:
+    def key(self) -> tuple:
+        """Return what equality and hash compare."""
         return (type(self), *(_hashable(getattr(self, f.name)) for f in fields(self)))
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Intervention) and self._key() == other._key()
+        return isinstance(other, Intervention) and self.key() == other.key()
 
     def __hash__(self) -> int:
-        return hash(self._key())
+        return hash(self.key())
 
 
 def _hashable(value: Any) -> Any:

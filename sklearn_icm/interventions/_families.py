@@ -175,20 +175,21 @@ class InterventionFamily:
         neutral = self.neutral and {k: v * unit[k] for k, v in self.neutral.items()}
         return replace(self, bounds=bounds, neutral=neutral, relative=())
 
-    def _key(self) -> tuple:
-        make: Any = self.make
-        if isinstance(make, partial):
-            # Equal partials are different objects after a pickle.
-            make = (make.func, make.args, tuple(sorted(make.keywords.items())))
-        neutral = self.neutral and tuple(self.neutral.items())
-        bounds, ends = tuple(self.bounds.items()), (self.relative, self.open_ended)
-        return (make, bounds, neutral, self.name, *ends)
-
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, InterventionFamily) and self._key() == other._key()
+        return isinstance(other, InterventionFamily) and _key_of(self) == _key_of(other)
 
     def __hash__(self) -> int:
-        return hash(self._key())
+        return hash(_key_of(self))
+
+
+def _key_of(family: InterventionFamily) -> tuple:
+    make = family.make
+    if isinstance(make, partial):
+        # Equal partials are different objects after a pickle.
+        make = (make.func, make.args, tuple(sorted(make.keywords.items())))
+    neutral = family.neutral and tuple(family.neutral.items())
+    ends = (family.relative, family.open_ended)
+    return (make, tuple(family.bounds.items()), neutral, family.name, *ends)
 
 
 def _at_strength(intervention: Intervention, strength: float) -> Intervention:

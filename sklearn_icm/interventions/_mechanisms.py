@@ -95,7 +95,8 @@ class SwapMechanism(MechanismIntervention):
             "JSON: pickle the intervention."
         )
 
-    def _key(self) -> tuple:
+    def key(self) -> tuple:
+        """Return what equality and hash compare."""
         # By the values of the weights, so that a pickled copy is equal.
         state = self.estimator.graph_.mechanism(self.name).state_dict()
         weights = (v.detach().cpu().numpy().tobytes() for v in state.values())

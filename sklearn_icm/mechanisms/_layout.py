@@ -73,7 +73,7 @@ class DataLayout:
             )
         shape = None if shape is None else tuple(map(int, shape))
         layout = cls(n_features, shape, data_kind)
-        if layout._looks_channels_first:
+        if layout.looks_channels_first:
             warnings.warn(
                 f"data_shape={shape} is read with its {shape[-1]} channels last. If "
                 "channels come first in the rows of X, move them to the end: "
@@ -97,7 +97,7 @@ class DataLayout:
         return shape is not None and len(shape) == (2 if self.is_signal else 3)
 
     @property
-    def _looks_channels_first(self) -> bool:
+    def looks_channels_first(self) -> bool:
         """Whether the first number of the shape, not the last, seems to count them."""
         shape = self.data_shape
         if shape is None or not self._channels_last:

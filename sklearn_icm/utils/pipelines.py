@@ -8,15 +8,6 @@ from sklearn.utils.validation import check_is_fitted
 
 from .checks import plain
 
-__all__ = [
-    "before_last",
-    "check_graph_generator",
-    "chosen_estimator",
-    "known_levels",
-    "last_step",
-    "numeric_rows",
-]
-
 
 def chosen_estimator(estimator):
     """Return the estimator, or the best one of a fitted search."""

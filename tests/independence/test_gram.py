@@ -203,8 +203,6 @@ def test_parameters_of_the_loss():
     graph = conv_decoder(4, (1, 14, 14), (6, 4))
     with pytest.raises(ValueError, match="loss must be one of"):
         SpectralPenalty(loss="cubic")(graph)
-    with pytest.raises(ValueError, match="dead_band"):
-        SpectralPenalty("triplet", loss="squared", dead_band=1.0)(graph)
 
 
 def test_loss_can_be_searched():
@@ -220,20 +218,3 @@ def test_loss_can_be_searched():
     grid = {"icm_penalty__loss": ["log", "squared"]}
     search = GridSearchCV(model, grid, cv=KFold(2), refit=False).fit(X)
     assert search.cv_results_["mean_test_score"].shape == (2,)
-
-
-def test_z_form_does_not_read_the_loss():
-    graph = conv_decoder(4, (1, 14, 14), (6, 4)).double()
-    assert SpectralPenalty("z", loss="squared")(graph) == SpectralPenalty("z")(graph)
-
-
-def test_dead_band_of_the_squared_loss():
-    """In null deviations of the ratio, as those of the logarithm."""
-    graph = conv_decoder(4, (1, 14, 14), (6, 4)).double()
-    values = []
-    for pair in mechanism_pairs(graph):
-        measure = pair.measure()
-        away = (measure.rho - 1).abs() - 0.1 * measure.null_sd
-        values.append(away.clamp(min=0).square().mean())
-    found = SpectralPenalty(dead_band=0.1, loss="squared")(graph)
-    assert torch.allclose(found, torch.stack(values).mean())

@@ -42,15 +42,11 @@ GRAPHS = {
 # Every penalty in every form, at the first kind of graph that it sees.
 PENALTIES = [
     *((AutoPenalty(), name) for name in GRAPHS),
-    (AutoPenalty(dead_band=0.1), "conv decoder"),
     (SpectralPenalty("triplet"), "conv decoder"),
     (SpectralPenalty("full"), "conv decoder"),
-    (SpectralPenalty("z"), "conv decoder"),
     (SpectralPenalty("activation"), "conv decoder"),
-    (SpectralPenalty("triplet", dead_band=1.0), "conv decoder"),
     (SpectralPenalty("triplet", loss="squared"), "conv decoder"),
     (SpectralPenalty(loss="squared"), "conv encoder"),
-    (TracePenalty("z"), "dense decoder"),
     (TracePenalty("activation"), "dense encoder"),
     (GenericPenalty(), "dense decoder"),
     (IMAPenalty(), "dense decoder"),
