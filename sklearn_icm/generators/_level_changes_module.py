@@ -51,7 +51,7 @@ def in_codes(name, change, levels):
     if isinstance(change, Where):
         return Where(change.mask, in_codes(name, change.then, levels))
     if isinstance(change, Units):
-        return Units(change.index, in_codes(name, change.other, levels))
+        return Units(change.index, in_codes(name, change.then, levels))
     if getattr(change, "acts_on_mechanism", False):
         return change
     if isinstance(change, Intervention):

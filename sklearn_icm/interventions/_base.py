@@ -414,12 +414,7 @@ class Compose(Intervention):
         return () if part is None else part.steps
 
     def scaled(self, t: float) -> Compose:
-        """Every step at the strength t.
-
-        Parameters
-        ----------
-        t : float
-        """
+        """Every step at the strength t."""
         return Compose(tuple(strength_of(self, step, t) for step in self.steps))
 
     def inverse(self) -> Compose:

@@ -81,19 +81,10 @@ def _holds(floats: np.ndarray, whole: np.ndarray) -> bool:
         return bool(np.all(floats.astype(whole.dtype) == whole))
 
 
-def check_strength(owner: Any, t: float) -> float:
-    """Return a strength as a float, or say what is allowed."""
-    number = isinstance(t, (int, float, np.integer, np.floating))
-    if isinstance(t, bool) or not number or not is_finite(t):
-        raise ValueError(
-            f"{type(owner).__name__}.scaled: t must be a finite number, got {t!r}."
-        )
-    return float(t)
-
-
-def check_finite_number(owner: Any, name: str, *, positive: bool = False) -> float:
-    """Return the field as a float, or say what is allowed."""
-    value = getattr(owner, name)
+def finite_number(
+    owner: Any, name: str, value: Any, *, positive: bool = False
+) -> float:
+    """Return a field, or the strength ``t``, as a float, or say what is allowed."""
     number = isinstance(value, (int, float, np.integer, np.floating))
     if isinstance(value, bool) or not number:
         raise TypeError(

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ._base import Intervention
-from ._checks import Shape, check_finite_number, check_flag, check_strength
+from ._checks import Shape, check_flag, finite_number
 
 AXES = {1: {"length": -1}, 2: {"height": -2, "width": -1}}
 
@@ -90,18 +90,13 @@ class Stretch(_AlongAxis):
 
     def __post_init__(self) -> None:
         object.__setattr__(
-            self, "factor", check_finite_number(self, "factor", positive=True)
+            self, "factor", finite_number(self, "factor", self.factor, positive=True)
         )
         self._check_axis()
 
     def scaled(self, t: float) -> Stretch:
-        """Stretch by ``factor ** t``, so that strengths add up.
-
-        Parameters
-        ----------
-        t : float
-        """
-        t = check_strength(self, t)
+        """Stretch by ``factor ** t``, so that strengths add up."""
+        t = finite_number(self, "t", t)
         try:
             factor = self.factor**t
         except OverflowError:
@@ -154,17 +149,12 @@ class Translate(_AlongAxis):
 
     def __post_init__(self) -> None:
         check_flag(self, "cyclic")
-        object.__setattr__(self, "offset", check_finite_number(self, "offset"))
+        object.__setattr__(self, "offset", finite_number(self, "offset", self.offset))
         self._check_axis()
 
     def scaled(self, t: float) -> Translate:
-        """Move by t times the offset.
-
-        Parameters
-        ----------
-        t : float
-        """
-        return replace(self, offset=check_strength(self, t) * self.offset)
+        """Move by t times the offset."""
+        return replace(self, offset=finite_number(self, "t", t) * self.offset)
 
     def inverse(self) -> Translate:
         """Return the translation back, exact where nothing is lost at the border."""
@@ -225,7 +215,9 @@ class Rotate(Intervention):
     degrees: float
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "degrees", check_finite_number(self, "degrees"))
+        object.__setattr__(
+            self, "degrees", finite_number(self, "degrees", self.degrees)
+        )
 
     def check(self, node: str, shape: Shape) -> None:
         if len(shape) != 3:
@@ -235,13 +227,8 @@ class Rotate(Intervention):
             )
 
     def scaled(self, t: float) -> Rotate:
-        """Rotate by t times the angle.
-
-        Parameters
-        ----------
-        t : float
-        """
-        return Rotate(check_strength(self, t) * self.degrees)
+        """Rotate by t times the angle."""
+        return Rotate(finite_number(self, "t", t) * self.degrees)
 
     def inverse(self) -> Rotate:
         """Return the rotation back, up to interpolation."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,46 +24,34 @@ from ._checks import Shape, as_units, check_units
 
 
 class _InPlaces(Intervention):
-    """Interventions that do what the field ``_done`` names in some places alone."""
+    """Interventions that do what the field ``then`` names in some places alone."""
 
-    _done: ClassVar[str]
+    then: Any
 
     def __post_init__(self) -> None:
-        change = as_intervention(self._change)
+        change = as_intervention(self.then)
         if getattr(change, "acts_on_mechanism", False):
             raise TypeError(
                 f"{type(self).__name__}: a mechanism is replaced as a whole, so "
                 f"{change!r} cannot act on a part of a node. Give it alone, or in "
                 "a >> b."
             )
-        object.__setattr__(self, self._done, change)
-
-    @property
-    def _change(self) -> Any:
-        return getattr(self, self._done)
-
-    def _with(self, change: Any) -> Intervention:
-        return replace(self, **{self._done: change})
+        object.__setattr__(self, "then", change)
 
     @property
     def is_random(self) -> bool:
-        return is_random(self._change)
+        return is_random(self.then)
 
     def started(self, streams: Iterator[torch.Generator]) -> Intervention:
-        return self._with(started(self._change, streams))
+        return replace(self, then=started(self.then, streams))
 
     def scaled(self, t: float) -> Intervention:
-        """The same places at the strength t.
-
-        Parameters
-        ----------
-        t : float
-        """
-        return self._with(strength_of(self, self._change, t))
+        """Return the intervention in the same places at the strength t."""
+        return replace(self, then=strength_of(self, self.then, t))
 
     def inverse(self) -> Intervention:
         """Return the inverse in the same places."""
-        return self._with(inverse_of(self._change))
+        return replace(self, then=inverse_of(self.then))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -85,7 +73,6 @@ class Where(_InPlaces):
 
     mask: Any
     then: Any
-    _done = "then"
 
     def __post_init__(self) -> None:
         mask = np.array(self.mask)
@@ -125,7 +112,7 @@ class Units(_InPlaces):
     ----------
     index : int or sequence of int
         Indices along the first axis of the node's shape.
-    other : intervention, callable, number or array
+    then : intervention, callable, number or array
         What is done to these units together, as if they were the whole node.
 
     Examples
@@ -136,8 +123,7 @@ class Units(_InPlaces):
     """
 
     index: int | Sequence[int]
-    other: Any
-    _done = "other"
+    then: Any
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "index", as_units(self, "index", self.index))
@@ -145,12 +131,12 @@ class Units(_InPlaces):
 
     def check(self, node: str, shape: Shape) -> None:
         check_units(self, self.index, node, shape)
-        check_fit(self.other, node, (len(self.index), *shape[1:]))
+        check_fit(self.then, node, (len(self.index), *shape[1:]))
 
     def __call__(self, value: Tensor) -> Tensor:
         index = list(self.index)
         changed = value.clone()
         changed[:, index] = call_on(
-            self.other, value[:, index], f"{self.other!r} in Units"
+            self.then, value[:, index], f"{self.then!r} in Units"
         )
         return changed

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ._base import Intervention, ValuedIntervention
-from ._checks import check_strength
+from ._checks import finite_number
 
 
 class Shift(ValuedIntervention):
@@ -32,13 +32,8 @@ class Shift(ValuedIntervention):
         return value + self._tensor(value)
 
     def scaled(self, t: float) -> Shift:
-        """Shift by t times the value.
-
-        Parameters
-        ----------
-        t : float
-        """
-        return Shift(check_strength(self, t) * self.value)
+        """Shift by t times the value."""
+        return Shift(finite_number(self, "t", t) * self.value)
 
     def inverse(self) -> Shift:
         """Return the shift by as much the other way."""
@@ -64,13 +59,8 @@ class Scale(ValuedIntervention):
         return value * self._tensor(value)
 
     def scaled(self, t: float) -> Scale:
-        """Scale by ``1 + t (value - 1)``.
-
-        Parameters
-        ----------
-        t : float
-        """
-        return Scale(1 + check_strength(self, t) * (self.value - 1))
+        """Scale by ``1 + t (value - 1)``."""
+        return Scale(1 + finite_number(self, "t", t) * (self.value - 1))
 
     def inverse(self) -> Scale:
         """Return the scaling by ``1 / value``; no value may be 0."""

@@ -15,9 +15,8 @@ from ._base import Intervention
 from ._checks import (
     Shape,
     as_levels,
-    check_finite_number,
     check_numbers,
-    check_strength,
+    finite_number,
 )
 
 
@@ -60,19 +59,14 @@ class Noise(StochasticIntervention):
     scale: float
 
     def __post_init__(self) -> None:
-        scale = check_finite_number(self, "scale")
+        scale = finite_number(self, "scale", self.scale)
         if scale < 0:
             raise ValueError(f"Noise: scale must not be negative, got {self.scale!r}.")
         object.__setattr__(self, "scale", scale)
 
     def scaled(self, t: float) -> Noise:
-        """Noise of ``|t|`` times the standard deviation.
-
-        Parameters
-        ----------
-        t : float
-        """
-        return Noise(abs(check_strength(self, t)) * self.scale)
+        """Noise of ``|t|`` times the standard deviation."""
+        return Noise(abs(finite_number(self, "t", t)) * self.scale)
 
     def _drawn(self, value: Tensor, generator: torch.Generator) -> Tensor:
         if self.scale == 0:

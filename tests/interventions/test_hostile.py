@@ -53,7 +53,7 @@ def table():
         (lambda: Reparametrise([[HUGE]]), "Reparametrise: matrix must be finite"),
         (lambda: Where(True, HUGE), "Do: value must be finite"),
         (lambda: Units(0, HUGE), "Do: value must be finite"),
-        (lambda: Shift(1.0).scaled(HUGE), "t must be a finite number"),
+        (lambda: Shift(1.0).scaled(HUGE), "t must be finite"),
         (lambda: InterventionFamily(Shift, {"value": (0, HUGE)}), "bounds"),
     ],
 )
@@ -84,7 +84,7 @@ def test_an_unknown_node_is_named_before_what_is_done_to_it():
 def nested(depth):
     description = {"type": "Do", "value": 0.0}
     for _ in range(depth):
-        description = {"type": "Units", "index": [0], "other": description}
+        description = {"type": "Units", "index": [0], "then": description}
     return description
 
 
