@@ -194,16 +194,7 @@ class Do(ValuedIntervention):
 def as_intervention(value: Any, node: str = "node") -> Callable[[Tensor], Tensor]:
     """Wrap what a node is changed by: a number or array becomes ``Do(value)``.
 
-    Parameters
-    ----------
-    value : intervention, callable, number or array
-        Interventions and callables are returned as they are.
-    node : str
-        Name for the error message.
-
-    Returns
-    -------
-    callable
+    Interventions and callables are returned as they are.
     """
     if isinstance(value, type):
         raise TypeError(
@@ -224,14 +215,7 @@ def as_intervention(value: Any, node: str = "node") -> Callable[[Tensor], Tensor
 def check_interventions(
     interventions: Mapping[str, Any], nodes: Mapping[str, Shape]
 ) -> dict[str, Callable[[Tensor], Tensor]]:
-    """Wrap interventions and check that each has a node which it fits.
-
-    Parameters
-    ----------
-    interventions : dict of node name to intervention, callable, number or array
-    nodes : dict of node name to shape
-        The nodes that exist.
-    """
+    """Wrap interventions and check that each has a node which it fits."""
     if not isinstance(interventions, Mapping):
         raise TypeError(
             "interventions must be a dict {node name: intervention}, got "
@@ -312,35 +296,20 @@ def started(
 ) -> Callable[[Tensor], Tensor]:
     """Return what one query applies; a plain callable stays as it is.
 
-    Parameters
-    ----------
-    change : callable
-        Intervention, or any map of a node's value.
-    streams : iterator of torch.Generator
-        Each random intervention takes the next one.
+    Each random intervention takes the next one of the streams.
     """
     return change.started(streams) if isinstance(change, Intervention) else change
 
 
 def inverse_of(change: Any) -> Intervention:
-    """Return what undoes an intervention; of a plain callable nothing is known.
-
-    Parameters
-    ----------
-    change : intervention or callable
-    """
+    """Return what undoes an intervention; of a plain callable nothing is known."""
     if not isinstance(change, Intervention):
         raise ValueError(f"The callable {change!r} has no inverse that is known.")
     return change.inverse()
 
 
 def is_random(change: Any) -> bool:
-    """Whether a query needs random numbers for this; a callable's own do not count.
-
-    Parameters
-    ----------
-    change : intervention or callable
-    """
+    """Whether a query needs random numbers for this; a callable's own do not count."""
     return getattr(change, "is_random", False)
 
 

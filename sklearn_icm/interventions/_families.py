@@ -263,20 +263,8 @@ def as_family(
 ) -> InterventionFamily:
     """Return a family as such: a ready one by name, or the strengths of one change.
 
-    Parameters
-    ----------
-    value : InterventionFamily, str or intervention with `scaled`
-    shape : tuple of int
-        Of the node, which the range of a translation depends on.
-    groups : collection of str
-        Names that are known beside those of the ready families.
-
-    Raises
-    ------
-    ValueError
-        For an unknown name.
-    TypeError
-        For an intervention without strength, or another object.
+    The range of a translation depends on the node's shape; ``groups`` are names that
+    are known beside those of the ready families.
     """
     if isinstance(value, InterventionFamily):
         return value

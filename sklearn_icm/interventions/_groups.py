@@ -13,7 +13,7 @@ from ._base import Compose, Intervention
 from ._checks import Shape
 from ._families import InterventionFamily, as_family, axis_lengths
 from ._geometric import AXES, Stretch, Translate
-from ._mixing import Orthogonal, Permute, haar_rotation
+from ._mixing import Orthogonal, Permute
 from ._soft import Scale
 
 # Stretches have no Haar measure: they are log-uniform between these.
@@ -55,7 +55,8 @@ class Group:
 
 
 def _rotation(shape: Shape, generator: torch.Generator) -> Intervention:
-    return Orthogonal(haar_rotation((shape[0],) * 2, generator).numpy())
+    # By its seed, since a matrix would be checked.
+    return Orthogonal(int(torch.randint(2**63 - 1, (), generator=generator)))
 
 
 def _permutation(shape: Shape, generator: torch.Generator) -> Intervention:
@@ -97,16 +98,7 @@ GROUPS = {
 
 
 def as_group(value: Any, shape: Shape) -> Any:
-    """Return what random changes are drawn from: a ready group by name, or a family.
-
-    Parameters
-    ----------
-    value : str, InterventionFamily, intervention with `scaled`, or object
-        Of an object the methods ``check(node, shape)`` and ``draw(shape, generator)``
-        are needed.
-    shape : tuple of int
-        Of the node.
-    """
+    """Return what random changes of a node are drawn from: by name, or as given."""
     if isinstance(value, (InterventionFamily, Intervention)):
         return as_family(value, shape)
     if isinstance(value, str):
