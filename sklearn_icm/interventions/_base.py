@@ -358,14 +358,14 @@ class Compose(Intervention):
 
     @property
     def acts_on_mechanism(self) -> bool:
-        return self.mechanism_part() is not None
+        return bool(self._mechanism_steps())
 
     def started(self, streams: Iterator[torch.Generator]) -> Compose:
         return Compose(tuple(started(step, streams) for step in self.steps))
 
     def mechanism_part(self) -> Compose | None:
-        steps = [s for s in self.steps if getattr(s, "acts_on_mechanism", False)]
-        return Compose(tuple(steps)) if steps else None
+        steps = self._mechanism_steps()
+        return Compose(steps) if steps else None
 
     def replaced(self, module: nn.Module) -> Callable[..., Tensor]:
         for step in self._mechanism_steps():
@@ -378,9 +378,8 @@ class Compose(Intervention):
         for step in self._mechanism_steps():
             step.check_mechanism(node, module, parents)
 
-    def _mechanism_steps(self) -> Sequence[Any]:
-        part = self.mechanism_part()
-        return () if part is None else part.steps
+    def _mechanism_steps(self) -> list[Any]:
+        return [s for s in self.steps if getattr(s, "acts_on_mechanism", False)]
 
     def scaled(self, t: float) -> Compose:
         """Every step at the strength t."""

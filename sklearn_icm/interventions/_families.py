@@ -301,40 +301,33 @@ def _ready(shape: Shape) -> dict[str, InterventionFamily]:
     """All ready families, with the ranges for a shape, by name."""
     lengths = axis_lengths(shape)
     value, scale, both = ["value"], ["scale"], ["scale", "shift"]
-    families = [
-        InterventionFamily(
-            Shift, {"value": (-3, 3)}, {"value": 0}, "shift", value, value
-        ),
-        InterventionFamily(
-            Scale, {"value": (0, 3)}, {"value": 1}, "scale", open_ended=value
-        ),
-        InterventionFamily(
+    # Of each parameter low, high and neutral; which are relative, and open-ended.
+    shifts, scales = (-3, 3, 0), (0, 3, 1)
+    made = {
+        "shift": (Shift, {"value": shifts}, value, value),
+        "scale": (Scale, {"value": scales}, [], value),
+        "affine": (
             _scale_and_shift,
-            {"scale": (0, 3), "shift": (-3, 3)},
-            {"scale": 1, "shift": 0},
-            "affine",
+            {"scale": scales, "shift": shifts},
             ["shift"],
             both,
         ),
-        InterventionFamily(
-            Noise, {"scale": (0, 3)}, {"scale": 0}, "noise", scale, scale
-        ),
-        InterventionFamily(Rotate, {"degrees": (-90, 90)}, {"degrees": 0}, "rotate"),
-    ]
+        "noise": (Noise, {"scale": (0, 3, 0)}, scale, scale),
+        "rotate": (Rotate, {"degrees": (-90, 90, 0)}, [], []),
+    }
     for axis in ("width", "height", "length"):
         reach = lengths.get(axis, 4) / 4
-        families += [
-            InterventionFamily(
-                partial(Stretch, axis=axis),
-                {"factor": (0.5, 2)},
-                {"factor": 1},
-                f"stretch_{axis}",
-            ),
-            InterventionFamily(
-                partial(Translate, axis=axis),
-                {"offset": (-reach, reach)},
-                {"offset": 0},
-                f"translate_{axis}",
-            ),
-        ]
-    return {family.name: family for family in families}
+        stretch, move = (partial(kind, axis=axis) for kind in (Stretch, Translate))
+        made[f"stretch_{axis}"] = (stretch, {"factor": (0.5, 2, 1)}, [], [])
+        made[f"translate_{axis}"] = (move, {"offset": (-reach, reach, 0)}, [], [])
+    return {
+        name: InterventionFamily(
+            make,
+            {k: ends for k, (*ends, _) in params.items()},
+            {k: neutral for k, (*_, neutral) in params.items()},
+            name,
+            relative,
+            open_ended,
+        )
+        for name, (make, params, relative, open_ended) in made.items()
+    }
