@@ -138,7 +138,7 @@ def genericity_test(
         The table of a generator's ``independence()``, one row per pair: ``pair``,
         ``measure``, ``power_change`` (``1 / rho - 1``: the share of the power, or
         contrast, that a random group element gains, or loses if negative), ``low`` and
-        ``high`` (95 % of the values that it has from where the draws lead), ``rho``,
+        ``high`` (95 % of what it is after random group elements), ``rho``,
         ``anisotropy_in`` and ``anisotropy_out`` (by weights alone), ``response``
         (relative change of the output under the group; NaN where only weights are
         known), two-sided ``p_value``, ``p_adjusted`` (Benjamini-Hochberg over the
