@@ -64,6 +64,7 @@ class IndependenceDisplay(Display):
         if any("dependence" in table for table in self.tables.values()):
             self._draw_dependence()
             return
+        self.ax_.use_sticky_edges = False
         for k, (name, table) in enumerate(self.tables.items()):
             y = np.arange(len(labels), len(labels) + len(table))
             low, high = table["low"].to_numpy(), table["high"].to_numpy()
@@ -82,7 +83,7 @@ class IndependenceDisplay(Display):
         self.ax_.set(
             yticks=np.arange(len(labels)),
             yticklabels=labels,
-            xlabel="power that a random change gains (band: 95 % of random weights)",
+            xlabel="power that a random change gains\n(band: 95 % of random weights)",
         )
         self.ax_.invert_yaxis()
         self.ax_.legend(loc="best", fontsize="small")
