@@ -71,7 +71,8 @@ class VAEGenerator(
         ``(n_latents,)``; ``data_shape`` is channels first, or ``(n_features,)``. Its
         output is in standardised units (gaussian) or logits (bernoulli).
     likelihood : {"gaussian", "bernoulli"}, default="gaussian"
-        Gaussian noise of fitted variance, or Bernoulli entries for data in [0, 1].
+        Gaussian noise, its variance a function of an entry's mean that is fitted after
+        training, or Bernoulli entries for data in [0, 1].
         Scores are densities of the one and probabilities of the other: no search can
         choose between them by the default score.
     beta : float, default=1.0

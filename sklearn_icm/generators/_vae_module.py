@@ -17,6 +17,8 @@ MAX_COMPONENTS = 100
 MIXTURE_ROWS = 50_000
 # What a stream of batches leaves for the next one.
 MOST_KEPT, DRAWS_WHEN_RENEWED = 1024, 2
+# Of a row, by which the course of the variance goes.
+ENTRIES_PER_ROW = 8
 CHUNK = 1024
 # For the share that principal components explain: so many rows, and of their largest
 # variance the least that counts.
@@ -42,8 +44,11 @@ class VAEModule(nn.Module):
         self.noise = MixtureNoise(self.n_latents)
         # Shares of the variance that the decoder and principal components explain.
         self.explained = (math.nan, math.nan)
-        # Of rows of the stream: posterior mean, log variance, mean squared residual.
-        self.register_buffer("kept", torch.empty(0, 2 * self.n_latents + 1))
+        # Of rows of the stream: posterior mean and log variance, mean squared residual,
+        # and of some entries the standardised mean and the squared residual.
+        self.n_entries = min(ENTRIES_PER_ROW, layout.n_features)
+        width = 2 * self.n_latents + 1 + 2 * self.n_entries
+        self.register_buffer("kept", torch.empty(0, width))
 
     def prepare(self, x):
         """Take the units of the data."""
@@ -83,22 +88,24 @@ class VAEModule(nn.Module):
         With ``renew`` earlier batches count too, by the rows that are kept of them.
         """
         generator = torch_stream(entropy, "finish")
-        rows, squared = self._explained(x, generator)
+        rows, squared = self._explained(x, generator, torch_stream(entropy, "entries"))
         if not renew:
             shares = torch_stream(entropy, "shares")
             self.explained = self._shares(x, squared, shares)
         earlier = self.kept if renew else self.kept[:0]
         self.kept = renewed(earlier, rows, MOST_KEPT, generator)
         if renew:
-            rows, squared = self.kept, self.kept[:, -1]
-        self.likelihood.fit_variance(squared)
+            rows = self.kept
+        sizes = [self.n_latents] * 2 + [1] + [self.n_entries] * 2
+        mean, log_variance, mean_squares, *entries = rows.split(sizes, dim=1)
+        entries = torch.stack([part.flatten() for part in entries], 1)
+        self.likelihood.fit_variance(mean_squares if renew else squared, entries)
         if self.fits_mixture:
-            mean, log_variance = rows[:, :-1].chunk(2, dim=1)
             self._fit_mixture(
                 mean, (0.5 * log_variance).exp(), generator, entropy, renew
             )
 
-    def _explained(self, x, generator):
+    def _explained(self, x, generator, places):
         """What is kept of at most so many rows, and the mean squares of all."""
         chosen = _chosen_rows(len(x), MIXTURE_ROWS, generator)
         # Filled in place: small tensors kept from every chunk would lie between large
@@ -108,10 +115,14 @@ class VAEModule(nn.Module):
         for chunk, keep in zip(x.split(CHUNK), chosen.split(CHUNK), strict=True):
             m, v = self.posterior(chunk)
             z = m + (0.5 * v).exp() * torch.randn(m.shape, generator=generator).to(m)
-            residual = chunk - self.graph(z)[self.graph.data_node]
-            squared = self.likelihood.squared(residual)
+            output = self.graph(z)[self.graph.data_node]
+            squared = self.likelihood.squared(chunk - output).flatten(1)
             total = total + squared.sum(0)
-            found = torch.hstack([m, v, squared.flatten(1).mean(1, keepdim=True)])
+            shape = len(chunk), self.n_entries
+            at = torch.randint(squared.shape[1], shape, generator=places).to(m.device)
+            means = self.likelihood.standardised(output).flatten(1)
+            entries = means.gather(1, at), squared.gather(1, at)
+            found = torch.hstack([m, v, squared.mean(1, keepdim=True), *entries])
             stop = filled + int(keep.sum())
             rows[filled:stop] = found[keep.to(m.device)]
             filled = stop
@@ -204,11 +215,13 @@ class VAEModule(nn.Module):
 def _shrunk(weights, covariances, n_rows):
     """Covariances as full as the rows allow that they were estimated from.
 
-    To each are added half as many rows as there are latents that have the covariance
-    common to all, and to this as many that have only its variances. (Draws of a row say
-    much about each other: a dozen rows in 100 dimensions have but their own plane.)
+    To each are added rows that have the covariance common to all, and to this as many
+    that have only its variances: one for twelve free entries of a covariance, and half
+    as many as there are latents at least. (Draws of a row say much about each other: a
+    dozen rows in 100 dimensions have but their own plane.)
     """
-    n_added = covariances.shape[1] / 2
+    n_latents = covariances.shape[1]
+    n_added = max(n_latents**2 / 24, n_latents / 2)
     weights = n_rows * weights[:, None, None]
     common = (weights * covariances).sum(0) / n_rows
     variances = np.diag(np.diag(common))

@@ -28,14 +28,17 @@ class Affine(nn.Module):
 
 
 class GaussianLikelihood(nn.Module):
-    """Independent normal noise of one fitted variance about the data node.
+    """Independent normal noise about the data node, its variance a function of it.
 
-    The variance is in standardised units. During training it is the running mean of
-    the squared residuals, its maximum-likelihood value; one common variance, since
-    with one per entry those that hardly vary would take over the loss.
+    All in standardised units. During training there is one common variance, the running
+    mean of the squared residuals: with one per entry those that hardly vary would take
+    over the loss. After it the variance depends on the mean, by straight lines between
+    knots, as an entry varies little where it is at an end of its range.
     """
 
+    sized_by_fit = ("knots", "variances")
     FLOOR = 1e-6
+    MOST_KNOTS, ENTRIES_PER_KNOT, LEAST_SHARE = 16, 100, 0.01
     RATE = 0.02
     ROUNDING = 1e-12
     RESOLUTION = 1e-5
@@ -44,6 +47,9 @@ class GaussianLikelihood(nn.Module):
         super().__init__()
         self.link = Affine(node_shape)
         self.register_buffer("variance", torch.ones(()))
+        # Means and variances there; without any the common variance is everywhere.
+        self.register_buffer("knots", torch.empty(0))
+        self.register_buffer("variances", torch.empty(0))
 
     def set_units(self, x: Tensor) -> None:
         """Take offset and scale from data, see `moments`."""
@@ -92,25 +98,45 @@ class GaussianLikelihood(nn.Module):
 
     def log_prob(self, x: Tensor, mean: Tensor) -> Tensor:
         """Log density of each row, shape (n,)."""
-        squared, variance = self.squared(x - mean), self.variance.clamp(self.FLOOR)
+        variance = self.variance_at(mean).clamp(self.FLOOR)
         # Not log(scale^2): the square of a large unit overflows float32.
         constant = (2 * math.pi * variance).log() + 2 * self.link.scale.log()
-        return -0.5 * (squared / variance + constant).flatten(1).sum(1)
+        return -0.5 * (self.squared(x - mean) / variance + constant).flatten(1).sum(1)
 
     def squared(self, residual: Tensor) -> Tensor:
         """Squared residuals in standardised units."""
         return (residual / self.link.scale).square()
 
+    def variance_at(self, mean: Tensor) -> Tensor:
+        """Variance of entries with this mean, in standardised units."""
+        if not len(self.knots):
+            return self.variance
+        mean = self.standardised(mean).contiguous()
+        right = torch.bucketize(mean.detach(), self.knots).clamp(1, len(self.knots) - 1)
+        knot, gap = self.knots[right - 1], self.knots.diff()[right - 1]
+        share = ((mean - knot) / gap.clamp(min=self.FLOOR)).clamp(0, 1)
+        return torch.lerp(self.variances[right - 1], self.variances[right], share)
+
     @torch.no_grad()
     def track(self, x: Tensor, mean: Tensor) -> None:
-        """Move the common variance towards this batch's."""
+        """Move the common variance towards this batch's, and go by it alone."""
+        self.knots, self.variances = self.knots[:0], self.variances[:0]
         self.variance.lerp_(self.squared(x - mean).mean(), self.RATE)
         self.variance.clamp_(min=self.FLOOR)
 
     @torch.no_grad()
-    def fit_variance(self, squared: Tensor) -> None:
-        """Set the variance to the mean of all rows' squared residuals."""
+    def fit_variance(self, squared: Tensor, entries: Tensor) -> None:
+        """Set the variance to the mean of all rows' squared residuals.
+
+        Its course goes by some entries, (n, 2): standardised means, squared residuals.
+        """
         self.variance.copy_(squared.mean().clamp(min=self.FLOOR))
+        n_knots = min(self.MOST_KNOTS, len(entries) // self.ENTRIES_PER_KNOT)
+        self.knots, self.variances = self.knots[:0], self.variances[:0]
+        if n_knots > 1:
+            parts = entries[entries[:, 0].argsort()].tensor_split(n_knots)
+            self.knots, found = torch.stack([part.mean(0) for part in parts], 1)
+            self.variances = found.maximum(self.LEAST_SHARE * self.variance)
 
     def draw(self, n: int, generator: torch.Generator) -> Tensor:
         """Draw what `observe` needs, on the CPU."""
@@ -118,7 +144,7 @@ class GaussianLikelihood(nn.Module):
 
     def observe(self, mean: Tensor, draw: Tensor) -> Tensor:
         """One draw of the data about each row's mean."""
-        return mean + self.link.scale * self.variance.sqrt() * draw
+        return mean + self.link.scale * self.variance_at(mean).sqrt() * draw
 
 
 class BernoulliLikelihood(nn.Module):
@@ -162,7 +188,7 @@ class BernoulliLikelihood(nn.Module):
     def track(self, x: Tensor, mean: Tensor) -> None:
         """Nothing to fit."""
 
-    def fit_variance(self, squared: Tensor) -> None:
+    def fit_variance(self, squared: Tensor, entries: Tensor) -> None:
         """Nothing to fit: the mean determines the variance."""
 
     def draw(self, n: int, generator: torch.Generator) -> Tensor:

@@ -57,6 +57,20 @@ def test_bound_is_exact_for_a_decoder_that_ignores_the_latents():
     assert model.score(X) == pytest.approx(expected, abs=0.02)
 
 
+def test_noise_is_less_where_entries_do_not_vary():
+    """At a pixel that is empty; after a fit, and where training went on too."""
+    X = load_digits().data[:200]
+    model = small(data_shape=(8, 8), max_epochs=10, warm_start=True, bounds=None)
+    for train in (model.fit, model.partial_fit, model.fit):
+        train(X)
+        mean, rows = (
+            model.sample(200, random_state=0, observation_noise=noisy)
+            for noisy in (False, True)
+        )
+        empty = np.abs(mean) < 0.5
+        assert 2 * (rows - mean)[empty].std() < (rows - mean)[~empty].std()
+
+
 def test_scores_of_rows_do_not_depend_on_other_rows(table_model):
     scores = table_model.score_samples(TABLE)
     assert np.allclose(table_model.score_samples(TABLE[::-1])[::-1], scores, atol=1e-9)

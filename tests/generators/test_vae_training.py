@@ -480,7 +480,7 @@ def test_kept_rows_fade_as_new_ones_come():
     assert len(renewed(kept[:0], torch.arange(300.0)[:, None], 100, stream)) == 100
 
 
-@pytest.mark.parametrize(("n_rows", "n_latents"), [(60, 2), (150, 60)])
+@pytest.mark.parametrize(("n_rows", "n_latents"), [(60, 2), (150, 60), (150, 100)])
 def test_the_mixture_of_latents_explains_rows_that_it_was_not_fitted_to(
     n_rows, n_latents
 ):
@@ -494,5 +494,5 @@ def test_the_mixture_of_latents_explains_rows_that_it_was_not_fitted_to(
         .score(held_out)
         for density in ("mixture", "gaussian")
     ]
-    # At most a few nats below the normal law of its latents, not thousands.
-    assert scores[0] > scores[1] - 3
+    # At most a nat below the normal law of its latents, not thousands.
+    assert scores[0] > scores[1] - 1

@@ -39,6 +39,13 @@ def test_mixture_density_and_moments_are_closed_form():
     assert np.all(np.abs(draws.mean(0) - mean) < 5 * sd / np.sqrt(n))
 
 
+def fit_variance(likelihood, x, mean):
+    squared = likelihood.squared(x - mean)
+    means = likelihood.standardised(mean.expand_as(x))
+    entries = torch.stack([means.flatten(), squared.flatten()], 1)
+    likelihood.fit_variance(squared, entries)
+
+
 @pytest.mark.parametrize("offset", [0.0, 5.0, 1e4])
 @pytest.mark.parametrize("scale", [1e-9, 1.0, 1e6])
 def test_gaussian_log_prob_is_scipys(offset, scale):
@@ -46,23 +53,59 @@ def test_gaussian_log_prob_is_scipys(offset, scale):
     x = scale * (offset + torch.randn(50, 3, generator=generator).double())
     likelihood = GaussianLikelihood((3,)).double()
     likelihood.set_units(x)
-    likelihood.fit_variance(likelihood.squared(x - x.mean(0)))
+    fit_variance(likelihood, x, x.mean(0))
     sd = (likelihood.link.scale * likelihood.variance.sqrt()).numpy()
     expected = norm.logpdf(x.numpy(), x.mean(0).numpy(), sd).sum(1)
     assert np.allclose(likelihood.log_prob(x, x.mean(0).expand_as(x)), expected)
 
 
 def test_fitted_variance_maximises_the_likelihood():
-    x = torch.randn(500, 4, generator=torch.Generator().manual_seed(1))
+    x = torch.randn(40, 4, generator=torch.Generator().manual_seed(1))
     likelihood = GaussianLikelihood((4,))
     likelihood.set_units(x)
     mean = torch.zeros_like(x)
-    likelihood.fit_variance(likelihood.squared(x - mean))
+    fit_variance(likelihood, x, mean)
     best = likelihood.log_prob(x, mean).mean()
     for factor in (0.9, 1.1):
         likelihood.variance.mul_(factor)
         assert likelihood.log_prob(x, mean).mean() < best
         likelihood.variance.div_(factor)
+
+
+def test_variance_follows_the_mean_until_training_goes_on():
+    generator = torch.Generator().manual_seed(0)
+    mean = torch.rand(2000, 1, 5, generator=generator)
+    likelihood = GaussianLikelihood((1, 5))
+    likelihood.set_units(mean)
+    sd = 0.1 + mean
+    x = mean + sd * torch.randn(mean.shape, generator=generator)
+    common = likelihood.log_prob(x, mean).mean()
+    fit_variance(likelihood, x, mean)
+    found = likelihood.link.scale * likelihood.variance_at(mean).sqrt()
+    assert (found / sd - 1).abs().mean() < 0.05
+    expected = norm.logpdf(x, mean, found).sum((1, 2))
+    assert np.allclose(likelihood.log_prob(x, mean), expected, atol=1e-4)
+    assert expected.mean() > common + 0.1
+    draw = likelihood.draw(len(mean), generator)
+    assert torch.allclose(likelihood.observe(mean, draw), mean + found * draw)
+    # Beyond the data it stays as it is at their ends.
+    for far, end in ((-9.0, 0), (9.0, -1)):
+        variance = likelihood.variance_at(torch.full((1, 1, 5), far))
+        assert torch.all(variance == likelihood.variances[end])
+    likelihood.track(x, mean)
+    assert torch.equal(likelihood.variance_at(mean), likelihood.variance)
+
+
+def test_variance_has_a_finite_gradient_where_means_are_equal():
+    x = torch.randn(300, 4, generator=torch.Generator().manual_seed(0))
+    likelihood = GaussianLikelihood((4,))
+    mean = torch.zeros(300, 4)
+    mean[:20] = 1e-8
+    fit_variance(likelihood, x, mean)
+    mean.requires_grad_()
+    likelihood.log_prob(x, mean).sum().backward()
+    assert mean.grad.isfinite().all()
+    assert likelihood.variances.isfinite().all()
 
 
 @pytest.mark.parametrize("offset", [1e8, -1e8])
