@@ -73,8 +73,7 @@ class VAEGenerator(
     likelihood : {"gaussian", "bernoulli"}, default="gaussian"
         Gaussian noise, its variance a function of an entry's mean that is fitted after
         training, or Bernoulli entries for data in [0, 1].
-        Scores are densities of the one and probabilities of the other: no search can
-        choose between them by the default score.
+        Scores of the two are comparable where entries are 0 or 1.
     beta : float, default=1.0
         Weight of the Kullback-Leibler term in training.
     latent_density : {"mixture", "gaussian"}, default="mixture"
@@ -424,10 +423,12 @@ class VAEGenerator(
             rows share one fixed set of noise, so that a row's value does not depend
             on the others.
 
-        Warns
+        Notes
         -----
-        UserWarning
-            If X has two values alone, where a Gaussian density has no meaning.
+        An entry that had two values in the fit (a column of a table; all entries of an
+        image or signal) is scored by the mean density over a cell about its value, as
+        wide as their gap, since a density would grow without bound. Of zeros and ones
+        this is a probability, as that of ``likelihood="bernoulli"``.
         """
         check_is_fitted(self)
         if n_importance is not None and not is_count(n_importance):
@@ -435,8 +436,6 @@ class VAEGenerator(
                 f"n_importance must be None or a positive int, got {n_importance!r}."
             )
         X = self._check_rows(X)
-        if self.likelihood == "gaussian":
-            _warn_if_binary(X)
         n_draws = n_importance or N_BOUND_DRAWS
         noise = torch.randn(
             n_draws,
@@ -459,19 +458,6 @@ class VAEGenerator(
         for start in range(0, len(X), SCORE_CHUNK):
             rows = torch.from_numpy(X[start : start + SCORE_CHUNK].astype(np.float64))
             yield self._module.layout.to_node(rows)
-
-
-def _warn_if_binary(X):
-    low, high = X.min(), X.max()
-    # Few values of any kind may be two by chance.
-    if X.size >= 50 and low < high and np.all((low == X) | (high == X)):
-        warn(
-            f"X has no values but {low:g} and {high:g}: a Gaussian density of them "
-            "grows without bound as its variance falls, and is no probability. Use "
-            "likelihood='bernoulli', and compare it with others by a distance of "
-            "samples.",
-            stacklevel=3,
-        )
 
 
 def _in_double(module):

@@ -99,6 +99,7 @@ class VAEModule(nn.Module):
         sizes = [self.n_latents] * 2 + [1] + [self.n_entries] * 2
         mean, log_variance, mean_squares, *entries = rows.split(sizes, dim=1)
         entries = torch.stack([part.flatten() for part in entries], 1)
+        self.likelihood.find_levels(x, renew=renew)
         self.likelihood.fit_variance(mean_squares if renew else squared, entries)
         if self.fits_mixture:
             self._fit_mixture(
@@ -207,7 +208,7 @@ class VAEModule(nn.Module):
             z = mean + (0.5 * log_variance).exp() * draw
             log_q = -0.5 * (draw.square() + log_variance + np.log(2 * np.pi)).sum(1)
             output = self.graph(z)[self.graph.data_node]
-            log_p = self.likelihood.log_prob(x, output) + self.noise.log_prob(z)
+            log_p = self.likelihood.log_score(x, output) + self.noise.log_prob(z)
             weights.append(log_p - log_q)
         return torch.stack(weights)
 

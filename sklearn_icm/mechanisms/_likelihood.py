@@ -39,6 +39,8 @@ class GaussianLikelihood(nn.Module):
     sized_by_fit = ("knots", "variances")
     FLOOR = 1e-6
     MOST_KNOTS, ENTRIES_PER_KNOT, LEAST_SHARE = 16, 100, 0.01
+    # Fewer numbers of any kind may be two by chance.
+    FEWEST_NUMBERS = 10
     RATE = 0.02
     ROUNDING = 1e-12
     RESOLUTION = 1e-5
@@ -50,6 +52,8 @@ class GaussianLikelihood(nn.Module):
         # Means and variances there; without any the common variance is everywhere.
         self.register_buffer("knots", torch.empty(0))
         self.register_buffer("variances", torch.empty(0))
+        # The two values of entries that have no others; else equal.
+        self.register_buffer("levels", torch.zeros(2, *node_shape))
 
     def set_units(self, x: Tensor) -> None:
         """Take offset and scale from data, see `moments`."""
@@ -57,12 +61,9 @@ class GaussianLikelihood(nn.Module):
 
     @staticmethod
     def moments(x: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation: per column of a table, else one of each.
-
-        Data need only ``len`` and ``split``, so that they may stay in a file.
-        """
-        mean = _mean(chunk.double() for chunk in x.split(UNITS_CHUNK))
-        deviations = (chunk.double() - mean for chunk in x.split(UNITS_CHUNK))
+        """Mean and standard deviation: per column of a table, else one of each."""
+        mean = _mean(chunk.double() for chunk in _chunks(x))
+        deviations = (chunk.double() - mean for chunk in _chunks(x))
         return mean, _mean(d.square() for d in deviations).sqrt()
 
     def take_units(self, offset: Tensor, scale: Tensor) -> None:
@@ -98,10 +99,47 @@ class GaussianLikelihood(nn.Module):
 
     def log_prob(self, x: Tensor, mean: Tensor) -> Tensor:
         """Log density of each row, shape (n,)."""
+        return self._log_densities(x, mean).flatten(1).sum(1)
+
+    def _log_densities(self, x: Tensor, mean: Tensor) -> Tensor:
         variance = self.variance_at(mean).clamp(self.FLOOR)
         # Not log(scale^2): the square of a large unit overflows float32.
         constant = (2 * math.pi * variance).log() + 2 * self.link.scale.log()
-        return -0.5 * (self.squared(x - mean) / variance + constant).flatten(1).sum(1)
+        return -0.5 * (self.squared(x - mean) / variance + constant)
+
+    @torch.no_grad()
+    def find_levels(self, x: Tensor, *, renew: bool = False) -> None:
+        """Find entries of two values: columns of a table, else all entries together.
+
+        With ``renew`` those of earlier rows, if no other value came.
+        """
+        low, high = self.levels
+        if not renew:
+            ranges = [(c.amin(_shared(c)), c.amax(_shared(c))) for c in _chunks(x)]
+            lows, highs = map(torch.stack, zip(*ranges, strict=True))
+            low, high = lows.amin(0), highs.amax(0)
+        known = (((c == low) | (c == high)).all(_shared(c)) for c in _chunks(x))
+        two = torch.stack(list(known)).all(0)
+        n_numbers = len(x) * self.levels[0].numel() // two.numel()
+        two &= renew or n_numbers >= self.FEWEST_NUMBERS
+        levels = torch.stack([v.expand_as(self.levels[0]) for v in (low, high)])
+        self.levels.copy_(torch.where(two, levels, 0.0))
+
+    def log_score(self, x: Tensor, mean: Tensor) -> Tensor:
+        """Log density of each row, shape (n,); of entries of two values its mean.
+
+        That is over a cell about the value that reaches half way to the other one: the
+        density itself grows without bound as the variance falls.
+        """
+        gap = self.levels.diff(dim=0)[0]
+        if not bool(gap.any()):
+            return self.log_prob(x, mean)
+        unit = self.link.scale * self.variance_at(mean).clamp(self.FLOOR).sqrt()
+        inner, outer = (((x - mean).abs() + side * gap / 2) / unit for side in (-1, 1))
+        most, rest = torch.special.log_ndtr(-inner), torch.special.log_ndtr(-outer)
+        mass = most + (-torch.expm1(rest - most)).log()
+        densities = self._log_densities(x, mean)
+        return torch.where(gap > 0, mass - gap.log(), densities).flatten(1).sum(1)
 
     def squared(self, residual: Tensor) -> Tensor:
         """Squared residuals in standardised units."""
@@ -163,7 +201,7 @@ class BernoulliLikelihood(nn.Module):
 
     def check(self, x: Tensor) -> None:
         """Refuse data that are not probabilities."""
-        ranges = [(float(c.min()), float(c.max())) for c in x.split(UNITS_CHUNK)]
+        ranges = [(float(c.min()), float(c.max())) for c in _chunks(x)]
         low, high = min(r[0] for r in ranges), max(r[1] for r in ranges)
         if low < 0 or high > 1:
             raise ValueError(
@@ -176,10 +214,15 @@ class BernoulliLikelihood(nn.Module):
         """Data in the units that the encoder reads."""
         return 2 * x - 1
 
+    def find_levels(self, x: Tensor, *, renew: bool = False) -> None:
+        """There are no densities."""
+
     def log_prob(self, x: Tensor, mean: Tensor) -> Tensor:
         """Log probability of each row, shape (n,)."""
         p = mean.clamp(self.MARGIN, 1 - self.MARGIN)
         return (x * p.log() + (1 - x) * (1 - p).log()).flatten(1).sum(1)
+
+    log_score = log_prob
 
     def squared(self, residual: Tensor) -> Tensor:
         """Squared residuals."""
@@ -200,11 +243,20 @@ class BernoulliLikelihood(nn.Module):
         return (draw < mean).to(mean.dtype)
 
 
+def _chunks(x: Tensor) -> Iterable[Tensor]:
+    """Rows in parts; data need only ``len`` and ``split``, and may stay in a file."""
+    return x.split(UNITS_CHUNK)
+
+
+def _shared(chunk: Tensor) -> int | tuple[int, ...]:
+    """Dimensions that one unit is of: the rows of a table, else all."""
+    return 0 if chunk.ndim == 2 else tuple(range(chunk.ndim))
+
+
 def _mean(chunks: Iterable[Tensor]) -> Tensor:
     """Mean over the rows: per column of a table, else over all entries."""
     total, n_entries = 0.0, 0
     for chunk in chunks:
-        dims = 0 if chunk.ndim == 2 else tuple(range(chunk.ndim))
-        total = total + chunk.sum(dims)
+        total = total + chunk.sum(_shared(chunk))
         n_entries += len(chunk) if chunk.ndim == 2 else chunk.numel()
     return total / n_entries

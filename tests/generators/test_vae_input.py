@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -208,11 +210,37 @@ def test_rows_far_outside_have_a_score(table_model, far, n_importance):
     assert scores.max() < table_model.score(TABLE)
 
 
-def test_densities_of_two_values_are_doubted():
-    images = np.eye(9)[np.random.RandomState(0).randint(9, size=40)]
-    with pytest.warns(UserWarning, match="no values but 0 and 1.*'bernoulli'"):
-        small().fit(images).score(images)
-    assert np.isfinite(small(likelihood="bernoulli").fit(images).score(images))
-    model = small().fit(images + TABLE[:, :1])
-    for rows in (images + TABLE[:, :1], images[:2], 0 * images):
-        assert np.isfinite(model.score(rows))
+ONE_HOT = np.eye(9)[np.random.RandomState(0).randint(9, size=120)]
+
+
+@pytest.mark.parametrize("likelihood", ["gaussian", "bernoulli"])
+@pytest.mark.parametrize("shape", [None, (2, 2)])
+def test_scores_of_all_zeros_and_ones_are_those_of_probabilities(shape, likelihood):
+    every = np.array(list(itertools.product([0.0, 1.0], repeat=4)))
+    X = np.repeat(np.arange(80)[:, None] % 2, 4, axis=1)
+    model = small(data_shape=shape, likelihood=likelihood, max_epochs=60, lr=0.02)
+    total = np.exp(model.fit(X).score_samples(every, n_importance=256)).sum()
+    # Estimates of each are unbiased.
+    assert 0.3 < total < 1.1
+
+
+@pytest.mark.parametrize("shape", [None, (3, 3)])
+def test_scores_of_two_values_have_the_unit_of_densities(shape):
+    model = small(data_shape=shape, max_epochs=5)
+    scores = [model.fit(k * ONE_HOT).score(k * ONE_HOT) for k in (1, 255)]
+    assert scores[0] - scores[1] == pytest.approx(9 * np.log(255), abs=0.01)
+
+
+def test_entries_of_more_values_have_a_density():
+    mixed = np.hstack([TABLE[:, :1], TABLE[:, 1:2] > 0.5, np.ones((len(TABLE), 1))])
+    model = small().fit(mixed)
+    levels = model._module.likelihood.levels
+    assert levels.tolist() == [[0, 0, 1], [0, 1, 1]]
+    assert not small(data_shape=(3,)).fit(mixed)._module.likelihood.levels.any()
+    assert not small().fit(ONE_HOT[:5])._module.likelihood.levels.any()
+    # A stream may bring more values.
+    model.partial_fit(mixed)
+    assert torch.equal(model._module.likelihood.levels, levels)
+    model.partial_fit(mixed / 2)
+    assert not model._module.likelihood.levels.any()
+    assert np.isfinite(model.score_samples(mixed)).all()

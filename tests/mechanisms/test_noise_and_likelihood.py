@@ -96,6 +96,22 @@ def test_variance_follows_the_mean_until_training_goes_on():
     assert torch.equal(likelihood.variance_at(mean), likelihood.variance)
 
 
+@pytest.mark.parametrize("sd", [1e-3, 0.3, 50.0])
+def test_score_of_two_values_is_the_mean_density_about_them(sd):
+    mean = torch.linspace(-2, 3, 60, dtype=torch.float64)[:, None].expand(-1, 2)
+    x = torch.tensor([[1.0, 3.0], [2.0, 7.0]]).double().repeat(30, 1)
+    likelihood = GaussianLikelihood((2,)).double()
+    likelihood.variance.fill_(sd**2)
+    likelihood.find_levels(x)
+    far, gap = (x - mean).abs().numpy(), np.array([1.0, 4.0])
+    mass = norm.sf((far - gap / 2) / sd) - norm.sf((far + gap / 2) / sd)
+    found = likelihood.log_score(x, mean).numpy()
+    seen = (mass > 0).all(1)
+    assert seen.any()
+    assert np.allclose(found[seen], np.log(mass[seen] / gap).sum(1))
+    assert np.isfinite(found).all()
+
+
 def test_variance_has_a_finite_gradient_where_means_are_equal():
     x = torch.randn(300, 4, generator=torch.Generator().manual_seed(0))
     likelihood = GaussianLikelihood((4,))
