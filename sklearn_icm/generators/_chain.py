@@ -28,8 +28,6 @@ from ._chain_weights_module import (
 
 __all__ = ["ChainGenerator"]
 
-MAPS = ("signal", "image")
-
 
 class ChainGenerator(DensityMixin, BaseGenerator):
     """Linear chain of dense or convolutional mechanisms, with exact answers.
@@ -45,13 +43,11 @@ class ChainGenerator(DensityMixin, BaseGenerator):
     data_shape : tuple of int, default=None
         With "conv": ``(length,)`` of a signal or ``(height, width)`` of a grey image;
         None means a signal.
-    data_kind : {"auto", "table", "signal", "image"}, default="auto"
-        What a row is. "auto" goes by `kind` and `data_shape`, as above.
     n_layers : int, default=2
         Number K of mechanisms, at least 2.
-    kernel_size : int or sequence, default=None
-        With "conv": support of the kernels, one for all or one for each mechanism (an
-        int, or one int per axis); None is the whole signal.
+    kernel_size : int or sequence of int, default=None
+        With "conv": support of the kernels, one int for all axes or one for each; None
+        is the whole signal. Kernels of several sizes are given by `init`.
     padding : {"circular", "zeros"}, default="circular"
         With "conv": whether signals are circles, or surrounded by zeros.
     init : {"small", "identity", "xavier"} or list of arrays, default="xavier"
@@ -151,7 +147,6 @@ class ChainGenerator(DensityMixin, BaseGenerator):
     _architecture_names = (
         "kind",
         "data_shape",
-        "data_kind",
         "n_layers",
         "kernel_size",
         "padding",
@@ -171,7 +166,6 @@ class ChainGenerator(DensityMixin, BaseGenerator):
             name: CONSTRAINTS[name]
             for name in (
                 "data_shape",
-                "data_kind",
                 "lr",
                 "icm_penalty",
                 "icm_weight",
@@ -190,7 +184,6 @@ class ChainGenerator(DensityMixin, BaseGenerator):
         kind="dense",
         *,
         data_shape=None,
-        data_kind="auto",
         n_layers=2,
         kernel_size=None,
         padding="circular",
@@ -208,7 +201,6 @@ class ChainGenerator(DensityMixin, BaseGenerator):
     ):
         self.kind = kind
         self.data_shape = data_shape
-        self.data_kind = data_kind
         self.n_layers = n_layers
         self.kernel_size = kernel_size
         self.padding = padding
@@ -388,12 +380,6 @@ class ChainGenerator(DensityMixin, BaseGenerator):
 
     # ---------------------------------------------------- what a family writes
     def _make_layout(self):
-        kinds = ("auto", "table") if self.kind == "dense" else ("auto", *MAPS)
-        if self.data_kind not in kinds:
-            raise ValueError(
-                f"data_kind must be one of {kinds} with kind={self.kind!r}, got "
-                f"{self.data_kind!r}."
-            )
         if self.kind == "dense":
             if self.data_shape is not None:
                 raise ValueError(
@@ -401,10 +387,8 @@ class ChainGenerator(DensityMixin, BaseGenerator):
                     f"set it to None, got {self.data_shape!r}."
                 )
             return DataLayout(self.n_features_in_)
-        shape = self.data_shape
-        if shape is None and self.data_kind != "image":
-            shape = (self.n_features_in_,)
-        layout = DataLayout.of(self.n_features_in_, shape, self.data_kind)
+        shape = (self.n_features_in_,) if self.data_shape is None else self.data_shape
+        layout = DataLayout.of(self.n_features_in_, shape)
         if layout.node_shape[0] > 1:
             raise ValueError(
                 'data_shape must be (length,) or (height, width) with kind="conv", '

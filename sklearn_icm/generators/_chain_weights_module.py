@@ -55,7 +55,7 @@ def dense_shapes(n_features, n_inputs, n_layers, given):
 def conv_shapes(grid, kernel_size, n_layers, given):
     """Shapes (1, 1, *kernel) of kernels on a grid, input side first."""
     if given is None:
-        return [(1, 1, *k) for k in _kernel_sizes(grid, kernel_size, n_layers)]
+        return [(1, 1, *_kernel_shape(grid, kernel_size))] * n_layers
     if kernel_size is not None:
         raise ValueError(
             "kernel_size must be None where init gives the kernels, got "
@@ -72,24 +72,18 @@ def conv_shapes(grid, kernel_size, n_layers, given):
     return shapes
 
 
-def _kernel_sizes(grid, kernel_size, n_layers):
-    """One size per mechanism, a tuple with an int per axis of the grid."""
-    if kernel_size is None or isinstance(kernel_size, Integral):
-        kernel_size = [kernel_size] * n_layers
-    sizes = []
-    for size in kernel_size:
-        if size is None or isinstance(size, Integral):
-            size = grid if size is None else (size,) * len(grid)
-        whole = isinstance(size, (tuple, list)) and all(map(is_count, size))
-        if not whole or len(size) != len(grid) or len(kernel_size) != n_layers:
-            raise ValueError(
-                "kernel_size must be None, a positive int, or a sequence with one "
-                f"entry per mechanism (n_layers={n_layers}; an int, or {len(grid)} "
-                f"ints), got {kernel_size!r}."
-            )
-        _check_fits(size, grid, "kernel_size")
-        sizes.append(tuple(int(k) for k in size))
-    return sizes
+def _kernel_shape(grid, size):
+    """Shape of one kernel, an int per axis of the grid."""
+    if size is None:
+        return tuple(grid)
+    sizes = (size,) * len(grid) if isinstance(size, Integral) else tuple(size)
+    if len(sizes) != len(grid) or not all(map(is_count, sizes)):
+        raise ValueError(
+            "kernel_size must be None, a positive int, or one int per axis of the "
+            f"rows, {len(grid)}, got {size!r}."
+        )
+    _check_fits(sizes, grid, "kernel_size")
+    return tuple(map(int, sizes))
 
 
 def _check_fits(size, grid, name):

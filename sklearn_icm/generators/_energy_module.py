@@ -135,7 +135,7 @@ class PreAdditiveBank(nn.Module):
         place = int((self.columns == column).nonzero())
         self.inner.linear[0, place, self.reads[place] > 0] = line.weight.to(self.scale)
         left = max(line.variance, LEAST_SCALE) ** 0.5
-        self.scale[place] = math.log(math.expm1(left))
+        self.scale[place] = _inverse_softplus(left)
 
     @torch.no_grad()
     def copy_to(self, mechanism: PreAdditiveColumn, column: int) -> None:

@@ -129,12 +129,12 @@ class FixedGenerator(BaseGenerator):
         return DataLayout.of(self.n_features_in_, self.data_shape, self.data_kind)
 
     def _build_module(self, layout):
-        units = GaussianLikelihood(layout.node_shape)
+        likelihood = GaussianLikelihood(layout.node_shape)
         graph = copy.deepcopy(self.graph)
         if graph is None:
             identity = {"data": ("noise", nn.Unflatten(1, layout.node_shape))}
             graph = MechanismGraph({"noise": (layout.n_features,)}, identity)
-            graph = graph.with_link(units.link)
+            graph = graph.with_link(likelihood.link)
         elif len(graph.roots) != 1 or len(next(iter(graph.roots.values()))) != 1:
             raise ValueError(
                 f"graph must have one root of shape (n_latents,), got {graph.roots}."
@@ -144,7 +144,7 @@ class FixedGenerator(BaseGenerator):
         return FixedModule(
             layout,
             graph,
-            units,
+            likelihood,
             noise_std=self.noise_std,
             is_table=self.data_shape is None,
         )
@@ -161,12 +161,11 @@ class FixedGenerator(BaseGenerator):
 class FixedModule(nn.Module):
     """A given graph, standard normal noise, and an abduction that needs no encoder."""
 
-    def __init__(self, layout, graph, units, *, noise_std, is_table):
+    def __init__(self, layout, graph, likelihood, *, noise_std, is_table):
         super().__init__()
         self.layout = layout
         self.graph = graph.requires_grad_(False)
-        self.units = units
-        self.likelihood = GaussianLikelihood(layout.node_shape)
+        self.likelihood = likelihood
         # Of each entry: noise of one deviation in the units of the data.
         self.likelihood.variance = torch.zeros(layout.node_shape)
         self.noise_std, self.is_table = noise_std, is_table
@@ -178,13 +177,12 @@ class FixedModule(nn.Module):
     def prepare(self, x):
         """Take the units of all rows so far, and the observation noise in them."""
         self._count(x)
-        self.units.take_units(self.mean.cpu().double(), self.deviation.cpu().double())
-        offset, scale = self.units.link.offset, self.units.link.scale
+        moments = (m.cpu().double() for m in (self.mean, self.deviation))
+        self.likelihood.take_units(*moments)
+        scale = self.likelihood.link.scale
         if not self.is_table:
             # Entries of images have one unit, also where the data node is flat.
-            scale = scale.double().square().mean().sqrt().expand_as(scale)
-        self.likelihood.link.offset.copy_(offset)
-        self.likelihood.link.scale.copy_(scale)
+            scale.copy_(scale.double().square().mean().sqrt())
         most = min(MOST_NOISE * float(scale.min()), LARGEST_NOISE)
         if self.noise_std > most:
             raise ValueError(
@@ -192,11 +190,11 @@ class FixedModule(nn.Module):
                 f"float32 to hold it beside them, got {self.noise_std}."
             )
         # The noise has one deviation in the units of the data, not in these.
-        self.likelihood.variance = (self.noise_std / self.likelihood.link.scale) ** 2
+        self.likelihood.variance = (self.noise_std / scale) ** 2
 
     def _count(self, x):
         """Join moments of rows with those of earlier ones."""
-        mean, deviation = (m.to(self.mean) for m in self.units.moments(x))
+        mean, deviation = (m.to(self.mean) for m in self.likelihood.moments(x))
         share = len(x) / (len(x) + int(self.n_rows))
         gap = (mean - self.mean) * (share * (1 - share)) ** 0.5
         within = share**0.5 * deviation, (1 - share) ** 0.5 * self.deviation

@@ -108,7 +108,8 @@ class VAEModule(nn.Module):
 
     def _explained(self, x, generator, places):
         """What is kept of at most so many rows, and the mean squares of all."""
-        chosen = _chosen_rows(len(x), MIXTURE_ROWS, generator)
+        chosen = torch.zeros(len(x), dtype=torch.bool)
+        chosen[torch.randperm(len(x), generator=places)[:MIXTURE_ROWS]] = True
         # Filled in place: small tensors kept from every chunk would lie between large
         # freed ones, and the process would grow with the rows.
         rows = self.kept.new_empty(int(chosen.sum()), self.kept.shape[1])
@@ -228,12 +229,3 @@ def _shrunk(weights, covariances, n_rows):
     variances = np.diag(np.diag(common))
     common = (n_rows * common + n_added * variances) / (n_rows + n_added)
     return (weights * covariances + n_added * common) / (weights + n_added)
-
-
-def _chosen_rows(n, most, generator):
-    """Mask of at most ``most`` of n rows, drawn only if there are more."""
-    if n <= most:
-        return torch.ones(n, dtype=torch.bool)
-    chosen = torch.zeros(n, dtype=torch.bool)
-    chosen[torch.randperm(n, generator=generator)[:most]] = True
-    return chosen

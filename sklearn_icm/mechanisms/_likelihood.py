@@ -70,21 +70,15 @@ class GaussianLikelihood(nn.Module):
         """Take the mean and the standard deviation of data as units."""
         # A constant column keeps the unit 1; the mean of equal numbers is not exact.
         constant = scale <= self.ROUNDING * offset.abs()
-        blurred = ~constant & (scale < self.RESOLUTION * offset.abs())
+        least = (self.RESOLUTION * offset.abs()).clamp(torch.finfo(torch.float32).tiny)
+        blurred = ~constant & (scale < least)
         if bool(blurred.any()):
             column = int(blurred.flatten().int().argmax())
-            centre = float(offset.flatten()[column])
+            size, centre = (float(v.flatten()[column]) for v in (scale, offset))
             raise ValueError(
-                f"Column {column} of X varies by {float(scale.flatten()[column]):.3g} "
-                f"about {centre:.3g}, which float32 cannot resolve. Subtract the mean "
-                "first (StandardScaler)."
-            )
-        tiny = ~constant & (scale < torch.finfo(torch.float32).tiny)
-        if bool(tiny.any()):
-            column = int(tiny.flatten().int().argmax())
-            raise ValueError(
-                f"Column {column} of X varies by {float(scale.flatten()[column]):.3g}, "
-                "too little for float32. Give it in another unit (StandardScaler)."
+                f"Column {column} of X varies by {size:.3g} about {centre:.3g}, which "
+                "float32 cannot resolve. Subtract the mean, and give it in another "
+                "unit (StandardScaler)."
             )
         scale = torch.where(constant, torch.ones_like(scale), scale)
         self.link.offset.copy_(offset.expand_as(self.link.offset))

@@ -24,9 +24,9 @@ KINDS = [
     {},
     {"n_layers": 3},
     {"kind": "conv"},
-    {"kind": "conv", "kernel_size": [2, 5]},
+    {"kind": "conv", "init": [np.ones(2), np.ones(5)]},
     {"kind": "conv", "data_shape": (2, 3), "padding": "zeros"},
-    {"kind": "conv", "data_shape": (3, 2), "kernel_size": [(2, 1), 2]},
+    {"kind": "conv", "data_shape": (3, 2), "kernel_size": (2, 1)},
 ]
 
 
@@ -355,8 +355,8 @@ def test_interruption_leaves_a_usable_model():
         ),
         ({"kind": "conv", "init": [np.ones(7)] * 2}, None, "init: kernels must be no"),
         ({"kind": "conv", "init": [np.ones((2, 2))] * 2}, None, "kernels of 1 axes"),
-        ({"kind": "conv", "kernel_size": [3]}, None, "one entry per mechanism"),
-        ({"kind": "conv", "kernel_size": [3, 0]}, None, "kernel_size must be None"),
+        ({"kind": "conv", "kernel_size": [3, 2]}, None, "one int per axis.* 1, got"),
+        ({"kind": "conv", "kernel_size": [0]}, None, "kernel_size must be None"),
         (
             {"kind": "conv", "kernel_size": 3, "init": [np.ones(3)] * 2},
             None,

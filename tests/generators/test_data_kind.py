@@ -9,7 +9,7 @@ import torch
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
-from sklearn_icm.generators import ChainGenerator, FixedGenerator, VAEGenerator
+from sklearn_icm.generators import FixedGenerator, VAEGenerator
 from sklearn_icm.inspection import (
     InfluenceMapDisplay,
     InterventionDisplay,
@@ -150,25 +150,3 @@ def test_kinds_that_shapes_already_say_change_nothing():
 def test_contradictions_are_refused(family, kind, shape, match):
     with pytest.raises(ValueError, match=match):
         family(data_shape=shape, data_kind=kind).fit(ROWS)
-
-
-@pytest.mark.parametrize(
-    ("params", "match"),
-    [
-        ({"data_kind": "signal"}, "must be one of .*'table'.* with kind='dense'"),
-        ({"kind": "conv", "data_kind": "table"}, "'signal', 'image'.* kind='conv'"),
-        ({"kind": "conv", "data_kind": "image"}, r"\(height, width\).* got None"),
-        ({"kind": "conv", **SIGNALS}, "one channel"),
-    ],
-)
-def test_chains_refuse_kinds_that_they_cannot_be(params, match):
-    with pytest.raises(ValueError, match=match):
-        ChainGenerator(**params).fit(ROWS)
-
-
-def test_a_chain_of_signals_may_say_so():
-    chains = [
-        ChainGenerator("conv", data_kind=kind, max_iter=2, random_state=0).fit(ROWS)
-        for kind in ("auto", "signal")
-    ]
-    assert np.array_equal(*[chain.sample(2, 0) for chain in chains])
