@@ -44,11 +44,11 @@ class VAEModule(nn.Module):
         self.noise = MixtureNoise(self.n_latents)
         # Shares of the variance that the decoder and principal components explain.
         self.explained = (math.nan, math.nan)
-        # Of rows of the stream: posterior mean and log variance, mean squared residual,
-        # and of some entries the standardised mean and the squared residual.
-        self.n_entries = min(ENTRIES_PER_ROW, layout.n_features)
-        width = 2 * self.n_latents + 1 + 2 * self.n_entries
-        self.register_buffer("kept", torch.empty(0, width))
+        # Of rows of the stream: posterior mean and log variance, and of some entries
+        # the standardised mean and the squared residual.
+        n_entries = min(ENTRIES_PER_ROW, layout.n_features)
+        self.sizes = (self.n_latents, self.n_latents, n_entries, n_entries)
+        self.register_buffer("kept", torch.empty(0, sum(self.sizes)))
 
     def prepare(self, x):
         """Take the units of the data."""
@@ -96,11 +96,9 @@ class VAEModule(nn.Module):
         self.kept = renewed(earlier, rows, MOST_KEPT, generator)
         if renew:
             rows = self.kept
-        sizes = [self.n_latents] * 2 + [1] + [self.n_entries] * 2
-        mean, log_variance, mean_squares, *entries = rows.split(sizes, dim=1)
-        entries = torch.stack([part.flatten() for part in entries], 1)
+        mean, log_variance, *entries = rows.split(self.sizes, dim=1)
         self.likelihood.find_levels(x, renew=renew)
-        self.likelihood.fit_variance(mean_squares if renew else squared, entries)
+        self.likelihood.fit_variance(*(part.flatten() for part in entries))
         if self.fits_mixture:
             self._fit_mixture(
                 mean, (0.5 * log_variance).exp(), generator, entropy, renew
@@ -120,11 +118,13 @@ class VAEModule(nn.Module):
             output = self.graph(z)[self.graph.data_node]
             squared = self.likelihood.squared(chunk - output).flatten(1)
             total = total + squared.sum(0)
-            shape = len(chunk), self.n_entries
-            at = torch.randint(squared.shape[1], shape, generator=places).to(m.device)
+            at = torch.arange(squared.shape[1]).expand(squared.shape)
+            if squared.shape[1] > ENTRIES_PER_ROW:
+                shape = len(chunk), ENTRIES_PER_ROW
+                at = torch.randint(squared.shape[1], shape, generator=places)
             means = self.likelihood.standardised(output).flatten(1)
-            entries = means.gather(1, at), squared.gather(1, at)
-            found = torch.hstack([m, v, squared.mean(1, keepdim=True), *entries])
+            entries = (part.gather(1, at.to(m.device)) for part in (means, squared))
+            found = torch.hstack([m, v, *entries])
             stop = filled + int(keep.sum())
             rows[filled:stop] = found[keep.to(m.device)]
             filled = stop

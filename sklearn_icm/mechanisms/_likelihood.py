@@ -157,17 +157,15 @@ class GaussianLikelihood(nn.Module):
         self.variance.clamp_(min=self.FLOOR)
 
     @torch.no_grad()
-    def fit_variance(self, squared: Tensor, entries: Tensor) -> None:
-        """Set the variance to the mean of all rows' squared residuals.
-
-        Its course goes by some entries, (n, 2): standardised means, squared residuals.
-        """
+    def fit_variance(self, means: Tensor, squared: Tensor) -> None:
+        """Fit the variance to entries' standardised means and squared residuals."""
         self.variance.copy_(squared.mean().clamp(min=self.FLOOR))
-        n_knots = min(self.MOST_KNOTS, len(entries) // self.ENTRIES_PER_KNOT)
         self.knots, self.variances = self.knots[:0], self.variances[:0]
+        n_knots = min(self.MOST_KNOTS, len(means) // self.ENTRIES_PER_KNOT)
         if n_knots > 1:
-            parts = entries[entries[:, 0].argsort()].tensor_split(n_knots)
-            self.knots, found = torch.stack([part.mean(0) for part in parts], 1)
+            parts = means.argsort().tensor_split(n_knots)
+            self.knots = torch.stack([means[part].mean() for part in parts])
+            found = torch.stack([squared[part].mean() for part in parts])
             self.variances = found.maximum(self.LEAST_SHARE * self.variance)
 
     def draw(self, n: int, generator: torch.Generator) -> Tensor:
@@ -225,7 +223,7 @@ class BernoulliLikelihood(nn.Module):
     def track(self, x: Tensor, mean: Tensor) -> None:
         """Nothing to fit."""
 
-    def fit_variance(self, squared: Tensor, entries: Tensor) -> None:
+    def fit_variance(self, means: Tensor, squared: Tensor) -> None:
         """Nothing to fit: the mean determines the variance."""
 
     def draw(self, n: int, generator: torch.Generator) -> Tensor:

@@ -60,7 +60,9 @@ def test_bound_is_exact_for_a_decoder_that_ignores_the_latents():
 def test_noise_is_less_where_entries_do_not_vary():
     """At a pixel that is empty; after a fit, and where training went on too."""
     X = load_digits().data[:200]
-    model = small(data_shape=(8, 8), max_epochs=10, warm_start=True, bounds=None)
+    model = small(
+        data_shape=(8, 8), max_epochs=10, lr=0.02, warm_start=True, bounds=None
+    )
     for train in (model.fit, model.partial_fit, model.fit):
         train(X)
         mean, rows = (
