@@ -38,7 +38,7 @@ class GaussianLikelihood(nn.Module):
 
     sized_by_fit = ("knots", "variances")
     FLOOR = 1e-6
-    MOST_KNOTS, ENTRIES_PER_KNOT, LEAST_SHARE = 16, 100, 0.01
+    MOST_KNOTS, ENTRIES_PER_KNOT, LEAST_SHARE = 16, 300, 0.01
     # Fewer numbers of any kind may be two by chance.
     FEWEST_NUMBERS = 10
     RATE = 0.02
