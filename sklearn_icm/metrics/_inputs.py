@@ -1,8 +1,6 @@
 """Checks of what the metrics are given."""
 
-import math
 from collections.abc import Mapping
-from numbers import Real
 
 import numpy as np
 from sklearn.utils import check_array, check_random_state
@@ -12,7 +10,6 @@ from ..utils.units import in_units
 
 __all__ = [
     "check_integer",
-    "check_max_memory",
     "check_samples",
     "direction_stream",
     "name_changes",
@@ -40,16 +37,6 @@ def check_samples(
             f"{len(X_real)} and {len(X_gen)}. Give more rows{advice}."
         )
     return in_units(X_real, units), in_units(X_gen, units)
-
-
-def check_max_memory(max_memory):
-    """A positive number of MiB as bytes."""
-    number = isinstance(max_memory, Real) and not isinstance(max_memory, bool)
-    if not number or not 0 < max_memory < math.inf:
-        raise ValueError(
-            f"max_memory must be a positive, finite number of MiB, got {max_memory!r}."
-        )
-    return float(max_memory) * 2**20
 
 
 def check_integer(name, value, least=1):

@@ -10,7 +10,7 @@ from ..utils.checks import check_level
 from ..utils.units import in_units
 from ._distances.named import comparable_distance
 from ._distances.two_sample import judge, quantiles_around, resampled, statistics_of
-from ._inputs import check_integer, check_max_memory, check_samples, direction_stream
+from ._inputs import check_integer, check_samples, direction_stream
 
 __all__ = [
     "BASELINES",
@@ -166,7 +166,6 @@ def skill_interval(
     n_bootstrap=200,
     n_permutations=200,
     level=0.95,
-    max_memory=64.0,
     units=None,
     random_state=None,
 ):
@@ -185,8 +184,6 @@ def skill_interval(
         Relabellings for the noise floor.
     level : float
         Of the interval and the noise floor.
-    max_memory : float
-        Bound of the buffers, in MiB.
     units : array-like of shape (n_features,), optional
         What the columns are divided by, such as :func:`column_units`; None leaves them.
     random_state : int, RandomState or None
@@ -217,7 +214,6 @@ def skill_interval(
     >>> bool(found.low < found.skill < found.high)
     True
     """
-    n_bytes = check_max_memory(max_memory)
     n_bootstrap = check_integer("n_bootstrap", n_bootstrap)
     n_permutations = check_integer("n_permutations", n_permutations)
     check_level(level)
@@ -227,12 +223,12 @@ def skill_interval(
     stream = direction_stream(random_state)
     seeds = stream.randint(2**31, size=2)
     others = np.concatenate([X_intervened, X_baseline])
-    statistic_of = statistics_of(distance, X_env, others, n_bytes, stream)
+    statistic_of = statistics_of(distance, X_env, others, stream)
 
     def tested(other, seed):
         sizes, stream = (len(X_env), len(other)), np.random.RandomState(seed)
         statistic = statistic_of(X_env, other)
-        return judge(statistic, sizes, stream, n_permutations, 0, level, n_bytes)
+        return judge(statistic, sizes, stream, n_permutations, 0, level)
 
     samples = (X_intervened, X_baseline)
     tests = [tested(*each) for each in zip(samples, seeds, strict=True)]

@@ -123,10 +123,18 @@ def test_large_samples_agree_with_scipy(n, m, d, offset):
     assert mmd2(X, Y, bandwidth=width) == pytest.approx(expected, rel=3e-6)
 
 
-@pytest.mark.parametrize("max_memory", [0.05, 0.5])
-def test_large_samples_agree_whatever_the_blocks(max_memory):
+@contextmanager
+def memory(mib):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(blocks, "MAX_BYTES", mib * 2**20)
+        yield
+
+
+@pytest.mark.parametrize("mib", [0.05, 0.5])
+def test_large_samples_agree_whatever_the_blocks(mib):
     X, Y = samples(300, 411, 150, 1)
-    value = energy_distance(X, Y, max_memory=max_memory)
+    with memory(mib):
+        value = energy_distance(X, Y)
     assert value == pytest.approx(energy_by_scipy(X, Y), rel=3e-6)
 
 
@@ -189,7 +197,8 @@ def test_symmetric_and_invariant_to_order_and_blocks(seed, d):
     assert energy_distance(Y, X) == pytest.approx(value, abs=1e-12)
     shuffled = np.random.RandomState(seed).permutation(X)
     assert energy_distance(shuffled, Y) == pytest.approx(value, abs=1e-12)
-    assert energy_distance(X, Y, max_memory=1e-4) == pytest.approx(value, abs=1e-12)
+    with memory(1e-4):
+        assert energy_distance(X, Y) == pytest.approx(value, abs=1e-12)
 
 
 @pytest.mark.parametrize("distance", DISTANCES)
@@ -226,19 +235,12 @@ def test_unbiased_form_is_zero_on_average(distance):
 def test_mmd_closed_forms():
     X, Y = np.zeros((2, 1)), np.full((2, 1), 3.0)
     assert mmd2(X, Y, bandwidth=1.0) == pytest.approx(2 - 2 * np.exp(-4.5))
-    several = [mmd2(X, Y, bandwidth=s) for s in (0.5, 1.0, 4.0)]
-    assert mmd2(X, Y, bandwidth=[0.5, 1.0, 4.0]) == pytest.approx(np.mean(several))
-    X, Y = samples(400, 300, 30, 0)
-    several = [mmd2(X, Y, bandwidth=s) for s in (3.0, 9.0)]
-    assert mmd2(X, Y, bandwidth=(3.0, 9.0)) == pytest.approx(np.mean(several), rel=1e-5)
 
 
 def test_mmd_of_extreme_bandwidths():
     X, Y = samples(400, 300, 30, 0)
     assert mmd2(X, Y, bandwidth=1e-30) == 0
     assert mmd2(X, Y, bandwidth=1e30) == pytest.approx(0, abs=1e-12)
-    mixed = mmd2(X, Y, bandwidth=[1e-30, 6.0, 1e30])
-    assert mixed == pytest.approx(mmd2(X, Y, bandwidth=6.0) / 3, rel=1e-5)
 
 
 def test_median_bandwidth_is_that_of_all_pooled_pairs():
@@ -272,7 +274,8 @@ def test_memory_is_bounded(distance):
     X, Y = (Z.astype(np.float32) for Z in samples(1500, 1500, 100, 0))
     distance(X[:50], Y[:50])
     tracemalloc.start()
-    distance(X, Y, max_memory=1.0)
+    with memory(1.0):
+        distance(X, Y)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     # All distances of a pair of samples in float32 would be 8.6 MiB; the median's are
@@ -310,14 +313,7 @@ def test_unbiased_form_needs_two_rows(distance):
     assert np.isfinite(distance([[0.0]], [[0.0], [1.0]], biased=True))
 
 
-@pytest.mark.parametrize("distance", DISTANCES)
-@pytest.mark.parametrize("max_memory", [0, -1.0, np.inf, np.nan, "64", None, True])
-def test_bad_max_memory(distance, max_memory):
-    with pytest.raises(ValueError, match="max_memory must be a positive, finite"):
-        distance([[0.0]] * 9, [[0.0]] * 9, max_memory=max_memory)
-
-
-@pytest.mark.parametrize("bandwidth", [0, -1.0, "mean", [], [1.0, 0.0], None, np.inf])
+@pytest.mark.parametrize("bandwidth", [0, -1.0, "mean", [1.0], None, np.inf])
 def test_bad_bandwidth(bandwidth):
     with pytest.raises(ValueError, match="bandwidth must be"):
         mmd2([[0.0]] * 9, [[0.0]] * 9, bandwidth=bandwidth)

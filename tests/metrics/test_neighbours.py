@@ -74,12 +74,12 @@ def test_far_clusters(distance):
     assert values == pytest.approx(by_definition(X, Y, 5), rel=1e-12)
 
 
-@pytest.mark.parametrize("max_memory", [0.01, 0.2])
-def test_blocks_change_nothing(max_memory):
+@pytest.mark.parametrize("mib", [0.01, 0.2])
+def test_blocks_change_nothing(mib, monkeypatch):
     X, Y = samples(600, 500, 20, 1)
-    assert precision_recall_density_coverage(
-        X, Y, max_memory=max_memory
-    ) == precision_recall_density_coverage(X, Y)
+    whole = precision_recall_density_coverage(X, Y)
+    monkeypatch.setattr(blocks, "MAX_BYTES", mib * 2**20)
+    assert precision_recall_density_coverage(X, Y) == whole
 
 
 def test_perfect_useless_and_degenerate():

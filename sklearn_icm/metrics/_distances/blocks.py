@@ -11,7 +11,18 @@ distance is small beside their norms are computed again in float64, by differenc
 import numpy as np
 from scipy.spatial.distance import cdist
 
-__all__ = ["Blocks", "Rows", "common_frame", "is_small", "row_blocks", "sum_over_pairs"]
+__all__ = [
+    "Blocks",
+    "Rows",
+    "common_frame",
+    "is_small",
+    "row_blocks",
+    "rows_at_once",
+    "sum_over_pairs",
+]
+
+# Bound of the buffers of a distance, beside float32 copies of both samples.
+MAX_BYTES = 2**26
 
 # Large enough that the calls of numpy do not matter, small enough for the caches.
 BLOCK_ROWS, BLOCK_COLUMNS = 256, 1024
@@ -25,6 +36,11 @@ TINY = 1e-30
 CENTRE_ROWS = 512
 # Numbers that a conversion from float64 holds at a time.
 AT_ONCE = 2**14
+
+
+def rows_at_once(n_bytes):
+    """How many rows of so many bytes a buffer holds."""
+    return max(1, int(MAX_BYTES / n_bytes))
 
 
 def row_blocks(start, stop, size):
@@ -90,8 +106,6 @@ class Blocks:
     Parameters
     ----------
     *samples : ndarray of shape (n_rows, n_features)
-    n_bytes : float
-        Bound of the buffers.
     in_float64 : bool
         Whether distances are computed in float64 whatever their number.
 
@@ -102,13 +116,13 @@ class Blocks:
         Of the distances.
     """
 
-    def __init__(self, *samples, n_bytes, in_float64=False):
+    def __init__(self, *samples, in_float64=False):
         self.in_float64 = in_float64 or is_small(samples)
         self.dtype = np.float64 if self.in_float64 else np.float32
         centre, scale = common_frame(samples)
         self.samples = [Rows(X, centre, scale, self.in_float64) for X in samples]
         self.unit = 1 / scale
-        self.n_bytes, self.n_features = n_bytes, samples[0].shape[1]
+        self.n_features = samples[0].shape[1]
 
     def between(self, A, B, *, shape=None, repair=True):
         """Blocks of pairs of a row of A and a row of B; of i <= j if A is B.
@@ -117,7 +131,7 @@ class Blocks:
         ----------
         A, B : Rows
         shape : (int, int), optional
-            Rows and columns of a block, all pairs then; None fits them to `n_bytes`.
+            Rows and columns of a block, all pairs then; None fits them to the bound.
         repair : bool
             Whether pairs that are close for their norms are computed in float64.
 
@@ -147,12 +161,12 @@ class Blocks:
                 yield rows, part, block
 
     def _fit(self, longest):
-        """Rows and columns of a block whose buffers stay below `n_bytes`."""
+        """Rows and columns of a block whose buffers stay below the bound."""
         rows, columns = min(BLOCK_ROWS, longest), min(BLOCK_COLUMNS, longest)
         # The block and its scratch copies in float64; the rows of both sides.
         while rows > 1 and (
             40 * rows * max(rows, columns) + 16 * self.n_features * (rows + columns)
-            > 0.75 * self.n_bytes
+            > 0.75 * MAX_BYTES
         ):
             rows, columns = rows // 2, max(columns // 2, 1)
         return rows, columns
@@ -183,7 +197,7 @@ class Blocks:
     def exactly(self, A, i, B, j):
         """Squared distances of the pairs (A[i], B[j]) in float64, by differences."""
         squared = np.empty(len(i))
-        at_once = max(1, int(0.25 * self.n_bytes / (40 * self.n_features)))
+        at_once = rows_at_once(160 * self.n_features)
         for part in row_blocks(0, len(i), at_once):
             difference = A.scaled(i[part]) - B.scaled(j[part])
             squared[part] = np.einsum("ij,ij->i", difference, difference)

@@ -8,7 +8,7 @@ from sklearn.model_selection import StratifiedKFold
 
 from .._alignment import smooth_features
 from .._identifiability import Frame
-from .blocks import row_blocks
+from .blocks import row_blocks, rows_at_once
 
 __all__ = ["areas_under_the_curve"]
 
@@ -18,7 +18,7 @@ N_FOLDS = 5
 PENALTY = 5.0
 
 
-def areas_under_the_curve(X_real, X_gen, classifier, n_permutations, n_bytes, stream):
+def areas_under_the_curve(X_real, X_gen, classifier, n_permutations, stream):
     """Cross-validated areas of the labels as they are, then of permuted ones.
 
     Parameters
@@ -27,8 +27,6 @@ def areas_under_the_curve(X_real, X_gen, classifier, n_permutations, n_bytes, st
     X_gen : array of shape (m, n_features)
     classifier : classifier or "classifier"
     n_permutations : int
-    n_bytes : float
-        Bound of the buffers that hold relabellings.
     stream : RandomState
         Of folds, centres and relabellings.
 
@@ -47,7 +45,7 @@ def areas_under_the_curve(X_real, X_gen, classifier, n_permutations, n_bytes, st
     folds = list(splitter.split(X, labels))
     model = _resolve_model(classifier, X, stream)
     # Labels, scores and their ranks.
-    at_once = max(1, int(n_bytes / (64 * len(X))))
+    at_once = rows_at_once(64 * len(X))
     null = [
         _mean_area(model, folds, _permuted(labels, folds, part, stream))
         for part in row_blocks(0, n_permutations, at_once)

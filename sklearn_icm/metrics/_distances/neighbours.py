@@ -3,8 +3,8 @@
 import numpy as np
 from sklearn.utils import Bunch
 
-from .._inputs import check_integer, check_max_memory, check_samples
-from .blocks import Blocks
+from .._inputs import check_integer, check_samples
+from .blocks import Blocks, rows_at_once
 
 __all__ = ["precision_recall_density_coverage"]
 
@@ -12,9 +12,7 @@ __all__ = ["precision_recall_density_coverage"]
 TIE = 1e-12
 
 
-def precision_recall_density_coverage(
-    X_real, X_gen, *, n_neighbors=5, max_memory=64.0, units=None, random_state=None
-):
+def precision_recall_density_coverage(X_real, X_gen, *, n_neighbors=5, units=None):
     """Precision, recall, density and coverage of generated rows.
 
     Around every row lies the ball that reaches to its `n_neighbors`-th neighbour in its
@@ -26,13 +24,8 @@ def precision_recall_density_coverage(
     X_gen : array-like of shape (m, n_features)
     n_neighbors : int
         Which neighbour, the row itself not counted; smaller than both samples.
-    max_memory : float
-        Bound of the buffers, in MiB, beside a float32 copy of both samples. At least
-        one row of distances is held, 60 bytes per row of the larger sample.
     units : array-like of shape (n_features,), optional
         What the columns are divided by, such as :func:`column_units`; None leaves them.
-    random_state : ignored
-        Here for the common signature of the distances: this one is deterministic.
 
     Returns
     -------
@@ -71,7 +64,6 @@ def precision_recall_density_coverage(
     >>> precision_recall_density_coverage(real, [[0.5], [9.0]], n_neighbors=1)
     {'precision': 0.5, 'recall': 1.0, 'density': 1.0, 'coverage': 0.5}
     """
-    n_bytes = check_max_memory(max_memory)
     n_neighbors = check_integer("n_neighbors", n_neighbors)
     X_real, X_gen = check_samples(
         X_real,
@@ -81,7 +73,7 @@ def precision_recall_density_coverage(
         advice=", or fewer neighbours",
         units=units,
     )
-    blocks = Blocks(X_real, X_gen, n_bytes=n_bytes)
+    blocks = Blocks(X_real, X_gen)
     real, gen = (_Balls(blocks, sample, n_neighbors) for sample in blocks.samples)
     gen_is_inside = np.zeros(len(X_gen), bool)
     real_is_inside, real_ball_is_hit = np.zeros((2, len(X_real)), bool)
@@ -116,8 +108,7 @@ class _Balls:
         self.unsure = 2 * (blocks.n_features + 8) * float(np.finfo(blocks.dtype).eps)
         n = len(rows)
         self.squared_radii, self.weights = np.empty((2, n))
-        at_once = int(0.5 * blocks.n_bytes / (60 * n + 16 * blocks.n_features))
-        shape = (min(max(at_once, 1), 256), n)
+        shape = (min(rows_at_once(120 * n + 32 * blocks.n_features), 256), n)
         for part, _, block in blocks.between(rows, rows, shape=shape, repair=False):
             kth, n_inside = self._kth_smallest(block, part)
             self.squared_radii[part] = kth * (1 + TIE)

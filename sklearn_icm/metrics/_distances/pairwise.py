@@ -6,18 +6,16 @@ from numbers import Real
 import numpy as np
 import torch
 
-from .._inputs import check_max_memory, check_samples, direction_stream
+from .._inputs import check_samples, direction_stream
 from .blocks import Blocks, row_blocks, sum_over_pairs
 
-__all__ = ["energy_distance", "median_bandwidth", "mmd2", "square_root", "with_rates"]
+__all__ = ["energy_distance", "median_bandwidth", "mmd2", "square_root", "with_rate"]
 
 # Rows whose pairs the median heuristic looks at.
 MEDIAN_ROWS = 1000
 
 
-def energy_distance(
-    X_real, X_gen, *, biased=False, max_memory=64.0, units=None, random_state=None
-):
+def energy_distance(X_real, X_gen, *, biased=False, units=None):
     r"""Energy distance between two samples.
 
     Parameters
@@ -28,12 +26,8 @@ def energy_distance(
         The U-statistic (False) is 0 on average for equal distributions and may be
         negative; the V-statistic (True) is never negative, up to rounding, and exactly
         0 for equal arrays. The U-statistic needs at least two rows of each.
-    max_memory : float
-        Bound of the buffers, in MiB, beside a float32 copy of both samples.
     units : array-like of shape (n_features,), optional
         What the columns are divided by, such as :func:`column_units`; None leaves them.
-    random_state : ignored
-        Here for the common signature of the distances: this one is deterministic.
 
     Returns
     -------
@@ -44,15 +38,15 @@ def energy_distance(
     ------
     ValueError
         If the samples have different columns, too few rows, or values that are not
-        finite, or if `max_memory` is not a positive number.
+        finite.
 
     Notes
     -----
-    Larger samples are compared in float32, centred and scaled first, block by block and
-    summed in float64; pairs that are close for their distance from the centre are
-    computed in float64. The mean distances are within about 1e-7, relative, of those in
-    float64, and so is the value within 1e-7 of the mean distance. The order of the rows
-    changes no more than that.
+    Larger samples are compared in float32, centred and scaled first, in blocks of at
+    most 64 MiB and summed in float64; pairs that are close for their distance from the
+    centre are computed in float64. The mean distances are within about 1e-7, relative,
+    of those in float64, and so is the value within 1e-7 of the mean distance. The order
+    of the rows changes no more than that.
 
     References
     ----------
@@ -64,11 +58,10 @@ def energy_distance(
     >>> energy_distance([[0.0], [0.0]], [[3.0], [3.0]])
     6.0
     """
-    n_bytes = check_max_memory(max_memory)
     X_real, X_gen = _check_pairs(
         X_real, X_gen, biased, "The unbiased energy distance", units
     )
-    blocks = Blocks(X_real, X_gen, n_bytes=n_bytes)
+    blocks = Blocks(X_real, X_gen)
     across, real, gen = _means(blocks, square_root, biased)
     return float((2 * across - real - gen) * blocks.unit)
 
@@ -107,7 +100,6 @@ def mmd2(
     *,
     bandwidth="median",
     biased=False,
-    max_memory=64.0,
     units=None,
     random_state=None,
 ):
@@ -117,21 +109,15 @@ def mmd2(
     ----------
     X_real : array-like of shape (n, n_features)
     X_gen : array-like of shape (m, n_features)
-    bandwidth : "median", float or sequence of floats
+    bandwidth : "median" or float
         Standard deviation :math:`s` of the kernel :math:`\exp(-|x - y|^2 / (2 s^2))`,
-        in the unit of the features; of several, the mean of their kernels is taken.
-        "median" is the median of the distances between all pairs of two different
-        rows of both samples together; of at most 1,000 rows drawn from them, if they
-        have more. Where most rows coincide it is the median of the positive distances.
-    biased : bool
-        The U-statistic (False) is 0 on average for equal distributions and may be
-        negative; the V-statistic (True) is never negative, up to rounding, and exactly
-        0 for equal arrays. The U-statistic needs at least two rows of each.
-    max_memory : float
-        Bound of the buffers, in MiB, beside a float32 copy of both samples. The median
-        takes up to 16 MiB more.
-    units : array-like of shape (n_features,), optional
-        What the columns are divided by, such as :func:`column_units`; None leaves them.
+        in the unit of the features. (The value of a mean of kernels is the mean of
+        theirs.) "median" is the median of the distances between all pairs of two
+        different rows of both samples together; of at most 1,000 rows drawn from them,
+        if they have more. Where most rows coincide it is the median of the positive
+        distances.
+    biased, units : optional
+        As :func:`energy_distance` takes them.
     random_state : int, RandomState or None
         Of the rows drawn for "median". None is a fixed stream, so that the value is
         reproducible; numpy's global stream is never touched.
@@ -145,7 +131,7 @@ def mmd2(
     ------
     ValueError
         If the samples have different columns, too few rows, or values that are not
-        finite, or if `bandwidth` or `max_memory` is not positive.
+        finite, or if `bandwidth` is not positive.
 
     Notes
     -----
@@ -164,80 +150,46 @@ def mmd2(
     >>> round(mmd2([[0.0], [0.0]], [[3.0], [3.0]], bandwidth=1.0), 3)
     1.978
     """
-    n_bytes = check_max_memory(max_memory)
     X_real, X_gen = _check_pairs(X_real, X_gen, biased, "The unbiased mmd2", units)
-    blocks = Blocks(X_real, X_gen, n_bytes=n_bytes)
-    bandwidths = _resolve_bandwidths(bandwidth, blocks, random_state)
-    blocks, rates = with_rates(blocks, bandwidths)
-    means = _means(blocks, partial(_mean_kernel, rates), biased, at_zero=1.0)
+    blocks = Blocks(X_real, X_gen)
+    if isinstance(bandwidth, str) and bandwidth == "median":
+        bandwidth = _median_distance(blocks, random_state)
+    elif not isinstance(bandwidth, Real) or not 0 < bandwidth < np.inf:
+        raise ValueError(
+            f"bandwidth must be 'median' or a positive number, got {bandwidth!r}."
+        )
+    blocks, rate = with_rate(blocks, bandwidth)
+    means = _means(blocks, partial(_kernel, rate), biased, at_zero=1.0)
     across, real, gen = means
     return float(real + gen - 2 * across)
 
 
-def with_rates(blocks, bandwidths):
-    """Blocks that Gaussian kernels can be computed on, and ``1 / (2 bandwidth^2)``."""
+def with_rate(blocks, bandwidth):
+    """Blocks that a Gaussian kernel can be computed on, and ``1 / (2 bandwidth^2)``."""
     with np.errstate(over="ignore", under="ignore"):
-        rates = np.clip((blocks.unit / bandwidths) ** 2 / 2, 1e-150, 1e150)
-    if rates.min() < 1e-18 or rates.max() > 1e18:
-        # Products with them do not fit the range of float32.
+        ratio = np.float64(blocks.unit) / bandwidth
+        rate = np.clip(ratio**2 / 2, 1e-150, 1e150)
+    if not 1e-18 <= rate <= 1e18:
+        # Products with it do not fit the range of float32.
         samples = [rows.X for rows in blocks.samples]
-        blocks = Blocks(*samples, n_bytes=blocks.n_bytes, in_float64=True)
-    return blocks, rates.astype(blocks.dtype)
+        blocks = Blocks(*samples, in_float64=True)
+    return blocks, blocks.dtype(rate)
 
 
-def _mean_kernel(rates, block):
-    """Mean over bandwidths of ``exp(-rate * block)``."""
-    # By torch, 1.6 times as fast as numpy in float32.
-    block = torch.from_numpy(block)
-    if len(rates) == 1:
-        return block.mul_(-float(rates[0])).exp_().numpy()
-    return (sum((block * -float(rate)).exp_() for rate in rates) / len(rates)).numpy()
+def _kernel(rate, block):
+    """``exp(-rate * block)``, by torch: 1.6 times as fast as numpy in float32."""
+    return torch.from_numpy(block).mul_(-float(rate)).exp_().numpy()
 
 
-def _resolve_bandwidths(bandwidth, blocks, random_state):
-    if isinstance(bandwidth, str) and bandwidth == "median":
-        return np.array([_median_distance(blocks, random_state)])
-    values = [bandwidth] if isinstance(bandwidth, Real) else bandwidth
-    try:
-        values = np.array(list(values), dtype=np.float64)
-    except (TypeError, ValueError):
-        values = np.empty(0)
-    if values.ndim != 1 or not len(values) or not np.all(values > 0):
-        raise ValueError(
-            "bandwidth must be 'median', a positive number or a non-empty sequence of "
-            f"positive numbers, got {bandwidth!r}."
-        )
-    if not np.isfinite(values).all():
-        raise ValueError(f"bandwidth must be finite, got {bandwidth!r}.")
-    return values
-
-
-def median_bandwidth(X_real, X_gen, *, max_memory=64.0, random_state=None):
-    """Median distance between the rows of two samples: the bandwidth of `mmd2`.
-
-    Parameters
-    ----------
-    X_real : array-like of shape (n, n_features)
-    X_gen : array-like of shape (m, n_features)
-    max_memory : float
-        Bound of the buffers, in MiB.
-    random_state : int, RandomState or None
-        As in :func:`mmd2`.
-
-    Returns
-    -------
-    float
-        In the unit of the features.
-    """
-    n_bytes = check_max_memory(max_memory)
-    X_real, X_gen = check_samples(X_real, X_gen, smallest=1, needed_by="The median")
-    return _median_distance(Blocks(X_real, X_gen, n_bytes=n_bytes), random_state)
+def median_bandwidth(X_real, X_gen):
+    """Median distance between the rows of two samples: the bandwidth of `mmd2`."""
+    return _median_distance(Blocks(*check_samples(X_real, X_gen)), None)
 
 
 def _median_distance(blocks, random_state):
     """Median distance of the pooled rows, or of a subset that their order is not in."""
     rows = _pooled_rows(blocks.samples, direction_stream(random_state))
-    blocks = Blocks(rows, n_bytes=blocks.n_bytes)
+    blocks = Blocks(rows)
     distances = []
     for i, j, block in blocks.between(*blocks.samples * 2):
         pairs = block[np.triu_indices(len(block), 1)] if i == j else block.ravel()

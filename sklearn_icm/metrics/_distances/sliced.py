@@ -1,27 +1,17 @@
 """Wasserstein distance of samples along random directions."""
 
-import math
-from numbers import Real
-
 import numpy as np
 
-from .._inputs import check_integer, check_max_memory, check_samples, direction_stream
-from .blocks import common_frame, is_small, row_blocks
+from .._inputs import check_integer, check_samples, direction_stream
+from .blocks import common_frame, is_small, row_blocks, rows_at_once
 
 __all__ = ["sliced_wasserstein"]
 
 
 def sliced_wasserstein(
-    X_real,
-    X_gen,
-    *,
-    n_projections=200,
-    p=2,
-    max_memory=64.0,
-    units=None,
-    random_state=None,
+    X_real, X_gen, *, n_projections=200, units=None, random_state=None
 ):
-    r"""Sliced Wasserstein distance between two samples.
+    r"""Sliced Wasserstein distance of order 2 between two samples.
 
     Parameters
     ----------
@@ -29,10 +19,6 @@ def sliced_wasserstein(
     X_gen : array-like of shape (m, n_features)
     n_projections : int
         Random directions to average over.
-    p : float
-        Order of the distance, at least 1.
-    max_memory : float
-        Bound of the buffers, in MiB; at least one direction is projected at a time.
     units : array-like of shape (n_features,), optional
         What the columns are divided by, such as :func:`column_units`; None leaves them.
     random_state : int, RandomState or None
@@ -42,15 +28,15 @@ def sliced_wasserstein(
     Returns
     -------
     float
-        :math:`(\frac{1}{L} \sum_l W_p^p(\langle X, u_l \rangle, \langle Y, u_l
-        \rangle))^{1/p}` over directions :math:`u_l`, in the unit of the features;
+        :math:`(\frac{1}{L} \sum_l W_2^2(\langle X, u_l \rangle, \langle Y, u_l
+        \rangle))^{1/2}` over directions :math:`u_l`, in the unit of the features;
         0 for equal arrays.
 
     Raises
     ------
     ValueError
         If the samples have different columns or values that are not finite, or if
-        `n_projections`, `p` or `max_memory` is out of range.
+        `n_projections` is no positive int.
 
     Notes
     -----
@@ -71,10 +57,7 @@ def sliced_wasserstein(
     >>> round(sliced_wasserstein([[0.0], [1.0]], [[3.0], [4.0]]), 6)
     3.0
     """
-    n_bytes = check_max_memory(max_memory)
     n_projections = check_integer("n_projections", n_projections)
-    if not isinstance(p, Real) or not 1 <= p < math.inf:
-        raise ValueError(f"p must be a finite number >= 1, got {p!r}.")
     stream = direction_stream(random_state)
     X_real, X_gen = check_samples(X_real, X_gen, units=units)
     samples = X_real, X_gen
@@ -82,14 +65,14 @@ def sliced_wasserstein(
     places, weights = _common_quantiles(*map(len, samples))
     d = X_real.shape[1]
     # Projections of both samples, the quantiles read from them, their difference.
-    at_once = max(1, int(n_bytes / (8 * (5 * len(weights) + 3 * d))))
+    at_once = rows_at_once(8 * (5 * len(weights) + 3 * d))
     total = 0.0
     for part in row_blocks(0, n_projections, at_once):
         directions = stream.standard_normal((part.stop - part.start, d))
         directions /= np.linalg.norm(directions, axis=1, keepdims=True)
         real, gen = _projections(samples, directions, centre, scale)
-        total += _sum_of_costs(real, gen, places, weights, p)
-    return float((total / n_projections) ** (1 / p) / scale)
+        total += _sum_of_costs(real, gen, places, weights)
+    return float(np.sqrt(total / n_projections) / scale)
 
 
 def _common_quantiles(n, m):
@@ -118,17 +101,11 @@ def _projections(samples, directions, centre, scale):
     return found
 
 
-def _sum_of_costs(real, gen, places, weights, p):
-    """Sum over directions of the one-dimensional distances to the power p."""
+def _sum_of_costs(real, gen, places, weights):
+    """Sum over directions of the squared one-dimensional distances."""
     if places is not None:
         real, gen = real[:, places[0]], gen[:, places[1]]
-    difference = np.subtract(real, gen, out=real)
-    if p == 2:
-        cost = np.square(difference, out=difference)
-    else:
-        cost = np.abs(difference, out=difference)
-        # Other powers than these leave the range of float32 early.
-        cost = cost if p == 1 else cost.astype(np.float64) ** p
+    cost = np.square(np.subtract(real, gen, out=real), out=real)
     if places is None:
         # Pairwise summation within a row, float64 across rows.
         return float(cost.sum(axis=1).sum(dtype=np.float64)) * weights[0]

@@ -7,11 +7,11 @@ from sklearn.base import is_classifier
 from sklearn.utils import Bunch
 
 from ...utils.checks import check_level
-from .._inputs import check_integer, check_max_memory, check_samples, direction_stream
-from .blocks import Blocks, row_blocks
+from .._inputs import check_integer, check_samples, direction_stream
+from .blocks import Blocks, row_blocks, rows_at_once
 from .classifier import areas_under_the_curve
 from .named import check_distance
-from .pairwise import median_bandwidth, square_root, with_rates
+from .pairwise import median_bandwidth, square_root, with_rate
 from .sliced import sliced_wasserstein
 
 __all__ = [
@@ -31,7 +31,6 @@ def two_sample_test(
     n_permutations=200,
     n_bootstrap=200,
     level=0.95,
-    max_memory=64.0,
     units=None,
     random_state=None,
 ):
@@ -61,9 +60,6 @@ def two_sample_test(
         which would be tested on copies of rows that it was fitted to.
     level : float
         Of the noise floor and the interval, between 0 and 1.
-    max_memory : float
-        Bound of the buffers, in MiB, beside two copies of both samples (three for
-        "mmd", whose median takes up to 16 MiB more) and what a callable takes.
     units : array-like of shape (n_features,), optional
         What the columns are divided by, such as :func:`column_units`; None leaves them.
     random_state : int, RandomState or None
@@ -129,7 +125,6 @@ def two_sample_test(
     >>> two_sample_test(X[:50], X[50:]).is_above_floor
     False
     """
-    n_bytes = check_max_memory(max_memory)
     n_permutations = check_integer("n_permutations", n_permutations)
     check_integer("n_bootstrap", n_bootstrap, least=0)
     check_level(level)
@@ -143,20 +138,18 @@ def two_sample_test(
                 "distance must be a name, a callable or a classifier, got "
                 f"{type(distance).__name__}."
             )
-        values = areas_under_the_curve(
-            X_real, X_gen, distance, n_permutations, n_bytes, stream
-        )
+        values = areas_under_the_curve(X_real, X_gen, distance, n_permutations, stream)
         return _compare_with_null(values[0], values[1:], level)
     check_distance(distance, also=["classifier"])
-    statistic = statistics_of(distance, X_real, X_gen, n_bytes, stream)(X_real, X_gen)
+    statistic = statistics_of(distance, X_real, X_gen, stream)(X_real, X_gen)
     sizes = len(X_real), len(X_gen)
-    return judge(statistic, sizes, stream, n_permutations, n_bootstrap, level, n_bytes)
+    return judge(statistic, sizes, stream, n_permutations, n_bootstrap, level)
 
 
-def judge(statistic, sizes, stream, n_permutations, n_bootstrap, level, n_bytes):
+def judge(statistic, sizes, stream, n_permutations, n_bootstrap, level):
     """Value, null and interval of a statistic, as `two_sample_test` returns them."""
     # Indicators of both samples and their products with a block, in float64.
-    at_once = max(1, int(n_bytes / (64 * sum(sizes))))
+    at_once = rows_at_once(64 * sum(sizes))
 
     def values(draw, count):
         parts = row_blocks(0, count, at_once)
@@ -218,7 +211,7 @@ def resampled(sizes, count, stream):
     return weights
 
 
-def statistics_of(distance, X_real, X_gen, n_bytes=2**26, stream=None):
+def statistics_of(distance, X_real, X_gen, stream=None):
     """Maker of statistics ``(X_real, X_gen) -> (draws -> the distance of each)``.
 
     Kernel and directions are chosen once, for the samples given here. A draw is how
@@ -227,15 +220,11 @@ def statistics_of(distance, X_real, X_gen, n_bytes=2**26, stream=None):
     check_distance(distance)
     if callable(distance):
         return partial(_AnyStatistic, distance)
-    mib = n_bytes / 2**20
     if distance == "sliced_wasserstein":
-        seed = stream.randint(2**31)
-        fixed = partial(sliced_wasserstein, max_memory=mib, random_state=seed)
+        fixed = partial(sliced_wasserstein, random_state=stream.randint(2**31))
         return partial(_AnyStatistic, fixed)
-    width = None
-    if distance == "mmd":
-        width = median_bandwidth(X_real, X_gen, max_memory=mib)
-    return partial(_PairStatistic, n_bytes, width)
+    width = median_bandwidth(X_real, X_gen) if distance == "mmd" else None
+    return partial(_PairStatistic, width)
 
 
 class _PairStatistic:
@@ -243,7 +232,6 @@ class _PairStatistic:
 
     Parameters
     ----------
-    n_bytes : float
     width : float or None
         Of the kernel of the squared MMD; None is the energy distance.
     X_real, X_gen : ndarray of shape (n_rows, n_features)
@@ -251,13 +239,13 @@ class _PairStatistic:
 
     ignores_copies = True
 
-    def __init__(self, n_bytes, width, X_real, X_gen):
+    def __init__(self, width, X_real, X_gen):
         rows = np.concatenate([X_real, X_gen])
-        self.blocks = Blocks(rows, n_bytes=n_bytes / 2)
+        self.blocks = Blocks(rows)
         self.h, self.unit = square_root, self.blocks.unit
         if width is not None:
-            self.blocks, rates = with_rates(self.blocks, np.array([width]))
-            self.h, self.unit = partial(_one_minus_exp, rates[0]), 1.0
+            self.blocks, rate = with_rate(self.blocks, width)
+            self.h, self.unit = partial(_one_minus_exp, rate), 1.0
 
     def __call__(self, real, gen):
         real, gen = (w.astype(self.blocks.dtype, copy=False) for w in (real, gen))
