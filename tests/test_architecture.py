@@ -144,7 +144,7 @@ def foreign_privates(path):
 
 def test_private_attributes_are_read_by_their_owners():
     # These wait for a mend: the list may only shrink. (`_fields` is namedtuples'.)
-    waiting = Counter(_fields=1, _row_units=1)
+    waiting = Counter(_fields=1)
     waiting += Counter(_version=1)
     # Where scikit-learn's and Python's own private names have their home.
     files = [path for path in FILES if path.name != "_sklearn.py"]

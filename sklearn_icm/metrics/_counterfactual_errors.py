@@ -37,7 +37,6 @@ def counterfactual_errors(
     X,
     interventions=None,
     *,
-    axioms=None,
     n_rounds=1,
     inverse=None,
     read=None,
@@ -60,9 +59,6 @@ def counterfactual_errors(
     interventions : dict of str to dict, or dict of str to intervention, optional
         ``{name: {node: intervention}}``, or one ``{node: intervention}``. None asks
         for composition alone, which is about no intervention.
-    axioms : list of str, optional
-        Some of "composition", "reversibility", "effectiveness" and "minimality"; None
-        takes all.
     n_rounds : int, default=1
         How many times rows are replaced by their reconstruction (composition), or
         changed and changed back (reversibility).
@@ -111,7 +107,7 @@ def counterfactual_errors(
     TypeError
         If the estimator cannot explain given rows, or `interventions` are no such dict.
     ValueError
-        If a node or an axiom is unknown, or a parameter is out of range.
+        If a node is unknown, or a parameter is out of range.
 
     Notes
     -----
@@ -157,7 +153,6 @@ def counterfactual_errors(
     >>> bool(report.table_["composition"].iloc[0] > 0)
     True
     """
-    axioms = _check_axioms(axioms)
     check_scalar(n_rounds, "n_rounds", Integral, min_val=1)
     start = ExplainedRows(estimator, X, abduction, units)
     found = {}
@@ -169,25 +164,12 @@ def counterfactual_errors(
             found[name] = _questions(case, n_rounds, inverse, read, target, keep)
     table, sentences = {}, {}
     for name, questions in found.items():
-        asked = [axiom for axiom in axioms if axiom in questions]
-        answers = {axiom: _answer(questions[axiom], axiom, name) for axiom in asked}
+        answers = {axiom: _answer(ask, axiom, name) for axiom, ask in questions.items()}
         values = {axiom: answer[0] for axiom, answer in answers.items()}
         errors = {f"{axiom}_se": answer[1] for axiom, answer in answers.items()}
         table[name] = values | errors
         sentences |= {(name, axiom): told for axiom, (*_, told) in answers.items()}
     return Report(pd.DataFrame.from_dict(table, "index"), pd.Series(sentences))
-
-
-def _check_axioms(axioms):
-    """Axioms in the order of the report."""
-    axioms = list(SENTENCES) if axioms is None else axioms
-    unknown = [axiom for axiom in axioms if axiom not in SENTENCES]
-    if isinstance(axioms, str) or unknown or not len(axioms):
-        raise ValueError(
-            f"axioms must be a non-empty list of some of {list(SENTENCES)}, got "
-            f"{axioms!r}."
-        )
-    return [axiom for axiom in SENTENCES if axiom in axioms]
 
 
 def _questions(case, n_rounds, inverse, read, target, keep):

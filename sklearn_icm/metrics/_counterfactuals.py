@@ -45,8 +45,8 @@ class ExplainedRows:
             )
         check_is_fitted(self.generator)
         check_units(units)
-        self._units = units
         self.estimator, self.X, self.abduction = estimator, X, abduction
+        self.units = units
 
     @property
     def values(self):
@@ -54,15 +54,16 @@ class ExplainedRows:
 
         Levels are indicators.
         """
-        return in_units(self._numeric, self._row_units)
+        return in_units(self._numeric, self.row_units)
 
     @cached_property
     def _numeric(self):
         return numeric_rows(self.estimator, self.X).astype(np.float64, copy=False)
 
     @cached_property
-    def _row_units(self):
-        return row_units(self.estimator, self._numeric, units=self._units)
+    def row_units(self):
+        """Units of the numeric columns."""
+        return row_units(self.estimator, self._numeric, units=self.units)
 
     @property
     def hidden_nodes(self):
@@ -83,7 +84,7 @@ class ExplainedRows:
             self.estimator, interventions, self.X, abduction=self._noise, **query
         )
         changed = ExplainedRows(self.estimator, _like(rows, self.X), self.abduction)
-        changed._row_units = self._row_units
+        changed.row_units = self.row_units
         return changed
 
     def nodes(self, interventions, **query):

@@ -91,9 +91,7 @@ def answers(scale):
         "agreement": agreement.table_[["distance", "floor"]].to_numpy(),
         "fit": [found.low["strength"], found.high["strength"]],
         "judged": found.table_[["distance", "skill", "gain_se"]].to_numpy(),
-        "axioms": counterfactual_errors(
-            est, seen, change, axioms=["composition", "reversibility"]
-        ).table_.to_numpy(),
+        "axioms": counterfactual_errors(est, seen, change).table_.to_numpy(),
     }
 
 
