@@ -2,7 +2,10 @@
 
 import numpy as np
 import pandas as pd
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.decomposition import PCA
 
+from sklearn_icm.base import GeneratorMixin
 from sklearn_icm.generators import VAEGenerator
 
 TABLE = np.random.RandomState(0).uniform(size=(40, 4))
@@ -30,3 +33,37 @@ def graph_table(n=400, seed=0):
     return pd.DataFrame(
         np.column_stack([cause, middle, effect, rng.rand(n)]), columns=NAMES
     )
+
+
+# Mean 0 and covariance 1 exactly, so that a rotation's entries are correlations.
+ROWS = PCA(whiten=True).fit_transform(
+    np.random.RandomState(0).standard_normal((200, 2))
+)
+BEND = {"hidden": lambda h: h * [4.0, 1.0]}
+
+
+class Chain(GeneratorMixin, TransformerMixin, BaseEstimator):
+    """x = W' W z with a rotation W: every W draws the same, none extrapolates alike."""
+
+    def __init__(self, turned=True, random_state=None):
+        self.turned = turned
+        self.random_state = random_state
+
+    def fit(self, X, y=None):
+        stream = np.random.RandomState(self.random_state if self.turned else 0)
+        angle = stream.uniform(0, np.pi)
+        self.W_ = np.array(
+            [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+        )
+        self.rows_, self.labels_ = np.asarray(X), y
+        return self
+
+    def transform(self, X):
+        return np.asarray(X) @ self.W_.T
+
+    def intervene(self, interventions, X=None, *, n_samples, random_state):
+        z = np.random.RandomState(random_state).standard_normal((n_samples, 2))
+        value = z @ self.W_.T
+        for node, step in (("hidden", self.W_), ("data", np.eye(2))):
+            value = interventions.get(node, lambda v: v)(value) @ step
+        return value

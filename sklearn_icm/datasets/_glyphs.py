@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 from sklearn.datasets import fetch_olivetti_faces, get_data_home, load_digits
 
+from ..utils.checks import check_choice
+
 __all__ = ["load_glyphs"]
 
 FASHION_HOME = "/usr/share/datasets/fashion-mnist"
@@ -39,8 +41,7 @@ def load_glyphs(name="digits", data_home=None):
         "fashion-mnist": _load_fashion_mnist,
         "olivetti": _load_olivetti,
     }
-    if name not in loaders:
-        raise ValueError(f"name must be one of {sorted(loaders)}, got {name!r}.")
+    check_choice("name", name, loaders)
     return loaders[name](data_home)
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from ..mechanisms import MechanismGraph
-from ..utils.checks import check_scalar, new_stream
+from ..utils.checks import check_choice, check_scalar, new_stream
 from ._worlds import check_number, constant, draw_noise, make_world
 
 __all__ = ["make_scm"]
@@ -139,10 +139,7 @@ def _check_parameters(n_nodes, density, mechanism, n_hidden):
     check_scalar(n_nodes, "n_nodes", Integral, min_val=1)
     check_number("density", density, 0, 1, "both")
     check_scalar(n_hidden, "n_hidden", Integral, min_val=0, max_val=n_nodes - 1)
-    if mechanism not in MECHANISMS:
-        raise ValueError(
-            f"mechanism must be one of {list(MECHANISMS)}, got {mechanism!r}."
-        )
+    check_choice("mechanism", mechanism, MECHANISMS)
 
 
 def _check_environments(interventions):

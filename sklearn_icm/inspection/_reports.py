@@ -46,7 +46,6 @@ def identifiability_report(
     interventions=None,
     factors=None,
     y=None,
-    environments=None,
     n_refits=3,
     alignment="permutation_scale",
     distance="energy",
@@ -68,14 +67,11 @@ def identifiability_report(
         they do out.
     factors : array-like of shape (n_samples, n_factors), optional
         True factors of the rows.
-    y, environments : array-like of shape (n_samples,), optional
-        Environment labels, as `fit` takes them.
-    n_refits : int, default=3
-        All measures share the refits.
+    y, n_refits, n_jobs : optional
+        As :func:`~sklearn_icm.metrics.fit_refits` takes them. All measures share the
+        refits.
     alignment, distance, units, n_samples : optional
         As :func:`~sklearn_icm.metrics.refit_agreement` takes them.
-    n_jobs : int, default=None
-        Refits at a time.
     random_state : int, RandomState or None, default=None
         None is a fixed stream.
 
@@ -110,11 +106,8 @@ def identifiability_report(
     ['extrapolation agreement', 'latent consistency', 'independence: dense1 -> data']
     """
     _check_measurable(estimator, interventions, factors)
-    labels = {"y": y, "environments": environments}
     seeds = {"random_state": random_state}
-    refits = fit_refits(
-        estimator, X, n_refits=n_refits, n_jobs=n_jobs, **labels, **seeds
-    )
+    refits = fit_refits(estimator, X, y, n_refits=n_refits, n_jobs=n_jobs, **seeds)
     rows = {}
     if interventions is not None:
         drawn = {"distance": distance, "units": units, "n_samples": n_samples}

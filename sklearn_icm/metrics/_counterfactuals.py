@@ -7,6 +7,7 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from ..compose._wrap import rows_under
+from ..utils.checks import check_choice
 from ..utils.pipelines import before_last, last_step, numeric_rows
 from ..utils.units import check_units, in_units, row_units
 from ._inputs import direction_stream
@@ -39,10 +40,7 @@ class ExplainedRows:
                 "The axioms of counterfactuals need a generator that explains given "
                 f"rows (`abduct`), got {type(self.generator).__name__}."
             )
-        if abduction not in ABDUCTIONS:
-            raise ValueError(
-                f"abduction must be one of {list(ABDUCTIONS)}, got {abduction!r}."
-            )
+        check_choice("abduction", abduction, ABDUCTIONS)
         check_is_fitted(self.generator)
         check_units(units)
         self.estimator, self.X, self.abduction = estimator, X, abduction

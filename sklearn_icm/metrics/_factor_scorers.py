@@ -1,28 +1,20 @@
 """Scorers of transformers whose true factors are known."""
 
 from collections.abc import Mapping
-from functools import partial
 from inspect import signature
 
 import numpy as np
 import pandas as pd
 
+from ..utils.checks import check_choice
 from ..utils.pipelines import chosen_estimator
 from ._alignment import alignment_r2
-from ._identifiability import check_choice
 from ._levels import mcc_score
 from ._scorer import RoutedScorer
 
 __all__ = ["make_identifiability_scorer"]
 
-MEASURES = {
-    "mcc": mcc_score,
-    "mcc_spearman": partial(mcc_score, method="spearman"),
-    "r2_identity": partial(alignment_r2, alignment="identity"),
-    "r2_permutation_scale": partial(alignment_r2, alignment="permutation_scale"),
-    "r2_affine": partial(alignment_r2, alignment="affine"),
-    "r2_nonlinear": partial(alignment_r2, alignment="nonlinear"),
-}
+MEASURES = {"mcc": mcc_score, "r2": alignment_r2}
 
 
 class IdentifiabilityScorer(RoutedScorer):
@@ -75,11 +67,10 @@ def make_identifiability_scorer(measure="mcc", **params):
 
     Parameters
     ----------
-    measure : str
-        "mcc" or "mcc_spearman": :func:`mcc_score`; "r2_identity",
-        "r2_permutation_scale", "r2_affine" or "r2_nonlinear": :func:`alignment_r2`.
+    measure : {"mcc", "r2"}
+        :func:`mcc_score` or :func:`alignment_r2`.
     **params : dict
-        Of the measure, such as ``cv=3``.
+        Of the measure, such as ``alignment="nonlinear"``.
 
     Returns
     -------
@@ -103,21 +94,16 @@ def make_identifiability_scorer(measure="mcc", **params):
     >>> bool(make_identifiability_scorer("mcc")(model, X, factors) > 0.99)
     True
     """
-    check_choice("measure", measure, list(MEASURES))
-    _check_params(measure, params)
-    return IdentifiabilityScorer(
-        "make_identifiability_scorer", measure=measure, **params
-    )
-
-
-def _check_params(measure, params):
-    function = MEASURES[measure]
-    fixed = {"Z_true", "Z_pred", "test", *getattr(function, "keywords", ())}
-    # `mcc_score` has a method, which the name of the measure already says.
-    fixed.add("method")
-    allowed = [name for name in signature(function).parameters if name not in fixed]
+    check_choice("measure", measure, MEASURES)
+    allowed = signature(MEASURES[measure]).parameters.keys() - {
+        *("Z_true", "Z_pred", "test")
+    }
     unknown = [name for name in params if name not in allowed]
     if unknown:
         raise TypeError(
-            f"measure={measure!r} has no parameter {unknown[0]!r}; it has {allowed}."
+            f"measure={measure!r} has no parameter {unknown[0]!r}; it has "
+            f"{sorted(allowed)}."
         )
+    return IdentifiabilityScorer(
+        "make_identifiability_scorer", measure=measure, **params
+    )

@@ -7,7 +7,6 @@ from sklearn.utils import check_array, check_consistent_length
 __all__ = [
     "Frame",
     "amari_distance",
-    "check_choice",
     "check_factors",
     "correlations",
     "mean_of_best_matching",
@@ -75,12 +74,6 @@ def amari_distance(A, B):
         np.exp(sizes - sizes.max(axis=axis, keepdims=True)).sum() - n for axis in (0, 1)
     )
     return float(np.clip(excess / (2 * n * (n - 1)), 0, 1))
-
-
-def check_choice(name, value, allowed):
-    """One of the allowed names."""
-    if not isinstance(value, str) or value not in allowed:
-        raise ValueError(f"{name} must be one of {allowed}, got {value!r}.")
 
 
 def check_factors(Z_true, Z_pred, names=("Z_true", "Z_pred"), smallest=2):

@@ -7,12 +7,8 @@ from scipy.stats import rankdata
 from sklearn.model_selection import KFold, cross_val_predict
 from sklearn.tree import DecisionTreeClassifier
 
-from ._identifiability import (
-    check_choice,
-    check_factors,
-    correlations,
-    mean_of_best_matching,
-)
+from ..utils.checks import check_choice
+from ._identifiability import check_factors, correlations, mean_of_best_matching
 from ._inputs import direction_stream
 
 __all__ = ["mcc_score", "split_factors", "tree_accuracy"]

@@ -7,21 +7,18 @@ from zlib import crc32
 
 import numpy as np
 import pandas as pd
-from scipy.optimize import linear_sum_assignment
-from scipy.spatial.distance import cdist
 from sklearn.base import clone
 from sklearn.utils import Bunch
 from sklearn.utils.parallel import Parallel, delayed
 
 from ..base import is_generator
 from ..compose._wrap import rows_under
-from ..utils.checks import check_scalar
+from ..utils.checks import check_choice, check_scalar
 from ..utils.environments import resolve_environments
 from ..utils.pipelines import chosen_estimator, numeric_rows
 from ..utils.units import check_units, in_units, row_units
 from ._alignment import alignment_r2
 from ._distances.named import check_distance, comparable_distance
-from ._identifiability import check_choice
 from ._inputs import direction_stream, name_changes
 from ._levels import mcc_score
 from ._scorer import RoutedScorer
@@ -35,16 +32,7 @@ N_HALVINGS = 8
 REFERENCES = ["in_distribution", "floor"]
 
 
-def fit_refits(
-    estimator,
-    X,
-    *,
-    n_refits=3,
-    y=None,
-    environments=None,
-    n_jobs=None,
-    random_state=None,
-):
+def fit_refits(estimator, X, y=None, *, n_refits=3, n_jobs=None, random_state=None):
     """Fit clones of an estimator that differ in their seeds alone.
 
     Parameters
@@ -55,10 +43,10 @@ def fit_refits(
         deterministic estimator are one model.
     X : array-like of shape (n_samples, n_features)
         Rows that every refit is fitted to.
+    y : array-like of shape (n_samples,), optional
+        Environment labels, or what else `fit` takes as ``y``.
     n_refits : int, default=3
         At least 2.
-    y, environments : array-like of shape (n_samples,), optional
-        Environment labels; at most one of the two. `fit` gets them as ``y``.
     n_jobs : int, default=None
         Refits at a time, as joblib takes it.
     random_state : int, RandomState or None, default=None
@@ -72,7 +60,7 @@ def fit_refits(
     Raises
     ------
     ValueError
-        If `n_refits` is below 2 or labels are given twice.
+        If `n_refits` is below 2.
 
     Examples
     --------
@@ -84,8 +72,6 @@ def fit_refits(
     False
     """
     check_scalar(n_refits, "n_refits", Integral, min_val=2)
-    if environments is not None:
-        y = resolve_environments(X, y, environments)
     entropy = _draw_entropy(random_state)
     clones = [_seeded_clone(estimator, entropy, k) for k in range(n_refits)]
     return Parallel(n_jobs=n_jobs)(delayed(_fit)(refit, X, y) for refit in clones)
@@ -139,11 +125,11 @@ def refit_agreement(
     interventions : dict of str to dict, or dict of str to intervention, optional
         ``{name: {node: intervention}}``, or one ``{node: intervention}``. None compares
         the latents of the rows (`transform`).
-    alignment : {"permutation_scale", "permutation", "affine", "identity", "nonlinear"}
+    alignment : {"permutation_scale", "affine", "identity", "nonlinear"}
         What the latents of two refits may differ by. "permutation_scale" is the mean
         absolute correlation of matched latents (:func:`mcc_score`); the others are
-        coefficients of determination (:func:`alignment_r2`): of matched latents in
-        their own units, or of a map fitted from one encoding to the other.
+        coefficients of determination of one encoding by the other
+        (:func:`alignment_r2`).
     reference : {"in_distribution", "floor"}, default="in_distribution"
         What the refits under an intervention are held against: how far they are apart
         without it, or what chance explains. The first says what extrapolating adds;
@@ -263,7 +249,7 @@ def refit_agreement(
 
 def _check_params(interventions, alignment, reference, distance, units):
     """Changes by name, or None."""
-    check_choice("alignment", alignment, list(ALIGNMENTS))
+    check_choice("alignment", alignment, ALIGNMENTS)
     check_choice("reference", reference, REFERENCES)
     check_distance(distance)
     check_units(units)
@@ -347,22 +333,12 @@ def _compare_latents(refits, X, alignment, random_state):
     )
 
 
-def _permuted_r2(Z_true, Z_pred):
-    """R2 after the permutation of latents that explains most."""
-    variances = Z_true.var(axis=0)
-    # No permutation explains a constant.
-    weights = np.divide(1, variances, where=variances > 0, out=np.zeros_like(variances))
-    errors = weights[:, None] * cdist(Z_true.T, Z_pred.T, "sqeuclidean")
-    order = linear_sum_assignment(errors)[1]
-    return alignment_r2(Z_true, Z_pred[:, order], alignment="identity")
-
-
 ALIGNMENTS = {
     "permutation_scale": mcc_score,
-    "permutation": _permuted_r2,
-    "affine": partial(alignment_r2, alignment="affine"),
-    "identity": partial(alignment_r2, alignment="identity"),
-    "nonlinear": partial(alignment_r2, alignment="nonlinear"),
+    **{
+        name: partial(alignment_r2, alignment=name)
+        for name in ("affine", "identity", "nonlinear")
+    },
 }
 
 
@@ -374,9 +350,10 @@ class RefitScorer(RoutedScorer):
         params = dict(self.params)
         _check_can(estimator, params["interventions"])
         fit = {name: params.pop(name) for name in ("n_refits", "n_jobs")}
+        if environments is not None:
+            y = resolve_environments(X, y, environments)
         seed = params["random_state"]
-        labels = {"y": y, "environments": environments}
-        refits = fit_refits(estimator, X, random_state=seed, **fit, **labels)
+        refits = fit_refits(estimator, X, y, random_state=seed, **fit)
         return refit_agreement(refits, X, **params).value
 
 

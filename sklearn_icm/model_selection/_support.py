@@ -5,6 +5,7 @@ from numbers import Real
 import numpy as np
 from sklearn.utils import _safe_indexing, check_array, check_consistent_length
 
+from ..utils.checks import check_choice
 from ._split import PartSplitter
 
 __all__ = ["SupportExtrapolationSplit"]
@@ -143,10 +144,7 @@ class SupportExtrapolationSplit(PartSplitter):
         return left_out, side
 
     def _check_interval(self):
-        if self.kind not in DEFAULT_INTERVALS:
-            raise ValueError(
-                f"kind must be one of {list(DEFAULT_INTERVALS)}, got {self.kind!r}."
-            )
+        check_choice("kind", self.kind, DEFAULT_INTERVALS)
         interval = self.interval
         if interval is None:
             return DEFAULT_INTERVALS[self.kind]

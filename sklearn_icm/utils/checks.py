@@ -9,6 +9,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils import check_scalar as _check_scalar
 
 __all__ = [
+    "check_choice",
     "check_level",
     "check_scalar",
     "is_count",
@@ -24,6 +25,12 @@ def check_scalar(x, name, target_type, **limits):
         kind = "a number" if target_type is Real else "an int"
         raise TypeError(f"{name} must be {kind}, not a bool, got {x!r}.")
     return _check_scalar(x, name, target_type, **limits)
+
+
+def check_choice(name, value, allowed):
+    """Raise ValueError unless a value is one of the allowed names."""
+    if not isinstance(value, str) or value not in allowed:
+        raise ValueError(f"{name} must be one of {list(allowed)}, got {value!r}.")
 
 
 def is_count(value, least=1):
