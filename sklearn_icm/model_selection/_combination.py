@@ -1,13 +1,13 @@
 """Splitter that leaves out combinations of levels whose levels are all trained on."""
 
 from math import ceil
-from numbers import Integral, Real
+from numbers import Real
 
 import numpy as np
 import pandas as pd
 from sklearn.utils import check_consistent_length, check_random_state
 
-from ..utils.checks import check_scalar, is_count
+from ..utils.checks import is_count
 from ._split import PartSplitter
 
 __all__ = ["LeaveCombinationOut"]
@@ -28,8 +28,6 @@ class LeaveCombinationOut(PartSplitter):
     test_size : float or int, default=0.2
         How many to draw: a share of the combinations that occur (rounded up), or a
         number.
-    n_repeats : int, default=1
-        Draws, each followed by all folds. A set that is given is left out once.
     n_splits : int, default=3
         Folds of the rows that are trained on.
     shuffle : bool, default=True
@@ -78,42 +76,20 @@ class LeaveCombinationOut(PartSplitter):
         combinations=None,
         *,
         test_size=0.2,
-        n_repeats=1,
         n_splits=3,
         shuffle=True,
         random_state=0,
     ):
         self.combinations = combinations
         self.test_size = test_size
-        self.n_repeats = n_repeats
         self.n_splits = n_splits
         self.shuffle = shuffle
         self.random_state = random_state
 
-    def left_out_combinations(self, X, y=None, environments=None):
-        """Combinations that are left out.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-        y, environments : array-like of shape (n_samples, n_factors)
-            The factors; `environments` comes first.
-
-        Returns
-        -------
-        list of list of tuple
-            For each repeat the combinations, one level per factor.
-        """
-        grid = _Grid(self._factors(X, y, environments))
-        return [[grid.names[i] for i in sorted(held)] for held in self._choose(grid)]
-
-    def _n_parts(self, X, y, environments):
-        return 1 if self.combinations is not None else self.n_repeats
-
     def _parts(self, X, y, environments):
         grid = _Grid(self._factors(X, y, environments))
-        for held in self._choose(grid):
-            yield np.isin(grid.of_row, held), grid.codes
+        chosen = self._draw if self.combinations is None else self._check_given
+        yield np.isin(grid.of_row, chosen(grid)), grid.codes
 
     def _factors(self, X, y, environments):
         factors = y if environments is None else environments
@@ -139,15 +115,6 @@ class LeaveCombinationOut(PartSplitter):
             )
         return factors
 
-    def _choose(self, grid):
-        """Indices of the combinations that each repeat leaves out."""
-        if self.combinations is not None:
-            return [self._check_given(grid)]
-        check_scalar(self.n_repeats, "n_repeats", Integral, min_val=1)
-        n_wanted = self._n_wanted(grid)
-        random = check_random_state(self.random_state)
-        return [self._draw(grid, n_wanted, random) for _ in range(self.n_repeats)]
-
     def _n_wanted(self, grid):
         size, n_present = self.test_size, len(grid.combinations)
         if is_count(size) and size < n_present:
@@ -159,10 +126,10 @@ class LeaveCombinationOut(PartSplitter):
             f"{n_present - 1} (rows have {n_present} combinations), got {size!r}."
         )
 
-    @staticmethod
-    def _draw(grid, n_wanted, random):
-        counts, held = grid.level_counts(), []
-        for i in random.permutation(len(grid.combinations)):
+    def _draw(self, grid):
+        """Indices of combinations that leave every level trained on."""
+        n_wanted, counts, held = self._n_wanted(grid), grid.level_counts(), []
+        for i in check_random_state(self._seed).permutation(len(grid.combinations)):
             levels = tuple(enumerate(grid.combinations[i]))
             if all(counts[level] > 1 for level in levels):
                 held.append(i)

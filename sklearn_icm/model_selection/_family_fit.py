@@ -3,6 +3,7 @@
 from numbers import Real
 
 import numpy as np
+from sklearn.base import BaseEstimator
 from sklearn.utils import _safe_indexing, check_array, check_random_state
 
 from ..utils.checks import check_scalar
@@ -21,7 +22,7 @@ __all__ = ["FamilyFit"]
 PERMUTATIONS, LEVEL = 20, 0.95
 
 
-class FamilyFit:
+class FamilyFit(BaseEstimator):
     """A family of interventions, fitted to a part of an environment's rows.
 
     A scorer takes it in place of a fixed intervention: the strength (and node) that
@@ -45,31 +46,17 @@ class FamilyFit:
     ...     {"wide": FamilyFit("stretch_width", "conv2")}, observational="narrow"
     ... )
     >>> scorer.interventions["wide"]
-    FamilyFit('stretch_width', 'conv2', fraction=0.3, distance='energy', units='auto')
+    FamilyFit(family='stretch_width', node='conv2')
     """
 
     def __init__(
         self, family, node=None, *, fraction=0.3, distance="energy", units="auto"
     ):
-        check_scalar(
-            fraction,
-            "fraction",
-            Real,
-            min_val=0,
-            max_val=1,
-            include_boundaries="neither",
-        )
         self.family = family
         self.node = node
         self.fraction = fraction
         self.distance = distance
         self.units = units
-
-    def __repr__(self):
-        return (
-            f"FamilyFit({self.family!r}, {self.node!r}, fraction={self.fraction}, "
-            f"distance={self.distance!r}, units={self.units!r})"
-        )
 
     def fit_to(self, estimator, X_env, random_state=None):
         """Fit the family to a part of the rows.
@@ -88,6 +75,14 @@ class FamilyFit:
         X_known, X_rest : ndarray or DataFrame of shape (n_rows, n_features)
             Rows that the family was fitted to, and the others.
         """
+        check_scalar(
+            self.fraction,
+            "fraction",
+            Real,
+            min_val=0,
+            max_val=1,
+            include_boundaries="neither",
+        )
         if not hasattr(X_env, "iloc"):
             X_env = check_array(X_env, dtype=None, input_name="X_env")
         random = check_random_state(0 if random_state is None else random_state)

@@ -2,32 +2,17 @@
 
 import numpy as np
 import pandas as pd
-from sklearn.model_selection import (
-    KFold,
-    LeaveOneOut,
-    LeavePOut,
-    RepeatedKFold,
-    RepeatedStratifiedKFold,
-    ShuffleSplit,
-    StratifiedKFold,
-    StratifiedShuffleSplit,
-)
 from sklearn.utils.validation import check_is_fitted
 
 from ..utils.environments import as_label_list
 
 __all__ = ["search_results"]
 
-IID_SPLITTERS = (
-    KFold,
-    LeaveOneOut,
-    LeavePOut,
-    RepeatedKFold,
-    RepeatedStratifiedKFold,
-    ShuffleSplit,
-    StratifiedKFold,
-    StratifiedShuffleSplit,
-)
+# Scikit-learn's splitters that ignore environments.
+IID_SPLITTERS = {
+    *("KFold", "RepeatedKFold", "StratifiedKFold", "RepeatedStratifiedKFold"),
+    *("LeaveOneOut", "LeavePOut", "ShuffleSplit", "StratifiedShuffleSplit"),
+}
 
 
 def search_results(search, *, target=None):
@@ -96,11 +81,10 @@ def _protocol(search, target):
         if any(label in _scored_environments(search) for label in wanted):
             return "oracle"
     cv = search.cv
-    if cv is None or isinstance(cv, (int, np.integer, *IID_SPLITTERS)):
+    name = type(cv).__name__
+    if cv is None or isinstance(cv, (int, np.integer)) or name in IID_SPLITTERS:
         return "iid"
-    if not hasattr(cv, "split"):
-        return "custom"
-    return getattr(cv, "protocol", type(cv).__name__)
+    return getattr(cv, "protocol", name) if hasattr(cv, "split") else "custom"
 
 
 def _scored_environments(search):

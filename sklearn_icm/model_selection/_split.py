@@ -1,38 +1,27 @@
 """Splitters over environments, and what all splitters share."""
 
-from inspect import signature
 from numbers import Integral
 
 import numpy as np
+from sklearn.base import BaseEstimator
 from sklearn.model_selection import KFold
 
-from ..utils._sklearn import MetadataRequester
 from ..utils.checks import check_scalar
 from ..utils.environments import as_label_list, find_rows, resolve_environments
 
 __all__ = ["LeaveEnvironmentOut", "PartSplitter"]
 
 
-class PartSplitter(MetadataRequester):
+class PartSplitter(BaseEstimator):
     """Base: leave out a part of the data, and folds of the rows that are trained on.
 
     A subclass has ``n_splits``, ``shuffle`` and ``random_state``, and writes
     ``_parts(X, y, environments)``, which yields pairs: a mask of the rows that are left
     out, and codes (n_samples, n_factors) of which each value that the other rows have
-    stays in every training fold. ``_n_parts`` is their number.
+    stays in every training fold. ``_n_parts`` is their number, 1 if not overridden.
     """
 
     __metadata_request__split = {"environments": True}
-
-    def __repr__(self):
-        parameters = signature(type(self)).parameters.values()
-        values = {p.name: repr(getattr(self, p.name)) for p in parameters}
-        changed = [
-            f"{p.name}={values[p.name]}"
-            for p in parameters
-            if values[p.name] != repr(p.default)
-        ]
-        return f"{type(self).__name__}({', '.join(changed)})"
 
     def split(self, X, y=None, groups=None, environments=None):
         """Yield train and test indices.
@@ -55,6 +44,20 @@ class PartSplitter(MetadataRequester):
                 train, test = self._keep_levels(codes[pool], train, test)
                 yield pool[train], np.concatenate([pool[test], rest])
 
+    def left_out(self, X, y=None, environments=None):
+        """Mask of the rows that are left out, of all parts together.
+
+        ``np.where(cv.left_out(X, factors), "outside", "trained")`` gives labels for
+        `observational` of estimators and scorers; an estimator with them leaves the
+        part alone in the refit of a search, too. Parameters are those of `split`.
+
+        Returns
+        -------
+        ndarray of bool of shape (n_samples,)
+        """
+        parts = self._parts(X, y, environments)
+        return np.any([left_out for left_out, _ in parts], axis=0)
+
     def get_n_splits(self, X=None, y=None, groups=None, environments=None):
         """Number of folds: `n_splits` times the parts that are left out in turn.
 
@@ -74,12 +77,13 @@ class PartSplitter(MetadataRequester):
         check_scalar(self.n_splits, "n_splits", Integral, min_val=2)
 
     @property
+    def _seed(self):
+        return 0 if self.random_state is None else self.random_state
+
+    @property
     def _folds(self):
-        return KFold(
-            self.n_splits,
-            shuffle=self.shuffle,
-            random_state=self.random_state if self.shuffle else None,
-        )
+        seed = self._seed if self.shuffle else None
+        return KFold(self.n_splits, shuffle=self.shuffle, random_state=seed)
 
     def _keep_levels(self, codes, train, test):
         """Move a test row of every level that training would lose into training."""

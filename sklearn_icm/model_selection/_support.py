@@ -100,30 +100,7 @@ class SupportExtrapolationSplit(PartSplitter):
         """Name of the protocol."""
         return f"support-{self.kind}"
 
-    def left_out(self, X, y=None, environments=None):
-        """Mask of the rows that are left out.
-
-        ``np.where(cv.left_out(X, factors), "outside", "trained")`` gives labels for
-        `observational` of estimators and scorers; an estimator with them leaves the
-        part alone in the refit of a search, too.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-        y, environments : array-like of shape (n_samples, n_factors) or (n_samples,)
-            The factors, if they are no columns of X; `environments` comes first.
-
-        Returns
-        -------
-        ndarray of bool of shape (n_samples,)
-        """
-        return self._divide(X, y, environments)[0]
-
     def _parts(self, X, y, environments):
-        yield self._divide(X, y, environments)
-
-    def _divide(self, X, y, environments):
-        """Mask of what is left out, and codes of what every fold is trained on."""
         low, high = self._check_interval()
         factors = self._factors(X, y, environments)
         if self.kind in {"corner", "l-shape"} and factors.shape[1] < 2:
@@ -141,7 +118,7 @@ class SupportExtrapolationSplit(PartSplitter):
             "l-shape": n_far > 1,
         }[self.kind]
         self._check_sides(left_out, side[~left_out])
-        return left_out, side
+        yield left_out, side
 
     def _check_interval(self):
         check_choice("kind", self.kind, DEFAULT_INTERVALS)

@@ -5,7 +5,6 @@ import sys
 import numpy as np
 from sklearn.base import _fit_context as fit_context
 from sklearn.model_selection._validation import _fit_and_score
-from sklearn.utils._metadata_requests import _MetadataRequester as MetadataRequester
 from sklearn.utils._param_validation import Interval as _Interval
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils._set_output import _get_container_adapter
@@ -13,7 +12,6 @@ from sklearn.utils.validation import _num_samples as n_rows
 
 __all__ = [
     "Interval",
-    "MetadataRequester",
     "StrOptions",
     "fit_context",
     "in_output_container",

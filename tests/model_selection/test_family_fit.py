@@ -55,7 +55,7 @@ def test_search_with_a_family():
 @pytest.mark.parametrize(
     ("make", "match"),
     [
-        (lambda: FamilyFit("shift", fraction=1.0), "fraction"),
+        (lambda: FamilyFit("shift", fraction=1.0).fit_to(None, X), "fraction"),
         (lambda: FamilyFit("shift").fit_to(None, X[:9]), "at least 10 rows"),
     ],
 )

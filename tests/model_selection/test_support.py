@@ -166,8 +166,8 @@ def test_searches_with_an_extrapolation_scorer():
 def test_protocol_and_repr(kind):
     cv = SupportExtrapolationSplit(kind, columns=[0])
     assert cv.protocol == f"support-{kind}"
-    shown = "" if kind == "range" else f"kind={kind!r}, "
-    assert repr(cv) == f"SupportExtrapolationSplit({shown}columns=[0])"
+    shown = "" if kind == "range" else f", kind={kind!r}"
+    assert repr(cv) == f"SupportExtrapolationSplit(columns=[0]{shown})"
 
 
 TOGETHER = np.repeat(np.arange(20.0)[:, None], 2, axis=1)
