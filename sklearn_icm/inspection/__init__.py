@@ -4,11 +4,7 @@ from ._curves import IndependenceDisplay, TrainingDisplay
 from ._extrapolation import ExtrapolationDisplay
 from ._graphs import GraphInterventionDisplay
 from ._images import SamplesDisplay
-from ._interventions import (
-    InfluenceMapDisplay,
-    InterventionDisplay,
-    NodeTraversalDisplay,
-)
+from ._interventions import InterventionDisplay, NodeTraversalDisplay
 from ._reports import identifiability_report
 from ._search import SearchDisplay
 
@@ -17,7 +13,6 @@ __all__ = [
     "ExtrapolationDisplay",
     "identifiability_report",
     "IndependenceDisplay",
-    "InfluenceMapDisplay",
     "InterventionDisplay",
     "NodeTraversalDisplay",
     "SamplesDisplay",

@@ -68,25 +68,13 @@ class IndependenceDisplay(Display):
         for k, (name, table) in enumerate(self.tables.items()):
             y = np.arange(len(labels), len(labels) + len(table))
             low, high = table["low"].to_numpy(), table["high"].to_numpy()
-            color = f"C{k}"
-            self.bands_.append(
-                self.ax_.barh(
-                    y, high - low, left=low, height=0.5, color=color, alpha=0.25
-                )
-            )
-            (points,) = self.ax_.plot(
-                table["power_change"], y, "o", color=color, label=name
-            )
-            self.points_.append(points)
+            style = {"left": low, "height": 0.5, "color": f"C{k}", "alpha": 0.25}
+            self.bands_.append(self.ax_.barh(y, high - low, **style))
+            self.points_ += self.ax_.plot(table["power_change"], y, f"oC{k}", label=name)
             labels += [f"{name}: {pair}" for pair in table["pair"]]
         self.ax_.axvline(0, color="0.5", linewidth=1)
-        self.ax_.set(
-            yticks=np.arange(len(labels)),
-            yticklabels=labels,
-            xlabel="power that a random change gains\n(band: 95 % of random weights)",
-        )
-        self.ax_.invert_yaxis()
-        self.ax_.legend(loc="best", fontsize="small")
+        xlabel = "power that a random change gains\n(band: 95 % of random weights)"
+        self._label_rows(labels, xlabel)
 
     def _draw_dependence(self):
         (table,) = self.tables.values()
@@ -98,14 +86,8 @@ class IndependenceDisplay(Display):
         ):
             style = {"markerfacecolor": face, "color": "C3", "label": label}
             self.points_ += self.ax_.plot(dependence[chosen], y[chosen], "o", **style)
-        pairs = zip(table["mechanism"], table["against"], strict=True)
-        self.ax_.set(
-            yticks=y,
-            yticklabels=[f"{name} against {other}" for name, other in pairs],
-            xlabel="dependence of the noise (0 = independent)",
-        )
-        self.ax_.invert_yaxis()
-        self.ax_.legend(loc="best", fontsize="small")
+        labels = table["mechanism"] + " against " + table["against"]
+        self._label_rows(labels, "dependence of the noise (0 = independent)")
 
 
 class TrainingDisplay(Display):
@@ -141,15 +123,9 @@ class TrainingDisplay(Display):
         return cls(fitted_generator(estimator).history_).plot(ax=ax)
 
     def _draw(self):
-        names = [
-            name
-            for name in self.history.columns
-            if name not in {"icm_weight", "duration"} and not name.startswith("penalty")
-        ]
-        epochs = self.history.index
-        self.lines_ = [
-            self.ax_.plot(epochs, self.history[name], label=name)[0] for name in names
-        ]
+        epochs, terms = self.history.index, self.history.filter(regex=r"^(?!penalty)")
+        terms = terms.drop(columns=["icm_weight", "duration"], errors="ignore")
+        self.lines_ = self.ax_.plot(epochs, terms, label=list(terms))
         if "penalty" in self.history:
             style = {"linestyle": ":", "color": "0.4", "label": "penalty (right)"}
             right = self.ax_.twinx()

@@ -6,6 +6,12 @@ from ._plotting import Display
 
 __all__ = ["ExtrapolationDisplay"]
 
+# Columns that are drawn once, of the first table.
+BESIDE = {
+    "mean_shift_skill": {"ls": "", "marker": "x", "label": "shift of the mean"},
+    "ceiling": {"ls": "", "marker": "|", "markersize": 16, "label": "noise floor"},
+}
+
 
 class ExtrapolationDisplay(Display):
     """Skill per environment with intervals, beside the baselines and the floor.
@@ -58,46 +64,18 @@ class ExtrapolationDisplay(Display):
         return 6, 1.5 + 0.5 * n_rows * len(self.tables)
 
     def _draw(self):
-        first = _where_shifted(next(iter(self.tables.values())))
-        places = np.arange(len(first))
-        self.points_ = []
-        for k, (name, table) in enumerate(self.tables.items()):
-            table = _where_shifted(table)
-            y = places + 0.6 * ((k + 1) / (len(self.tables) + 1) - 0.5)
-            beside = np.abs(
-                table[["low", "high"]].to_numpy().T - table["skill"].to_numpy()
-            )
-            self.points_.append(
-                self.ax_.errorbar(
-                    table["skill"], y, xerr=beside, fmt="o", capsize=3, label=name
-                )
-            )
-        (self.baselines_,) = self.ax_.plot(
-            first["mean_shift_skill"],
-            places,
-            "x",
-            color="0.4",
-            label="shift of the mean",
-        )
-        (self.ceilings_,) = self.ax_.plot(
-            first["ceiling"],
-            places,
-            "|",
-            color="0.4",
-            markersize=16,
-            label="noise floor",
+        # Without environments that cannot be told from usual rows.
+        tables = [t.astype(float).mask(t["low"].isna()) for t in self.tables.values()]
+        places, self.points_ = np.arange(len(tables[0])), []
+        for k, (name, table) in enumerate(zip(self.tables, tables, strict=True)):
+            y = places + 0.6 * ((k + 1) / (len(tables) + 1) - 0.5)
+            beside = np.abs(table[["low", "high"]].sub(table["skill"], axis=0)).T
+            style = {"xerr": beside, "fmt": "o", "capsize": 3, "label": name}
+            self.points_.append(self.ax_.errorbar(table["skill"], y, **style))
+        (self.baselines_,), (self.ceilings_,) = (
+            self.ax_.plot(tables[0][column], places, color="0.4", **style)
+            for column, style in BESIDE.items()
         )
         self.ax_.axvline(0, color="0.5", linewidth=1)
-        self.ax_.set(
-            yticks=places,
-            yticklabels=[str(name) for name in first.index],
-            xlabel="skill (0 = no change, 1 = perfect; bar: bootstrap interval)",
-        )
-        self.ax_.invert_yaxis()
-        self.ax_.legend(loc="best", fontsize="small")
-
-
-def _where_shifted(table):
-    """What is plotted, without environments that cannot be told from usual rows."""
-    shown = table[["skill", "low", "high", "mean_shift_skill", "ceiling"]]
-    return shown.mask(table["low"].isna())
+        xlabel = "skill (0 = no change, 1 = perfect; bar: bootstrap interval)"
+        self._label_rows(tables[0].index.map(str), xlabel)

@@ -11,7 +11,7 @@ from ..utils.pipelines import last_step
 from ._images import SamplesDisplay
 from ._plotting import chosen_node, drawn_as, first_rows, hidden_maps
 
-__all__ = ["InfluenceMapDisplay", "InterventionDisplay", "NodeTraversalDisplay"]
+__all__ = ["InterventionDisplay", "NodeTraversalDisplay"]
 
 STRENGTHS = (-1.0, -0.5, 0.0, 0.5, 1.0)
 
@@ -206,52 +206,3 @@ def _unit_spread(estimator, node):
     """Standard deviation of every unit of a node, over draws and positions."""
     values = estimator.node_values(n_samples=256, random_state=0)[node]
     return values.std(axis=tuple(k for k in range(values.ndim) if k != 1))
-
-
-class InfluenceMapDisplay(SamplesDisplay):
-    """Influence maps of units of a node: where the data changes when they do.
-
-    Parameters are those of :class:`SamplesDisplay`; the one row holds a map per unit,
-    the mean absolute changes in the units of the data, all on one scale.
-
-    References
-    ----------
-    Besserve, Mehrjou, Sun, Schölkopf (2020), *Counterfactuals uncover the modular
-    structure of deep generative models*, arXiv 1812.03253.
-    """
-
-    @classmethod
-    def from_estimator(
-        cls, estimator, X=None, *, node=None, units=None, ax=None, **params
-    ):
-        """Measure the influence of every unit of a node and plot it.
-
-        Parameters
-        ----------
-        estimator : fitted generator with a data_shape, or pipeline that ends in one
-        X : array-like of shape (n_samples, n_features), optional
-            Rows to hybridise; None draws from the model.
-        node : str, optional
-            None takes the first hidden map of the finest grid.
-        units : list of int or of lists of int, optional
-            Units, or groups of them that are taken together; None takes the first ten.
-        ax : matplotlib axes, optional
-        **params : dict
-            As `influence_map` takes them: ``n_samples``, ``random_state``.
-
-        Returns
-        -------
-        InfluenceMapDisplay
-        """
-        node, estimator = chosen_node(estimator, node), in_input_space(estimator)
-        X = None if X is None else first_rows(X, None)
-        if units is None:
-            units = range(min(10, estimator.nodes_[node][0]))
-        maps = [estimator.influence_map(node, unit, X, **params) for unit in units]
-        display = cls(
-            np.stack(maps)[None],
-            **drawn_as(estimator),
-            labels=["influence"],
-            column_labels=[f"{node}[{unit}]" for unit in units],
-        )
-        return display.plot(ax=ax)

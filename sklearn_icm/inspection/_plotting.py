@@ -46,6 +46,13 @@ class Display:
         """Width and height in inches."""
         return 6, 3.5
 
+    def _label_rows(self, labels, xlabel):
+        """Name rows 0, 1, ... from top to bottom, with a legend."""
+        rows = np.arange(len(labels))
+        self.ax_.set(yticks=rows, yticklabels=labels, xlabel=xlabel)
+        self.ax_.invert_yaxis()
+        self.ax_.legend(loc="best", fontsize="small")
+
 
 def _new_axes(figsize):
     try:
@@ -104,9 +111,7 @@ def chosen_node(estimator, node=None, intervention=None):
     made = [name for name in graph.nodes if name not in graph.roots]
     for name in dict.fromkeys([*maps, *made, *graph.roots]):
         try:
-            graph.check_interventions(
-                {} if intervention is None else {name: intervention}
-            )
+            graph.check_interventions({name: intervention})
         except (TypeError, ValueError):
             continue
         return name

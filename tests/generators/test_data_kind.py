@@ -11,7 +11,6 @@ from sklearn.preprocessing import FunctionTransformer
 
 from sklearn_icm.generators import FixedGenerator, VAEGenerator
 from sklearn_icm.inspection import (
-    InfluenceMapDisplay,
     InterventionDisplay,
     NodeTraversalDisplay,
     SamplesDisplay,
@@ -115,12 +114,6 @@ def test_signals_of_several_channels_are_drawn_as_curves(show, model):
         first = [line.get_ydata() for line in display.artists_[:CHANNELS]]
         assert np.allclose(np.transpose(first), as_signals(display.rows[0, 0])[0])
         assert len({line.get_color() for line in display.artists_}) == CHANNELS
-    plt.close("all")
-
-
-def test_influence_on_signals_is_drawn_as_curves(model):
-    display = InfluenceMapDisplay.from_estimator(model, ROWS, units=[0, 1])
-    assert len(display.artists_) == 2 * CHANNELS
     plt.close("all")
 
 

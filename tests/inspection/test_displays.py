@@ -9,7 +9,6 @@ from sklearn.preprocessing import FunctionTransformer
 from sklearn_icm.generators import ChainGenerator, FixedGenerator, VAEGenerator
 from sklearn_icm.inspection import (
     IndependenceDisplay,
-    InfluenceMapDisplay,
     InterventionDisplay,
     NodeTraversalDisplay,
     SamplesDisplay,
@@ -77,9 +76,6 @@ def test_displays_of_a_pipeline_are_in_its_input_space(fitted, pairs):
     expected = fitted.independence(pairs.data[:50], n_draws=9)
     assert given.equals(expected)
     NodeTraversalDisplay.from_estimator(pipe, node="conv2", units=[0], n_values=3)
-    shown = InfluenceMapDisplay.from_estimator(pipe, X, node="conv2", units=[0]).rows
-    expected = fitted.influence_map("conv2", 0, pairs.data[:50])
-    assert shown[0, 0] == pytest.approx(2 * expected, abs=1e-6)
 
 
 def test_a_history_without_a_penalty_has_one_axis():
@@ -176,23 +172,12 @@ def test_traversal_moves_one_unit_by_its_spread(fitted):
     assert display.labels == ["conv2[1]", "conv2[3]"]
 
 
-def test_influence_of_every_unit(fitted):
-    display = InfluenceMapDisplay.from_estimator(
-        fitted, node="conv2", units=[0, [1, 2]], n_samples=8
-    )
-    expected = fitted.influence_map("conv2", [1, 2], n_samples=8)
-    assert np.array_equal(display.rows[0, 1], expected)
-    assert display.column_labels == ["conv2[0]", "conv2[[1, 2]]"]
-
-
-@pytest.mark.parametrize(
-    "display", [NodeTraversalDisplay, InfluenceMapDisplay], ids=lambda d: d.__name__
-)
-def test_unknown_nodes_are_listed(fitted, display):
+def test_unknown_nodes_are_listed(fitted):
+    ask = NodeTraversalDisplay.from_estimator
     with pytest.raises(ValueError, match=r"node must be one of \['noise', 'conv1'"):
-        display.from_estimator(fitted, node="conv9")
+        ask(fitted, node="conv9")
     with pytest.raises(ValueError, match=r"node must be one of .*got array"):
-        display.from_estimator(fitted, node=np.ones(3))
+        ask(fitted, node=np.ones(3))
 
 
 def layout_graph():
@@ -224,11 +209,6 @@ def test_a_node_is_chosen_and_named(make, intervention, node):
     assert f"at {node}," in chosen.ax_.get_title()
 
 
-def test_influence_is_asked_of_a_hidden_map_if_no_node_is_named(fitted):
-    display = InfluenceMapDisplay.from_estimator(fitted, units=[0], n_samples=4)
-    assert display.column_labels == ["conv2[0]"]
-
-
 def test_one_node_may_be_named_without_a_list(fitted):
     ask = InterventionDisplay.from_nodes
     display = ask(fitted, Stretch(1.3), nodes="conv2", n_columns=1)
@@ -241,12 +221,11 @@ def test_one_node_may_be_named_without_a_list(fitted):
     [
         SamplesDisplay.from_estimator,
         NodeTraversalDisplay.from_estimator,
-        InfluenceMapDisplay.from_estimator,
         IndependenceDisplay.from_estimator,
         lambda est, X: InterventionDisplay.from_estimator(est, Stretch(1.3), X),
         lambda est, X: InterventionDisplay.from_nodes(est, Stretch(1.3), X),
     ],
-    ids=["samples", "traversal", "influence", "independence", "strengths", "nodes"],
+    ids=["samples", "traversal", "independence", "strengths", "nodes"],
 )
 def test_names_of_nodes_are_no_rows(ask, given, fitted):
     with pytest.raises(
