@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from numbers import Integral
 
 import numpy as np
@@ -11,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ..base import is_generator
 from ..compose._wrap import rows_under
-from ..utils.checks import check_level, check_scalar, plain
+from ..utils.checks import check_level, check_scalar, is_count, plain
 from ..utils.pipelines import chosen_estimator, known_levels, last_step
 
 __all__ = ["AverageEffect", "average_effect"]
@@ -19,19 +20,7 @@ __all__ = ["AverageEffect", "average_effect"]
 
 @dataclass(frozen=True, repr=False)
 class AverageEffect:
-    """A mean difference with its interval, made by :func:`average_effect`.
-
-    Parameters
-    ----------
-    effect : float
-        Mean difference, in the units of the target.
-    low, high : float
-        Ends of the interval.
-    level : float
-        Coverage that the interval is made for.
-    n_samples : int
-        Pairs of rows that it is the mean over.
-    """
+    """A mean difference with its interval, made and documented by `average_effect`."""
 
     effect: float
     low: float
@@ -83,7 +72,9 @@ def average_effect(
     Returns
     -------
     AverageEffect
-        ``effect``, ``low``, ``high``, ``level`` and ``n_samples``.
+        ``effect``, the mean difference in the units of the target; ``low`` and
+        ``high``, the ends of its interval; ``level``; ``n_samples``, pairs of rows that
+        it is the mean over.
 
     Raises
     ------
@@ -132,7 +123,7 @@ def average_effect(
             f"{type(estimator).__name__}."
         )
     check_is_fitted(last_step(estimator))
-    measure = _resolve_target(estimator, target)
+    place, measure = _resolve_target(estimator, target)
     stream = (
         last_step(estimator).random_state_ if random_state is None else random_state
     )
@@ -143,9 +134,7 @@ def average_effect(
         measure(rows_under(estimator, _changes(node, side), X, **query))
         for side in (a, b)
     ]
-    names = getattr(chosen_estimator(estimator), "feature_names_in_", [])
-    place = list(names).index(target) if isinstance(target, str) else target
-    levels = () if callable(place) else known_levels(estimator).get(place, ())
+    levels = () if place is None else known_levels(estimator).get(place, ())
     if under[0].dtype == bool or len(levels) == 2:
         return _mean_of_pairs(*under, level)
     return _mean_difference(np.subtract(*under), level)
@@ -203,29 +192,24 @@ def _check_rows(n):
         raise ValueError(f"X must have at least 2 rows for an interval, got {n}.")
 
 
-def _is_index(target):
-    return isinstance(target, Integral) and not isinstance(target, bool)
-
-
 def _resolve_target(estimator, target):
-    """Return ``rows -> (n,)``."""
+    """Place of the column, or None for a callable; and ``rows -> (n,)``."""
     if callable(target):
-        return lambda rows: _measured(target, rows)
+        return None, partial(_measured, target)
     estimator = chosen_estimator(estimator)
-    n, names = estimator.n_features_in_, getattr(estimator, "feature_names_in_", None)
-    columns = {} if names is None else {name: k for k, name in enumerate(names)}
-    if _is_index(target) and 0 <= target < n:
-        return lambda rows: _column(rows, target)
-    if isinstance(target, str) and target in columns:
-        return lambda rows: _column(rows, columns[target])
-    known = f" or one of the names {list(columns)}" if columns else ""
-    raise ValueError(
-        f"target must be a callable on rows, a column index from 0 to {n - 1}{known}, "
-        f"got {target!r}."
-    )
+    n, names = estimator.n_features_in_, getattr(estimator, "feature_names_in_", ())
+    places = {name: k for k, name in enumerate(names)}
+    place = places.get(target) if isinstance(target, str) else target
+    if not is_count(place, 0) or place >= n:
+        known = f" or one of the names {list(places)}" if places else ""
+        raise ValueError(
+            f"target must be a callable on rows, a column index from 0 to {n - 1}"
+            f"{known}, got {target!r}."
+        )
+    return place, partial(_column, place)
 
 
-def _column(rows, k):
+def _column(k, rows):
     try:
         return rows[:, k].astype(np.float64)
     except (TypeError, ValueError):

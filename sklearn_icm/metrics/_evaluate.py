@@ -77,8 +77,10 @@ def evaluate(estimator, X, *, n_draws=50, random_state=None):
     for name, (k, parents) in families(generator).items():
         has_levels = name in levels
         score = _level_score if has_levels else _crps
-        peer = _logistic_draws if has_levels else _linear_draws
-        peers = [peer(values, k, read, n_draws, rng) for read in ([], parents)]
+        peers = [
+            _peer_draws(values, k, read, n_draws, rng, has_levels)
+            for read in ([], parents)
+        ]
         size = np.abs(values[:, k]).mean()
         scores = [score(values[:, k], drawn) for drawn in (own[name], *peers)]
         scores = [0.0 if is_rounding(error, size) else error for error in scores]
@@ -109,32 +111,28 @@ def _draws_of_mechanisms(generator, values, n_draws, rng):
     return draws
 
 
-def _linear_draws(values, k, parents, n_draws, rng):
-    """Draws of a cross-validated linear mechanism; without parents, of the column."""
-    draws = np.empty((len(values), n_draws))
-    folds = KFold(N_FOLDS, shuffle=True, random_state=rng).split(values)
-    for train, test in folds:
-        centre, residuals = np.zeros(len(test)), values[train, k]
-        if parents:
-            fitted = LinearRegression().fit(values[train][:, parents], values[train, k])
-            centre = fitted.predict(values[test][:, parents])
-            residuals = residuals - fitted.predict(values[train][:, parents])
-        draws[test] = centre[:, None] + rng.choice(residuals, (len(test), n_draws))
-    return draws
+def _peer_draws(values, k, parents, n_draws, rng, has_levels):
+    """Draws of a cross-validated linear or logistic mechanism of a column.
 
-
-def _logistic_draws(values, k, parents, n_draws, rng):
-    """Draws of a cross-validated logistic regression; without parents, of levels."""
+    Without parents, of the column's own values.
+    """
     draws = np.empty((len(values), n_draws))
     for train, test in KFold(N_FOLDS, shuffle=True, random_state=rng).split(values):
-        levels = values[train, k]
-        draws[test] = rng.choice(levels, (len(test), n_draws))
-        if parents and len(np.unique(levels)) > 1:
-            peer = make_pipeline(StandardScaler(), LogisticRegression())
-            peer.fit(values[train][:, parents], levels)
-            below = peer.predict_proba(values[test][:, parents]).cumsum(1)[:, :-1]
-            place = (rng.rand(len(test), n_draws, 1) > below[:, None]).sum(2)
-            draws[test] = peer.classes_[place]
+        given, asked = values[train][:, parents], values[test][:, parents]
+        own, size = values[train, k], (len(test), n_draws)
+        if has_levels:
+            draws[test] = rng.choice(own, size)
+            if parents and len(np.unique(own)) > 1:
+                peer = make_pipeline(StandardScaler(), LogisticRegression())
+                below = peer.fit(given, own).predict_proba(asked).cumsum(1)[:, :-1]
+                place = (rng.rand(*size, 1) > below[:, None]).sum(2)
+                draws[test] = peer.classes_[place]
+        elif parents:
+            line = LinearRegression().fit(given, own)
+            residuals = rng.choice(own - line.predict(given), size)
+            draws[test] = line.predict(asked)[:, None] + residuals
+        else:
+            draws[test] = rng.choice(own, size)
     return draws
 
 

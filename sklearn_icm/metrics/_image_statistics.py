@@ -86,9 +86,7 @@ def patch_distance(
     """
     real, gen = _check_images(X_real, X_gen, data_shape)
     _check_side("size", size, 2, real)
-    check_integer("n_patches", n_patches)
-    if n_patches < 2:
-        raise ValueError(f"n_patches must be at least 2, got {n_patches}.")
+    check_integer("n_patches", n_patches, least=2)
     stream = direction_stream(random_state)
     patches = [_draw_patches(images, size, n_patches, stream) for images in (real, gen)]
     if normalise:
@@ -101,11 +99,8 @@ def layout_distance(X_real, X_gen, data_shape, *, n_blocks=4):
 
     Parameters
     ----------
-    X_real : array-like of shape (n, n_features)
-        Images as rows, C order; at least two.
-    X_gen : array-like of shape (m, n_features)
-    data_shape : tuple of int
-        Shape of a row: ``(height, width)`` or ``(height, width, channels)``.
+    X_real, X_gen, data_shape
+        As :func:`patch_distance` takes them; at least two rows of each.
     n_blocks : int
         Blocks along each axis; images are averaged over each block. Sides of blocks
         differ by at most a pixel.

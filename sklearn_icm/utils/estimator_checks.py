@@ -57,6 +57,10 @@ def _expect(condition, message):
         raise AssertionError(message)
 
 
+def _expect_equal(rows, expected, message):
+    _expect(np.array_equal(rows, expected), message)
+
+
 def _raises(error, call, message, match=()):
     try:
         call()
@@ -149,27 +153,23 @@ def check_nodes(estimator):
 
 def check_no_intervention_is_sample(estimator):
     """`intervene({})` equals `sample` under one seed."""
-    _expect(
-        np.array_equal(
-            estimator.sample(9, random_state=3),
-            estimator.intervene({}, n_samples=9, random_state=3),
-        ),
+    _expect_equal(
+        estimator.intervene({}, n_samples=9, random_state=3),
+        estimator.sample(9, random_state=3),
         "intervene({}) must equal sample under the same seed.",
     )
 
 
 def check_pairs_share_noise(estimator):
     """Factual rows of an intervention are the samples of the same seed."""
-    node = _root(estimator)
-    factual, changed = estimator.intervene(
-        {node: 0.0}, n_samples=9, random_state=3, return_factual=True
+    change, draw = {_root(estimator): 0.0}, {"n_samples": 9, "random_state": 3}
+    factual, changed = estimator.intervene(change, **draw, return_factual=True)
+    expected = estimator.sample(9, random_state=3)
+    _expect_equal(
+        factual, expected, "the factual rows must be the samples of the same seed."
     )
-    _expect(
-        np.array_equal(factual, estimator.sample(9, random_state=3)),
-        "the factual rows must be the samples of the same seed.",
-    )
-    again = estimator.intervene({node: 0.0}, n_samples=9, random_state=3)
-    _expect(np.array_equal(changed, again), "return_factual must not change the draws.")
+    again = estimator.intervene(change, **draw)
+    _expect_equal(changed, again, "return_factual must not change the draws.")
 
 
 def check_counterfactual_identity(estimator):
@@ -202,8 +202,9 @@ def check_intervene_is_stateless(estimator):
         random_state=0,
         return_factual=True,
     )
-    _expect(
-        np.array_equal(factual, before),
+    _expect_equal(
+        factual,
+        before,
         "a callable that works in place must not change the factual rows.",
     )
     _raises(
@@ -212,18 +213,19 @@ def check_intervene_is_stateless(estimator):
         "an error in an intervention must reach the caller",
         match=["from the intervention"],
     )
-    _expect(
-        np.array_equal(before, estimator.sample(9, random_state=0)),
-        "intervene must not change the fitted model.",
-    )
+    after = estimator.sample(9, random_state=0)
+    _expect_equal(after, before, "intervene must not change the fitted model.")
 
 
 def check_sample_never_fits(estimator):
     """`sample` changes nothing but the position of `random_state_`."""
-    before = {k: id(v) for k, v in vars(estimator).items() if k != "random_state_"}
+
+    def attributes():
+        return {k: id(v) for k, v in vars(estimator).items() if k != "random_state_"}
+
+    before = attributes()
     estimator.sample(5)
-    after = {k: id(v) for k, v in vars(estimator).items() if k != "random_state_"}
-    _expect(before == after, "sample must not change attributes.")
+    _expect(before == attributes(), "sample must not change attributes.")
 
 
 def check_same_seed_same_samples(fitted):
@@ -232,23 +234,14 @@ def check_same_seed_same_samples(fitted):
     loaded = pickle.loads(pickle.dumps(again))
     first, second = fitted.sample(9), fitted.sample(9)
     _expect(not np.array_equal(first, second), "successive draws must differ.")
-    expected = fitted.sample(9, random_state=1)
-    _expect(
-        np.array_equal(again.sample(9, random_state=1), expected),
-        "the same seed and data must give the same model.",
-    )
-    _expect(
-        np.array_equal(loaded.sample(9, random_state=1), expected),
-        "a pickled model must give the same seeded samples.",
-    )
-    _expect(
-        np.array_equal(loaded.sample(9), first),
-        "a pickled model must continue the same random_state_.",
-    )
-    _expect(
-        np.array_equal(again.sample(9), first),
-        "the first draw of a seeded model must be reproducible.",
-    )
+    seeded = fitted.sample(9, random_state=1)
+    for model, expected, seed, law in (
+        (again, seeded, 1, "the same seed and data must give the same model."),
+        (loaded, seeded, 1, "a pickled model must give the same seeded samples."),
+        (loaded, first, None, "a pickled model must continue the same random_state_."),
+        (again, first, None, "the first draw of a seeded model must be reproducible."),
+    ):
+        _expect_equal(model.sample(9, random_state=seed), expected, law)
 
 
 def check_unknown_node(estimator):
@@ -273,10 +266,7 @@ def check_observational_rows_only(estimator):
     for rows in (X, marked):
         fitted = clone(estimator).set_params(observational="seen", random_state=0)
         draws.append(fitted.fit(rows, labels).sample(9, random_state=0))
-    _expect(
-        np.array_equal(*draws),
-        "rows that are not observational must not influence the fit.",
-    )
+    _expect_equal(*draws, "rows that are not observational must not influence the fit.")
 
 
 def _root(estimator):
