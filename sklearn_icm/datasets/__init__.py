@@ -1,4 +1,18 @@
-"""Data with known truth, and glyphs of real images."""
+"""Data with known truth, and glyphs of real images.
+
+What the ``make_*`` functions return is a :class:`~sklearn.utils.Bunch` of
+
+- ``data``: observational rows, then those of each environment, `n_samples` of each, and
+  ``environments``, the label of every row;
+- ``data_shape`` of one row, None for a table;
+- ``factors``: dict of what the rows show, by name;
+- ``pairs`` (2, n): indices of factual and counterfactual rows;
+- ``render``: function that draws the same noise under another change, or none;
+
+and, of all but glyph pairs, ``noise`` (n_samples, n_noise), ``mechanisms``, the true
+:class:`~sklearn_icm.mechanisms.MechanismGraph`, and ``interventions``, ``{environment:
+{node: intervention}}``.
+"""
 
 from ._balls import make_two_balls
 from ._chains import make_conv_chain, make_linear_chain

@@ -45,14 +45,11 @@ def make_two_balls(n_samples=1000, *, corner=0.5, size=24, random_state=None):
     Returns
     -------
     Bunch
-        ``data`` (2 * n_samples, size ** 2) in [0, 1], observational rows first;
-        ``environments`` its labels; ``data_shape`` (size, size); ``factors`` dict of
-        ``left`` and ``right``, the heights in "observational", each (n_samples,), and
-        ``square_factors`` those in "square"; ``noise`` (n_samples, 2); ``mechanisms``
-        the true :class:`~sklearn_icm.mechanisms.MechanismGraph`; ``interventions``
-        ``{environment: {node: intervention}}``; ``pairs`` (2, n_samples) indices of
-        factual and counterfactual rows; ``render(corner)`` draws the same noise on the
-        L with another corner, where 1 is the whole square.
+        As :mod:`sklearn_icm.datasets` says, with ``data`` (2 * n_samples, size ** 2) in
+        [0, 1]; ``data_shape`` (size, size); ``factors`` ``left`` and ``right``, the
+        heights in "observational", each (n_samples,), and ``square_factors`` those in
+        "square"; ``noise`` (n_samples, 2); ``render(corner)``, which draws the same
+        noise on the L with another corner, where 1 is the whole square.
 
     Raises
     ------

@@ -44,15 +44,12 @@ def make_linear_chain(n_samples=1000, *, n_features=20, n_layers=2, random_state
     Returns
     -------
     Bunch
-        ``data`` (2 * n_samples, n_features), "observational" rows, then "rotated";
-        ``environments`` its labels; ``data_shape`` None; ``factors`` dict of ``z``
-        (n_samples, n_features), which is also the ``noise``; ``weights`` list of the
-        matrices, input side first; ``rotation`` orthogonal (n_features, n_features),
-        Haar-distributed; ``mechanisms`` the true
-        :class:`~sklearn_icm.mechanisms.MechanismGraph`; ``interventions``
-        ``{environment: {node: intervention}}``; ``pairs`` (2, n_samples) indices of
-        factual and counterfactual rows; ``render(transform=None, node="dense1")`` draws
-        the same noise with the values v of a hidden node replaced by ``transform @ v``.
+        As :mod:`sklearn_icm.datasets` says, with ``data`` (2 * n_samples, n_features),
+        "observational" rows, then "rotated"; ``factors`` ``z`` (n_samples, n_features),
+        which is also the ``noise``; ``weights`` list of the matrices, input side first;
+        ``rotation`` orthogonal (n_features, n_features), Haar-distributed;
+        ``render(transform=None, node="dense1")``, which draws the same noise with the
+        values v of a hidden node replaced by ``transform @ v``.
 
     Raises
     ------
@@ -142,16 +139,14 @@ def make_conv_chain(
     Returns
     -------
     Bunch
-        ``data`` (2 * n_samples, n_features), "observational" rows, then "stretched";
-        ``environments`` its labels; ``data_shape`` (n_features,); ``factors`` dict of
-        ``z`` (n_samples, n_features), which is also the ``noise``;
-        ``observation_noise``, what is added to the mean of a row and of its
-        counterfactual alike, (n_samples, n_features); ``kernels`` list of k1 and k2,
-        (n_features,) each, with lag 0 at index ``n_features // 2``;
-        ``stretched_kernel`` the k1 of "stretched"; ``mechanisms`` the true
-        :class:`~sklearn_icm.mechanisms.MechanismGraph` of the means; ``pairs`` (2,
-        n_samples) indices of factual and counterfactual rows; ``render(stretch=1.0)``
-        draws the same noise with k1 stretched.
+        As :mod:`sklearn_icm.datasets` says, without ``interventions``, with ``data``
+        (2 * n_samples, n_features), "observational" rows, then "stretched";
+        ``data_shape`` (n_features,); ``factors`` ``z`` (n_samples, n_features), which
+        is also the ``noise``; ``observation_noise``, what is added to the mean of a row
+        and of its counterfactual alike, (n_samples, n_features); ``kernels`` list of k1
+        and k2, (n_features,) each, with lag 0 at index ``n_features // 2``;
+        ``stretched_kernel`` the k1 of "stretched"; ``mechanisms`` those of the means;
+        ``render(stretch=1.0)``, which draws the same noise with k1 stretched.
 
     Raises
     ------

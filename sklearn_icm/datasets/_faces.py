@@ -50,14 +50,10 @@ def make_faces(n_samples=1000, *, stretch=1.5, random_state=None):
     Returns
     -------
     Bunch
-        ``data`` (2 * n_samples, 576) in [0, 1], observational rows first;
-        ``environments`` its labels; ``data_shape`` (24, 24); ``factors`` dict of
-        ``x``, ``y`` (of the face), ``eye_distance``, ``size`` (all in pixels) and
-        ``amplitude``, each (n_samples,); ``noise`` (n_samples, 5); ``mechanisms`` the
-        true :class:`~sklearn_icm.mechanisms.MechanismGraph`; ``interventions``
-        ``{environment: {node: intervention}}``; ``pairs`` (2, n_samples) indices of
-        factual and counterfactual rows; ``render(stretch=1.0)`` draws the same noise
-        at another stretch.
+        As :mod:`sklearn_icm.datasets` says, with ``data`` (2 * n_samples, 576) in
+        [0, 1]; ``data_shape`` (24, 24); ``factors`` ``x``, ``y`` (of the face),
+        ``eye_distance``, ``size`` (all in pixels) and ``amplitude``, each (n_samples,);
+        ``noise`` (n_samples, 5); ``render(stretch=1.0)``.
 
     Raises
     ------

@@ -50,15 +50,12 @@ def make_fluohair(n_samples=1000, *, n_cues=4, colours=None, random_state=None):
     Returns
     -------
     Bunch
-        ``data`` (2 * n_samples, 1728), observational rows first; ``environments`` its
-        labels; ``data_shape`` (24, 24, 3); ``factors`` dict of ``x0``, ``y0``,
-        ``size0``, ``x1``, ..., the places and standard deviations of the cues in
-        pixels, each (n_samples,); ``noise`` (n_samples, 3 * n_cues); ``mechanisms`` the
-        true :class:`~sklearn_icm.mechanisms.MechanismGraph`; ``colours`` and
-        ``recoloured`` (3, n_cues), the two matrices; ``rotation`` (3, 3), which makes
-        the second of the first; ``interventions`` ``{environment: {node:
-        intervention}}``; ``pairs`` (2, n_samples) indices of factual and counterfactual
-        rows; ``render(colours)`` draws the same noise in other colours.
+        As :mod:`sklearn_icm.datasets` says, with ``data`` (2 * n_samples, 1728);
+        ``data_shape`` (24, 24, 3); ``factors`` ``x0``, ``y0``, ``size0``, ``x1``, ...,
+        the places and standard deviations of the cues in pixels, each (n_samples,);
+        ``noise`` (n_samples, 3 * n_cues); ``colours`` and ``recoloured`` (3, n_cues),
+        the two matrices; ``rotation`` (3, 3), which makes the second of the first;
+        ``render(colours)``.
 
     Raises
     ------

@@ -4,12 +4,15 @@ from numbers import Integral
 
 import numpy as np
 from sklearn.datasets import load_digits
-from sklearn.utils import Bunch, check_array
+from sklearn.utils import check_array
 
 from ..utils.checks import check_scalar, new_stream
-from ._worlds import check_number
+from ._worlds import check_number, make_world
 
 __all__ = ["make_glyph_pairs"]
+
+# Empty rows above and below.
+MARGIN = 2
 
 
 def make_glyph_pairs(
@@ -18,7 +21,6 @@ def make_glyph_pairs(
     glyphs=None,
     stretch=1.3,
     distance=(1.0, 1.35),
-    margin=2,
     random_state=None,
 ):
     """Pairs of glyphs on one canvas, in two environments of different distance.
@@ -38,18 +40,15 @@ def make_glyph_pairs(
         Ratio of the distances in the two environments.
     distance : (float, float), default=(1.0, 1.35)
         Range of the distance of the centres in "narrow", in widths of a glyph.
-    margin : int, default=2
-        Empty rows above and below.
     random_state : int, RandomState or None, default=None
 
     Returns
     -------
     Bunch
-        ``data`` (2 * n_samples, n_features), "narrow" first; ``environments`` its
-        labels; ``data_shape`` of one row; ``factors`` dict of ``distance`` and the
-        indices ``left`` and ``right`` of the glyphs; ``pairs`` (2, n_samples) indices
-        of factual and counterfactual rows; ``render(stretch=1.0)`` draws the
-        same pairs at another ratio, as far as they fit on the canvas.
+        As :mod:`sklearn_icm.datasets` says, with ``data`` (2 * n_samples, n_features),
+        "narrow" first; ``factors`` ``distance`` and the indices ``left`` and ``right``
+        of the glyphs, each (n_samples,); ``render(stretch=1.0)``, which draws the same
+        pairs at another ratio, as far as they fit on the canvas.
 
     Raises
     ------
@@ -74,7 +73,6 @@ def make_glyph_pairs(
             f"glyphs must be (n_glyphs, height, width), got shape {glyphs.shape}."
         )
     check_scalar(n_samples, "n_samples", Integral, min_val=1)
-    check_scalar(margin, "margin", Integral, min_val=0)
     stretch = check_number("stretch", stretch, 0)
     low, high = _check_range(distance)
     rng = new_stream(random_state)
@@ -83,9 +81,8 @@ def make_glyph_pairs(
     gaps = width * rng.uniform(low, high, size=n_samples)
     widest = width * high * max(stretch, 1)
     # Room for a glyph and one pixel at both ends, in multiples of 4 so maps halve well.
-    shape = tuple(
-        -(-int(np.ceil(s)) // 4) * 4 for s in (height + 2 * margin, widest + width)
-    )
+    sides = height + 2 * MARGIN, widest + width
+    shape = tuple(-(-int(np.ceil(side)) // 4) * 4 for side in sides)
 
     # A glyph may leave the canvas by less than half a pixel.
     largest = (shape[1] + 1 - width) / gaps.max()
@@ -104,14 +101,12 @@ def make_glyph_pairs(
             canvas[:, top : top + height] += _placed(glyphs[which], start, shape[1])
         return np.clip(canvas, 0, glyphs.max()).reshape(n_samples, -1)
 
-    rows = np.arange(n_samples)
-    return Bunch(
-        data=np.concatenate([render(), render(stretch)]),
-        environments=np.repeat(["narrow", "wide"], n_samples),
+    return make_world(
+        render,
+        {"wide": {"stretch": stretch}},
+        usual="narrow",
         data_shape=shape,
         factors={"distance": gaps, "left": left, "right": right},
-        pairs=np.stack([rows, rows + n_samples]),
-        render=render,
         DESCR=make_glyph_pairs.__doc__,
     )
 

@@ -59,17 +59,13 @@ def make_scm(
     Returns
     -------
     Bunch
-        ``data`` ((1 + n_interventions) * n_samples, n_nodes - n_hidden),
-        "observational" rows first; ``environments`` its labels; ``data_shape`` None;
-        ``feature_names`` of the columns; ``hidden`` names of the hidden nodes;
-        ``graph`` parents of every node, ``{name: tuple of names}``, in topological
-        order; ``factors`` values of all nodes in "observational", each (n_samples,);
-        ``noise`` (n_samples, n_nodes), column k of node ``xk``; ``mechanisms`` the true
-        :class:`~sklearn_icm.mechanisms.MechanismGraph`; ``interventions`` as given;
-        ``pairs`` (2, n_interventions * n_samples) indices of factual and counterfactual
-        rows; ``render(interventions)`` draws the same noise under interventions. If
-        linear, also ``weights`` (n_nodes, n_nodes), effect of the second on the first,
-        and ``noise_scales`` (n_nodes,).
+        As :mod:`sklearn_icm.datasets` says, with ``data`` ((1 + n_interventions) *
+        n_samples, n_nodes - n_hidden); ``feature_names`` of the columns; ``hidden``
+        names of the hidden nodes; ``graph`` parents of every node, ``{name: tuple of
+        names}``, in topological order; ``factors`` values of all nodes in
+        "observational", each (n_samples,); ``noise`` (n_samples, n_nodes), column k of
+        node ``xk``; ``render(interventions)``. If linear, also ``weights`` (n_nodes,
+        n_nodes), effect of the second on the first, and ``noise_scales`` (n_nodes,).
 
     Raises
     ------

@@ -93,7 +93,7 @@ def named_columns(module, names, noise):
     return dict(zip(names, values.T.copy(), strict=True))
 
 
-def make_world(render, changes, *, noise, **fields):
+def make_world(render, changes, *, usual="observational", **fields):
     """Bunch of observational rows and one environment per change of the same noise.
 
     Parameters
@@ -102,16 +102,17 @@ def make_world(render, changes, *, noise, **fields):
         ``render(**change)`` gives rows (n_samples, n_features).
     changes : dict of str to dict
         Environment label to the arguments of `render`.
-    noise : ndarray of shape (n_samples, n_noise)
+    usual : str
+        Label of the rows without a change.
     **fields
         Further entries of the Bunch.
     """
-    n = len(noise)
+    data = [render(), *(render(**change) for change in changes.values())]
+    n = len(data[0])
     rows = np.arange(n * len(changes))
     return Bunch(
-        data=np.concatenate([render(), *(render(**c) for c in changes.values())]),
-        environments=np.repeat(["observational", *changes], n),
-        noise=noise,
+        data=np.concatenate(data),
+        environments=np.repeat([usual, *changes], n),
         pairs=np.stack([rows % n, rows + n]),
         render=render,
         **fields,
