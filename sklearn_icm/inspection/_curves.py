@@ -43,10 +43,6 @@ class IndependenceDisplay(Display):
         ax : matplotlib axes, optional
         **params : dict
             As `independence` takes them.
-
-        Returns
-        -------
-        IndependenceDisplay
         """
         generator = fitted_generator(estimator)
         params |= inner_rows(estimator, X)
@@ -115,10 +111,6 @@ class TrainingDisplay(Display):
         ----------
         estimator : fitted generator, or pipeline that ends in one
         ax : matplotlib axes, optional
-
-        Returns
-        -------
-        TrainingDisplay
         """
         return cls(fitted_generator(estimator).history_).plot(ax=ax)
 

@@ -47,10 +47,6 @@ class ExtrapolationDisplay(Display):
         ax : matplotlib axes, optional
         **params : dict
             Of the scorer's ``report``, such as ``n_bootstrap``.
-
-        Returns
-        -------
-        ExtrapolationDisplay
         """
         models = estimator if isinstance(estimator, dict) else {"model": estimator}
         tables = {

@@ -65,10 +65,6 @@ class SamplesDisplay(Display):
         ax : matplotlib axes, optional
         **params : dict
             As `sample` takes them: ``random_state``, ``observation_noise``.
-
-        Returns
-        -------
-        SamplesDisplay
         """
         rows = rows_under(estimator, {}, n_samples=n_rows * n_columns, **params)
         rows = rows.reshape(n_rows, n_columns, -1)

@@ -60,10 +60,6 @@ class InterventionDisplay(SamplesDisplay):
         **params : dict
             As `intervene` takes them: ``residual``, ``observation_noise`` or
             ``random_state`` (0 by default).
-
-        Returns
-        -------
-        InterventionDisplay
         """
         if not isinstance(intervention, Intervention):
             raise TypeError(
@@ -117,10 +113,6 @@ class InterventionDisplay(SamplesDisplay):
         ax : matplotlib axes, optional
         **params : dict
             As `from_estimator` takes them.
-
-        Returns
-        -------
-        InterventionDisplay
         """
         estimator, draws = in_input_space(estimator), _draws(X, n_columns, params)
         rows, labels = [rows_under(estimator, {}, **draws)], ["factual"]
@@ -172,10 +164,6 @@ class NodeTraversalDisplay(SamplesDisplay):
         ax : matplotlib axes, optional
         **params : dict
             As `intervene` takes them. ``observation_noise`` is False by default.
-
-        Returns
-        -------
-        NodeTraversalDisplay
         """
         check_scalar(n_values, "n_values", Integral, min_val=2)
         node = chosen_node(estimator, node)

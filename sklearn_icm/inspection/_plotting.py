@@ -23,7 +23,8 @@ __all__ = [
 class Display:
     """Base of the displays: one draws itself into ``ax_``, in a new figure of a size.
 
-    A subclass writes ``_size()`` and ``_draw()``.
+    A subclass writes ``_size()``, ``_draw()`` and class methods ``from_...``, which
+    return a display that is plotted.
     """
 
     def plot(self, ax=None):

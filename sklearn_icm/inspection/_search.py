@@ -50,10 +50,6 @@ class SearchDisplay(Display):
             None takes all, the one that the search chose by first.
         ax : matplotlib axes, optional
 
-        Returns
-        -------
-        SearchDisplay
-
         Raises
         ------
         ValueError

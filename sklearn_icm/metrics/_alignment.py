@@ -33,9 +33,8 @@ def alignment_r2(
 
     Parameters
     ----------
-    Z_true : array-like of shape (n, n_factors) or (n,)
-    Z_pred : array-like of shape (n, n_latents) or (n,)
-        Latents of the same rows.
+    Z_true, Z_pred, categorical
+        As :func:`mcc_score` takes them.
     alignment : {"identity", "permutation_scale", "affine", "nonlinear"} or regressor
         How the latents may be changed first: not at all (there must be as many as
         factors); each factor from one latent of its own, by order, unit and origin; by
@@ -46,9 +45,6 @@ def alignment_r2(
     cv : int
         Number of shuffled folds: every row is predicted by a map that was fitted to
         the other ones. "identity" fits nothing and does not use it.
-    categorical : int, str or list of them, optional
-        Columns of `Z_true` that hold levels, by place or name, whatever their codes;
-        None takes those that hold no numbers (strings, a pandas categorical).
     test : (array-like of shape (m, n_factors), array-like of shape (m, n_latents)), \
             optional
         Factors and latents, such as those out of distribution, that the map is tested
@@ -57,8 +53,7 @@ def alignment_r2(
         (trees and neighbours predict no value that they have not seen), so that a low
         value may be theirs rather than the latents'.
     random_state : int, RandomState or None
-        Of the folds and the centres. None is a fixed stream, so that the value is
-        reproducible; numpy's global stream is never touched.
+        Of the folds and the centres. None is a fixed stream.
 
     Returns
     -------

@@ -19,12 +19,8 @@ def mig_score(Z_true, Z_pred, *, categorical=None, n_bins=20):
 
     Parameters
     ----------
-    Z_true : array-like of shape (n, n_factors) or (n,)
-        Numbers, or levels.
-    Z_pred : array-like of shape (n, n_latents) or (n,)
-        Latents of the same rows.
-    categorical : int, str or list of them, optional
-        As :func:`mcc_score` takes it.
+    Z_true, Z_pred, categorical
+        As :func:`mcc_score` takes them.
     n_bins : int
         Bins of equal width that numbers with more than so many values are put into.
 
@@ -96,7 +92,7 @@ def dci_scores(Z_true, Z_pred, *, categorical=None, random_state=None):
     Parameters
     ----------
     Z_true, Z_pred, categorical
-        As :func:`mig_score` takes them.
+        As :func:`mcc_score` takes them.
     random_state : int, RandomState or None
         Of the forests and folds. None is a fixed stream.
 

@@ -40,8 +40,7 @@ def patch_distance(
         Scale patches to unit norm, so that contrast does not count, only what is drawn
         with it. (Patches without contrast stay 0.)
     random_state : int, RandomState or None
-        Of the places of the patches. None is a fixed stream, so that the value is
-        reproducible; numpy's global stream is never touched.
+        Of the places of the patches. None is a fixed stream.
 
     Returns
     -------

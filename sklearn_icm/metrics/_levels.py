@@ -78,23 +78,9 @@ def mcc_score(Z_true, Z_pred, *, method="pearson", categorical=None):
 
 
 def split_factors(Z_true, Z_pred, categorical=None):
-    """Numbers, codes of levels, and latents of the same rows.
+    """Factors (n, n_factors), with codes of levels; places of these; latents.
 
-    Parameters
-    ----------
-    Z_true : array-like of shape (n, n_factors) or (n,)
-    Z_pred : array-like of shape (n, n_latents) or (n,)
-    categorical : int, str or list of them, optional
-        Columns of `Z_true` that hold levels, by place or name; None takes those that
-        hold no numbers.
-
-    Returns
-    -------
-    Z_true : ndarray of shape (n, n_factors)
-        Of a column of levels its codes, from 0.
-    levels : list of int
-        Places of the columns of levels.
-    Z_pred : ndarray of shape (n, n_latents)
+    Parameters are those of :func:`mcc_score`.
     """
     if categorical is None and is_numeric_dtype(getattr(Z_true, "dtype", object)):
         Z_true, Z_pred = check_factors(Z_true, Z_pred)

@@ -50,8 +50,7 @@ def fit_refits(estimator, X, y=None, *, n_refits=3, n_jobs=None, random_state=No
     n_jobs : int, default=None
         Refits at a time, as joblib takes it.
     random_state : int, RandomState or None, default=None
-        None is a fixed stream, so that the refits are reproducible. More refits leave
-        the first ones as they are.
+        None is a fixed stream. More refits leave the first ones as they are.
 
     Returns
     -------
@@ -138,16 +137,13 @@ def refit_agreement(
         ``distance(X_real, X_gen) -> float``, in input space. "mmd" has one Gaussian
         kernel per intervention, with the median distance of two refits as bandwidth.
     units : {"auto", "columns", "common"} or array-like of shape (n_features,)
-        What distances are in: "auto" is a unit of its own for every column of a table
-        (:func:`column_units` of X; a column of levels counts like
-        a 0/1 column), and one for all entries of images, signals and for a callable.
+        Of the columns, as :func:`make_extrapolation_scorer` takes it; of the rows X.
     n_samples : int, default=None
         Rows to draw per refit and intervention, at least 4; None draws as many as X
         has, at most 1,000. More rows lower the floor, and so resolve smaller
         disagreements.
     random_state : int, RandomState or None, default=None
-        Of draws and shuffles; None is a fixed stream, so that the value is
-        reproducible.
+        Of draws and shuffles; None is a fixed stream.
 
     Returns
     -------

@@ -73,10 +73,8 @@ def fit_intervention(
         ``distance(X_real, X_gen) -> float``. Of a callable the bootstrap takes some
         thousand evaluations.
     units : {"auto", "columns", "common"} or array-like of shape (n_features,)
-        What distances are in: "auto" is a unit of its own for every column of a table
-        (:func:`~sklearn_icm.metrics.column_units` of the unchanged model's rows; a
-        column of levels counts like a 0/1 column), and one for all entries of images,
-        signals and for a callable.
+        Of the columns, as :func:`~sklearn_icm.metrics.make_extrapolation_scorer` takes
+        it; of the unchanged model's rows.
     n_samples : int, optional
         Rows to draw from the model, at least 8; None takes three for each row that
         they are compared with, but 500 to 2,000. Memory grows with its square.

@@ -2,7 +2,6 @@
 
 import inspect
 from importlib import import_module
-from pkgutil import iter_modules
 
 from sklearn.base import BaseEstimator
 
@@ -24,11 +23,9 @@ def all_estimators():
     >>> "VAEGenerator" in dict(all_estimators())
     True
     """
-    root = import_module(__package__.rpartition(".")[0])
-    present = {module.name for module in iter_modules(root.__path__)}
-    found = {}
-    for name in present.intersection(SUBPACKAGES):
-        package = import_module(f"{root.__name__}.{name}")
+    root, found = __package__.rpartition(".")[0], {}
+    for name in SUBPACKAGES:
+        package = import_module(f"{root}.{name}")
         for member in package.__all__:
             value = getattr(package, member)
             if inspect.isclass(value) and issubclass(value, BaseEstimator):

@@ -92,10 +92,8 @@ def row_units(estimator, usual, X_env=None, *, units="auto", distance="energy"):
         Numeric rows without any intervention, whose spread is the unit.
     X_env : ndarray of shape (m, n_columns), optional
         Rows that columns without spread in the usual ones take their unit from.
-    units : {"auto", "columns", "common"} or array-like of shape (n_features,)
-        "auto" is a unit of its own for every column of a table, and one for all
-        entries of images, signals and for a callable distance.
-    distance : str or callable
+    units, distance
+        As :func:`~sklearn_icm.metrics.make_extrapolation_scorer` takes them.
 
     Returns
     -------

@@ -20,12 +20,10 @@ def precision_recall_density_coverage(X_real, X_gen, *, n_neighbors=5, units=Non
 
     Parameters
     ----------
-    X_real : array-like of shape (n, n_features)
-    X_gen : array-like of shape (m, n_features)
+    X_real, X_gen, units
+        As :func:`energy_distance` takes them.
     n_neighbors : int
         Which neighbour, the row itself not counted; smaller than both samples.
-    units : array-like of shape (n_features,), optional
-        What the columns are divided by, such as :func:`column_units`; None leaves them.
 
     Returns
     -------

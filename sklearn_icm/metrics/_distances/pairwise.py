@@ -107,8 +107,8 @@ def mmd2(
 
     Parameters
     ----------
-    X_real : array-like of shape (n, n_features)
-    X_gen : array-like of shape (m, n_features)
+    X_real, X_gen, biased, units
+        As :func:`energy_distance` takes them.
     bandwidth : "median" or float
         Standard deviation :math:`s` of the kernel :math:`\exp(-|x - y|^2 / (2 s^2))`,
         in the unit of the features. (The value of a mean of kernels is the mean of
@@ -116,11 +116,8 @@ def mmd2(
         different rows of both samples together; of at most 1,000 rows drawn from them,
         if they have more. Where most rows coincide it is the median of the positive
         distances.
-    biased, units : optional
-        As :func:`energy_distance` takes them.
     random_state : int, RandomState or None
-        Of the rows drawn for "median". None is a fixed stream, so that the value is
-        reproducible; numpy's global stream is never touched.
+        Of the rows drawn for "median". None is a fixed stream.
 
     Returns
     -------

@@ -15,15 +15,12 @@ def sliced_wasserstein(
 
     Parameters
     ----------
-    X_real : array-like of shape (n, n_features)
-    X_gen : array-like of shape (m, n_features)
+    X_real, X_gen, units
+        As :func:`energy_distance` takes them.
     n_projections : int
         Random directions to average over.
-    units : array-like of shape (n_features,), optional
-        What the columns are divided by, such as :func:`column_units`; None leaves them.
     random_state : int, RandomState or None
-        Of the directions. None is a fixed stream, so that the value is reproducible;
-        numpy's global stream is never touched.
+        Of the directions. None is a fixed stream.
 
     Returns
     -------

@@ -38,9 +38,8 @@ def two_sample_test(
 
     Parameters
     ----------
-    X_real : array-like of shape (n, n_features)
-    X_gen : array-like of shape (m, n_features)
-        At least two rows of each.
+    X_real, X_gen, units
+        As :func:`energy_distance` takes them; at least two rows of each.
     distance : {"energy", "mmd", "sliced_wasserstein", "classifier"}, callable or \
             classifier
         :func:`energy_distance`, :func:`mmd2` or :func:`sliced_wasserstein` with their
@@ -60,11 +59,8 @@ def two_sample_test(
         which would be tested on copies of rows that it was fitted to.
     level : float
         Of the noise floor and the interval, between 0 and 1.
-    units : array-like of shape (n_features,), optional
-        What the columns are divided by, such as :func:`column_units`; None leaves them.
     random_state : int, RandomState or None
-        Of all draws. None is a fixed stream, so that the result is reproducible;
-        numpy's global stream is never touched.
+        Of all draws. None is a fixed stream.
 
     Returns
     -------
