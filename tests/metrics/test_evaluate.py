@@ -78,7 +78,7 @@ def test_the_score_of_levels_is_half_that_of_brier():
 
 
 def test_levels_are_scored_against_a_logistic_regression():
-    X = rows(0, 600).assign(group=np.where(rows(0, 600)["cause"] > 0, "a", "b"))
+    X = rows(0, 300).assign(group=np.where(rows(0, 300)["cause"] > 0, "a", "b"))
     edges = {"group": "cause", "effect": "group"}
     est = GraphGenerator(edges, max_epochs=30, random_state=0).fit(X)
     group = evaluate(est, X).table_.loc["group"]
@@ -92,8 +92,8 @@ def test_levels_are_scored_against_a_logistic_regression():
 
 def test_what_a_column_tells_of_its_hidden_cause_does_not_help_to_score_it():
     rng = np.random.RandomState(0)
-    cause = rng.randn(800)
-    X = pd.DataFrame({f"x{k}": cause + 0.3 * rng.randn(800) for k in range(4)})
+    cause = rng.randn(400)
+    X = pd.DataFrame({f"x{k}": cause + 0.3 * rng.randn(400) for k in range(4)})
     edges = [("H", name) for name in X]
     est = GraphGenerator(edges, hidden={"H": 1}, max_epochs=20, random_state=0)
     report = evaluate(est.fit(X), X)

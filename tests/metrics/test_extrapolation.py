@@ -1,5 +1,6 @@
 import pickle
 
+import joblib
 import numpy as np
 import pytest
 import sklearn
@@ -129,7 +130,10 @@ def test_multi_metric_and_parallel_search():
         cv=LeaveEnvironmentOut("seen", n_splits=2),
         error_score="raise",
         n_jobs=2,
-    ).fit(X, labels)
+    )
+    # Processes would import torch anew; that all can be pickled has its own tests.
+    with joblib.parallel_config(backend="threading"):
+        search.fit(X, labels)
     two, one = (search.cv_results_[f"mean_test_{k}"] for k in ("two", "one"))
     assert (two > one).all()
 

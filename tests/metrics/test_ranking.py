@@ -1,7 +1,6 @@
 """The scorer prefers the true generator of a world to plain fits of its rows."""
 
 import numpy as np
-import pytest
 
 from sklearn_icm.datasets import make_faces, make_linear_chain, make_two_balls
 from sklearn_icm.generators import ChainGenerator, FixedGenerator, VAEGenerator
@@ -29,10 +28,9 @@ def truth(world):
     return model.fit(world.data)
 
 
-@pytest.mark.parametrize("seed", [0, 1])
-def test_stretched_faces(seed):
-    world = make_faces(400, stretch=1.3, random_state=seed)
-    fit = VAEGenerator(world.data_shape, random_state=seed, **VAE).fit(world.data[:250])
+def test_stretched_faces():
+    world = make_faces(400, stretch=1.3, random_state=0)
+    fit = VAEGenerator(world.data_shape, random_state=0, **VAE).fit(world.data[:250])
     stretch = Stretch(1.3, axis="width")
     best = score(truth(world), world, "stretched", {"layout": stretch}, 250)
     assert best > 0.9
@@ -40,20 +38,18 @@ def test_stretched_faces(seed):
         assert score(fit, world, "stretched", {node: stretch}, 250) < best
 
 
-@pytest.mark.parametrize("seed", [0, 1])
-def test_a_held_out_corner(seed):
-    world = make_two_balls(400, random_state=seed)
-    fit = VAEGenerator(world.data_shape, random_state=seed, **VAE).fit(world.data[:250])
+def test_a_held_out_corner():
+    world = make_two_balls(400, random_state=0)
+    fit = VAEGenerator(world.data_shape, random_state=0, **VAE).fit(world.data[:250])
     best = score(truth(world), world, "square", world.interventions["square"], 250)
     assert best > 0.7
     # Nothing is known to have been changed in the fit's own nodes.
     assert score(fit, world, "square", {}, 250) < best - 0.5
 
 
-@pytest.mark.parametrize("seed", [0, 1])
-def test_a_rotated_chain(seed):
-    world = make_linear_chain(900, n_features=6, random_state=seed)
-    fit = ChainGenerator(init="small", lr=0.05, max_iter=1500, random_state=seed)
+def test_a_rotated_chain():
+    world = make_linear_chain(900, n_features=6, random_state=0)
+    fit = ChainGenerator(init="small", lr=0.05, max_iter=1500, random_state=0)
     fit.fit(world.data[:600])
     change = world.interventions["rotated"]
     best = score(truth(world), world, "rotated", change, 600)

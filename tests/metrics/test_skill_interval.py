@@ -35,12 +35,12 @@ def test_three_points():
 
 @pytest.mark.parametrize(("shift", "part", "d"), [(1.5, 0.5, 2), (1.0, 0.2, 5)])
 def test_intervals_cover_the_skill_of_the_distributions(shift, part, d):
-    """95 % intervals; 60 repetitions have a standard error of 3 %."""
+    """95 % intervals; 40 repetitions have a standard error of 3.4 %."""
     n, predicted = 60, part * shift
     big = [rows(9000 + k, 4000, s, d) for k, s in enumerate((shift, predicted, 0))]
     truth = extrapolation_skill(*big)
     covered = []
-    for k in range(60):
+    for k in range(40):
         samples = (
             rows(3 * k, n, shift, d),
             rows(3 * k + 1, n, predicted, d),
@@ -51,7 +51,7 @@ def test_intervals_cover_the_skill_of_the_distributions(shift, part, d):
         )
         assert found.is_above_floor
         covered.append(found.low <= truth <= found.high)
-    assert 0.95 - 5 * 0.028 < np.mean(covered) <= 1
+    assert 0.95 - 5 * 0.034 < np.mean(covered) <= 1
     assert np.mean(covered) < 1
 
 

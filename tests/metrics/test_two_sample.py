@@ -83,10 +83,10 @@ def test_power_against_a_shift(distance):
 
 @pytest.mark.parametrize("name", PAIRWISE)
 def test_intervals_above_the_floor_cover_the_distance(name):
-    """Nominally 95 %; five standard errors of 100 repetitions allow for 84 %."""
+    """Nominally 95 %; five standard errors of 50 repetitions allow for 79 %."""
     truth = PAIRWISE[name](*samples(4000, 4000, seed=999, shift=1.0))
     covered = []
-    for seed in range(100):
+    for seed in range(50):
         result = two_sample_test(
             *samples(60, 60, seed=seed, shift=1.0),
             distance=name,
@@ -95,7 +95,7 @@ def test_intervals_above_the_floor_cover_the_distance(name):
         )
         low, high = result.low, result.high
         covered.append(low <= truth <= high)
-    assert np.mean(covered) > 0.84
+    assert np.mean(covered) > 0.79
 
 
 def test_there_is_no_interval_below_the_floor():

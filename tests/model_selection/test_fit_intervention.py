@@ -108,13 +108,13 @@ def test_no_shift_is_found_where_there_is_none():
             node="data",
             n_samples=100,
         )
-        for seed in range(12)
+        for seed in range(6)
     ]
     silent = [
         f for f in found if f.sentences_["conclusion"].startswith("There is no shift")
     ]
-    # 11.4 are expected; fewer than 8 have a probability below 1e-3.
-    assert len(silent) >= 8
+    # 5.7 are expected; fewer than 3 have a probability below 1e-3.
+    assert len(silent) >= 3
     for one in silent:
         assert one.intervention == {}
         assert one.table_["skill"].isna().all()
@@ -155,14 +155,13 @@ def test_equivalent_candidates_are_named_as_good():
 
 
 def test_faces_are_stretched_at_their_layout():
-    faces = make_faces(100, stretch=1.3, random_state=0)
+    faces = make_faces(50, stretch=1.3, random_state=0)
     model = FixedGenerator(faces.mechanisms, data_shape=faces.data_shape)
-    model.fit(faces.data[:100])
-    rows = make_faces(100, stretch=1.3, random_state=1).data[100:]
+    model.fit(faces.render())
+    rows = make_faces(50, stretch=1.3, random_state=1).data[50:]
+    options = {"random_state": 0, "n_samples": 100, "n_bootstrap": 20}
     families = ["stretch_width", "scale"]
-    found = fit_intervention(
-        model, families, rows, ["layout", "data"], random_state=0, **QUICK
-    )
+    found = fit_intervention(model, families, rows, ["layout", "data"], **options)
     table = found.table_
     assert (table["node"][0], table["family"][0]) == ("layout", "stretch_width")
     assert table["as_good"].tolist() == [True, False, False, False]
@@ -185,7 +184,7 @@ def test_rows_that_are_too_few_to_tell_are_not_called_unexplained():
     X = np.random.RandomState(0).randn(300, 2) * 6
     est = FixedGenerator(random_state=0).fit(X)
     rows = np.random.RandomState(100).randn(60, 2) * 6 + 3
-    found = fit_intervention(est, None, rows, random_state=0)
+    found = fit_intervention(est, ["shift", "scale"], rows, random_state=0)
     best = found.table_.iloc[0]
     assert best["distance"] < best["noise_floor"] < best["identity_distance"]
     assert found.sentences_["conclusion"].startswith(
@@ -253,7 +252,7 @@ def test_the_strength_of_an_intervention_is_fitted():
 
 def test_more_rows_narrow_the_interval():
     def width(n):
-        rows = [environment(Shift(1.0), n, seed) for seed in range(4)]
+        rows = [environment(Shift(1.0), n, seed) for seed in range(2)]
         found = [explain(X_env, "shift", "data") for X_env in rows]
         return np.mean([f.high["value"] - f.low["value"] for f in found])
 
