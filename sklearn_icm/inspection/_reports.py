@@ -48,9 +48,6 @@ def identifiability_report(
     y=None,
     n_refits=3,
     alignment="permutation_scale",
-    distance="energy",
-    units="auto",
-    n_samples=None,
     n_jobs=None,
     random_state=None,
 ):
@@ -70,8 +67,8 @@ def identifiability_report(
     y, n_refits, n_jobs : optional
         As :func:`~sklearn_icm.metrics.fit_refits` takes them. All measures share the
         refits.
-    alignment, distance, units, n_samples : optional
-        As :func:`~sklearn_icm.metrics.refit_agreement` takes them.
+    alignment : str
+        As :func:`~sklearn_icm.metrics.refit_agreement` takes it.
     random_state : int, RandomState or None, default=None
         None is a fixed stream.
 
@@ -110,8 +107,7 @@ def identifiability_report(
     refits = fit_refits(estimator, X, y, n_refits=n_refits, n_jobs=n_jobs, **seeds)
     rows = {}
     if interventions is not None:
-        drawn = {"distance": distance, "units": units, "n_samples": n_samples}
-        agreement = refit_agreement(refits, X, interventions, **drawn, **seeds)
+        agreement = refit_agreement(refits, X, interventions, **seeds)
         rows["extrapolation agreement"] = _agreement_row(agreement)
     refits = list(map(chosen_estimator, refits))
     if hasattr(refits[0], "transform"):

@@ -38,7 +38,6 @@ def counterfactual_errors(
     interventions=None,
     *,
     n_rounds=1,
-    inverse=None,
     read=None,
     target=None,
     keep=None,
@@ -62,9 +61,6 @@ def counterfactual_errors(
     n_rounds : int, default=1
         How many times rows are replaced by their reconstruction (composition), or
         changed and changed back (reversibility).
-    inverse : dict of str to intervention, optional
-        What undoes the intervention. None takes the inverse of each and undoes one node
-        after the other, the most downstream one first.
     read : str, fitted regressor or callable, optional
         Where effectiveness looks for the change: a hidden node, by explaining the
         counterfactual rows anew, which is compared with its value under the
@@ -117,7 +113,8 @@ def counterfactual_errors(
     .. math:: \sum_i \|x'_i - x_i\|^2 \Big/ \sum_i \|x_i - \bar x\|^2
 
     for composition (the model's reconstructions) and reversibility (changed, explained
-    anew and changed back); effectiveness and minimality are
+    anew and changed back, one node after the other, the most downstream one first);
+    effectiveness and minimality are
 
     .. math:: \sum_i \|r(x'_i) - t_i\|^2 \Big/ \sum_i \|r(x_i) - t_i\|^2, \qquad
         \sum_i \|r(x'_i) - r(x_i)\|^2 \Big/ \sum_i \|r(x_i) - \bar r\|^2,
@@ -161,7 +158,7 @@ def counterfactual_errors(
     else:
         for name, change in name_changes(interventions).items():
             case = Counterfactuals(start, change, residual, random_state)
-            found[name] = _questions(case, n_rounds, inverse, read, target, keep)
+            found[name] = _questions(case, n_rounds, read, target, keep)
     table, sentences = {}, {}
     for name, questions in found.items():
         answers = {axiom: _answer(ask, axiom, name) for axiom, ask in questions.items()}
@@ -172,11 +169,11 @@ def counterfactual_errors(
     return Report(pd.DataFrame.from_dict(table, "index"), pd.Series(sentences))
 
 
-def _questions(case, n_rounds, inverse, read, target, keep):
+def _questions(case, n_rounds, read, target, keep):
     """Functions that give the error of every row, by axiom."""
     return {
         "composition": lambda: _composition(case.start, n_rounds),
-        "reversibility": lambda: _reversibility(case, inverse, n_rounds),
+        "reversibility": lambda: _reversibility(case, n_rounds),
         "effectiveness": lambda: _effectiveness(case, read, target),
         "minimality": lambda: _minimality(case, keep),
     }
@@ -205,12 +202,9 @@ def _composition(start, n_rounds):
     return part_of_spread({"X": (rows.values - start.values, start.values)})
 
 
-def _reversibility(case, inverse, n_rounds):
-    start = case.start
-    undo = [inverse]
-    if inverse is None:
-        undo = _inverses(case.interventions, start.generator.nodes_)
-    rows = start
+def _reversibility(case, n_rounds):
+    rows = start = case.start
+    undo = _inverses(case.interventions, start.generator.nodes_)
     for _ in range(n_rounds):
         rows = case.after if rows is start else case.change(rows, case.interventions)
         for step in undo:
@@ -354,6 +348,6 @@ def _inverse_at(node, change):
         return inverse_of(change)
     except ValueError as error:
         raise UndefinedAxiomError(
-            f"{error} It acts on node {node!r}: give inverse={{node: intervention}}, "
-            "or an intervention that can be undone."
+            f"{error} It acts on node {node!r}: give an intervention that can be "
+            "undone, which has an `inverse()`."
         ) from None

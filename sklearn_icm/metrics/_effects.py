@@ -134,6 +134,8 @@ def average_effect(
         measure(rows_under(estimator, _changes(node, side), X, **query))
         for side in (a, b)
     ]
+    if len(under[0]) < 2:
+        raise ValueError("X must have at least 2 rows for an interval, got 1.")
     levels = () if place is None else known_levels(estimator).get(place, ())
     if under[0].dtype == bool or len(levels) == 2:
         return _mean_of_pairs(*under, level)
@@ -161,7 +163,6 @@ def _changes(node, side):
 def _mean_of_pairs(first, second, level):
     """The mean difference of two values, with one more pair in either direction."""
     n, unit = len(first), 1.0
-    _check_rows(n)
     if first.dtype != bool:
         values = np.unique([first, second])
         unit = float(np.ptp(values)) or 1.0
@@ -181,15 +182,9 @@ def _mean_of_pairs(first, second, level):
 
 def _mean_difference(differences, level):
     n = len(differences)
-    _check_rows(n)
     mean = float(differences.mean())
     half = norm.isf((1 - level) / 2) * float(differences.std(ddof=1)) / np.sqrt(n)
     return AverageEffect(mean, float(mean - half), float(mean + half), level, n)
-
-
-def _check_rows(n):
-    if n < 2:
-        raise ValueError(f"X must have at least 2 rows for an interval, got {n}.")
 
 
 def _resolve_target(estimator, target):

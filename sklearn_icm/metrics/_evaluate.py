@@ -9,13 +9,13 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.model_selection import KFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from sklearn.utils import check_random_state
 
 from ..utils.checks import check_scalar
 from ..utils.pipelines import before_last, check_graph_generator
 from ..utils.reports import Report
 from ..utils.rows import is_rounding
 from ..utils.words import part_of
+from ._inputs import direction_stream
 from ._mechanism_shift import families
 
 __all__ = ["evaluate"]
@@ -68,7 +68,7 @@ def evaluate(estimator, X, *, n_draws=50, random_state=None):
     if len(X) < 2 * N_FOLDS:
         raise ValueError(f"evaluate needs at least {2 * N_FOLDS} rows, got {len(X)}.")
     X = before_last(estimator, X)
-    rng = check_random_state(0 if random_state is None else random_state)
+    rng = direction_stream(random_state)
     values = generator.node_values(X)[list(generator.nodes_)[-1]].astype(float)
     tests = generator.independence(X, random_state=rng)
     tests = tests[tests["against"] == "parents"].set_index("mechanism")["p_value"]

@@ -28,11 +28,8 @@ class LeaveCombinationOut(PartSplitter):
     test_size : float or int, default=0.2
         How many to draw: a share of the combinations that occur (rounded up), or a
         number.
-    n_splits : int, default=3
-        Folds of the rows that are trained on.
-    shuffle : bool, default=True
-        Whether rows are shuffled before they are divided into folds.
-    random_state : int, RandomState or None, default=0
+    n_splits, shuffle, random_state : optional
+        As :class:`LeaveEnvironmentOut` takes them.
 
     Attributes
     ----------

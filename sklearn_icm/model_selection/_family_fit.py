@@ -4,8 +4,9 @@ from numbers import Real
 
 import numpy as np
 from sklearn.base import BaseEstimator
-from sklearn.utils import _safe_indexing, check_array, check_random_state
+from sklearn.utils import _safe_indexing, check_array
 
+from ..metrics._inputs import direction_stream
 from ..utils.checks import check_scalar
 from ._candidates import (
     LEAST_ROWS,
@@ -66,7 +67,7 @@ class FamilyFit(BaseEstimator):
         estimator : fitted generator, or pipeline that ends in one
         X_env : array-like of shape (n, n_features)
         random_state : int, RandomState or None
-            Of the part, and of the model's draws.
+            Of the part, and of the model's draws; None is a fixed stream.
 
         Returns
         -------
@@ -85,7 +86,7 @@ class FamilyFit(BaseEstimator):
         )
         if not hasattr(X_env, "iloc"):
             X_env = check_array(X_env, dtype=None, input_name="X_env")
-        random = check_random_state(0 if random_state is None else random_state)
+        random = direction_stream(random_state)
         order = random.permutation(len(X_env))
         n_known = max(LEAST_ROWS, round(self.fraction * len(X_env)))
         if len(X_env) - n_known < 2:

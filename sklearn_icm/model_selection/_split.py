@@ -118,6 +118,7 @@ class LeaveEnvironmentOut(PartSplitter):
     shuffle : bool, default=True
         Whether rows are shuffled before they are divided into folds.
     random_state : int, RandomState or None, default=0
+        None is 0.
 
     Attributes
     ----------

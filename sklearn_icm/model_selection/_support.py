@@ -39,11 +39,8 @@ class SupportExtrapolationSplit(PartSplitter):
     columns : int, str or list of them, default=None
         Columns of X that are the factors, whatever ``y`` and ``environments`` are.
         None takes ``environments``, else ``y``, else all columns of X.
-    n_splits : int, default=3
-        Folds of the rows that are trained on.
-    shuffle : bool, default=True
-        Whether rows are shuffled before they are divided into folds.
-    random_state : int, RandomState or None, default=0
+    n_splits, shuffle, random_state : optional
+        As :class:`LeaveEnvironmentOut` takes them.
 
     Attributes
     ----------

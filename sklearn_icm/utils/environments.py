@@ -54,7 +54,7 @@ def as_label_list(labels):
     return plain(list(labels) if several else [labels])
 
 
-def find_rows(labels, wanted, name="observational"):
+def find_rows(labels, wanted):
     """Return a mask of the rows that bear one of the wanted labels.
 
     Raises ValueError if none of them is on any row. Some may be on none, as in a fold
@@ -66,7 +66,7 @@ def find_rows(labels, wanted, name="observational"):
     if not any(w in present for w in wanted):
         got = wanted[0] if len(wanted) == 1 else wanted
         raise ValueError(
-            f"{name}={got!r} is not the label of any row; the labels are "
+            f"observational={got!r} is not the label of any row; the labels are "
             f"{present[:20]}. If these are the rows of a fold, let "
             "cv=LeaveEnvironmentOut(observational=...) make the folds, which have both."
         )

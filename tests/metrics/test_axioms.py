@@ -20,6 +20,7 @@ from sklearn_icm.generators import FixedGenerator, VAEGenerator
 from sklearn_icm.interventions import (
     Clip,
     Do,
+    Intervention,
     Noise,
     Resample,
     Scale,
@@ -207,16 +208,30 @@ def test_a_scale_of_zero_has_no_inverse():
             reversibility_error(PERFECT, rows(), {"a": change})
 
 
-def test_a_given_inverse_is_used():
+class Power(Intervention):
+    """An intervention of a user's own, which is undone by another power."""
+
+    def __init__(self, power):
+        self.power = power
+
+    def __call__(self, value):
+        return value.sign() * value.abs() ** self.power
+
+    def inverse(self):
+        return Power(1 / self.power)
+
+
+class Forgetful(Power):
+    def inverse(self):
+        return Shift(0.0)
+
+
+def test_an_inverse_of_ones_own_is_used():
     X = rows()
+    assert reversibility_error(PERFECT, X, {"a": Power(3)}) < EXACT
+    error = reversibility_error(PERFECT, X, {"a": Forgetful(2)}, units="common")
     a = causes(X)[:, 0]
-    change = {"a": lambda value: value**3}
-    root = {"a": lambda value: value.sign() * value.abs() ** (1 / 3)}
-    assert reversibility_error(PERFECT, X, change, inverse=root) < EXACT
-    error = reversibility_error(
-        PERFECT, X, {"a": 0.0}, inverse={"a": Shift(0.0)}, units="common"
-    )
-    lost = np.sum(np.outer(a, MIXING[:, 0]) ** 2) / np.sum(X**2)
+    lost = np.sum(np.outer(np.sign(a) * a**2 - a, MIXING[:, 0]) ** 2) / np.sum(X**2)
     assert error == pytest.approx(lost, rel=1e-4)
 
 
@@ -224,8 +239,6 @@ def test_several_nodes_are_undone_one_after_the_other():
     X = rows()
     change = {"noise": Shift([0.5, -1.0]), "a": Scale(3.0), "c": Shift(2.0)}
     assert reversibility_error(PERFECT, X, change, n_rounds=2) < EXACT
-    at_once = {"noise": Shift([-0.5, 1.0]), "a": Scale(1 / 3), "c": Shift(-2.0)}
-    assert reversibility_error(PERFECT, X, change, inverse=at_once) > 1e-3
     # `a` and `c` are read from the rows; the noise only explains them.
     assert effectiveness_error(PERFECT, X, change) < EXACT
     assert effectiveness_error(PERFECT, X, change, read="noise") > 1e-3
