@@ -1,15 +1,14 @@
 """How much of the true factors do the latents explain, up to a class of maps?"""
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
-from sklearn.base import BaseEstimator, RegressorMixin, clone
+from sklearn.base import clone
 from sklearn.kernel_approximation import Nystroem
 from sklearn.linear_model import LinearRegression, RidgeCV
 from sklearn.model_selection import KFold, cross_val_predict
 from sklearn.pipeline import make_pipeline, make_union
 from sklearn.preprocessing import FunctionTransformer
 
-from ._identifiability import Frame, check_factors, correlations
+from ._identifiability import Frame, check_factors
 from ._inputs import check_integer, direction_stream
 from ._levels import split_factors
 
@@ -35,13 +34,13 @@ def alignment_r2(
     ----------
     Z_true, Z_pred, categorical
         As :func:`mcc_score` takes them.
-    alignment : {"identity", "permutation_scale", "affine", "nonlinear"} or regressor
+    alignment : {"identity", "affine", "nonlinear"} or regressor
         How the latents may be changed first: not at all (there must be as many as
-        factors); each factor from one latent of its own, by order, unit and origin; by
-        an affine map; by a smooth map (ridge regression on the latents and 100 Gaussian
-        functions of them, with the penalty chosen by generalised cross-validation); or
-        a scikit-learn regressor of several outputs. Latents and factors reach it with
-        mean 0 and variance 1.
+        factors); by an affine map; by a smooth map (ridge regression on the latents and
+        100 Gaussian functions of them, with the penalty chosen by generalised
+        cross-validation); or a scikit-learn regressor of several outputs. Latents and
+        factors reach it with mean 0 and variance 1. For order and units alone:
+        :func:`mcc_score`.
     cv : int
         Number of shuffled folds: every row is predicted by a map that was fitted to
         the other ones. "identity" fits nothing and does not use it.
@@ -72,9 +71,7 @@ def alignment_r2(
     Notes
     -----
     Of a factor of levels the indicators are predicted, and its R2 is that of all of
-    them together: code numbers and names change nothing. Alignments that give each
-    factor one latent ("identity", "permutation_scale") have no indicators: see
-    :func:`mcc_score`.
+    them together: code numbers and names change nothing. "identity" has no indicators.
 
     A constant factor has no variance to explain and counts 0; a constant latent
     explains none. As the maps are cross-fitted, latents that know nothing score about
@@ -103,13 +100,8 @@ def alignment_r2(
     if test is not None:
         return _r2_of_test(Z_true, Z_pred, *test, alignment, random_state)
     Z_true, levels, Z_pred = split_factors(Z_true, Z_pred, categorical)
-    if levels and alignment in ("identity", "permutation_scale"):
-        raise ValueError(
-            f"alignment={alignment!r} is for factors that are numbers, got levels in "
-            f"the columns {levels}. Take 'affine' or 'nonlinear', or mcc_score."
-        )
     if isinstance(alignment, str) and alignment == "identity":
-        return _identity_r2(Z_true, Z_pred)
+        return _identity_r2(Z_true, Z_pred, levels)
     n, stream = len(Z_true), direction_stream(random_state)
     cv = check_integer("cv", cv)
     if not 2 <= cv <= n:
@@ -148,24 +140,6 @@ def _r2_of_test(Z_true, Z_pred, test_true, test_pred, alignment, random_state):
     return _mean_r2(true_frame(test_true), predicted)
 
 
-class _OneToOne(RegressorMixin, BaseEstimator):
-    """Each output from one input of its own, by unit and origin; else its mean."""
-
-    def fit(self, X, y):
-        y = y.reshape(len(X), -1)
-        r = correlations(y, X)
-        outputs, inputs = linear_sum_assignment(np.abs(r), maximize=True)
-        frame = Frame(X)
-        # In the frame of an input the slope is the correlation times the output's sd.
-        slopes = np.zeros((X.shape[1], y.shape[1]))
-        slopes[inputs, outputs] = r[outputs, inputs] * y.std(axis=0)[outputs]
-        self.frame_, self.slopes_, self.means_ = frame, slopes, y.mean(axis=0)
-        return self
-
-    def predict(self, X):
-        return self.frame_(X) @ self.slopes_ + self.means_
-
-
 def smooth_features(n_rows, stream):
     """Transformer of n_rows rows in a frame: themselves, and Gaussian functions."""
     centres = Nystroem(
@@ -180,7 +154,6 @@ def _smooth(n_rows, stream):
 
 
 ALIGNMENTS = {
-    "permutation_scale": lambda n_rows, stream: _OneToOne(),
     "affine": lambda n_rows, stream: LinearRegression(),
     "nonlinear": _smooth,
 }
@@ -203,7 +176,12 @@ def _as_target(Z):
     return Z[:, 0] if Z.shape[1] == 1 else Z
 
 
-def _identity_r2(Z_true, Z_pred):
+def _identity_r2(Z_true, Z_pred, levels):
+    if levels:
+        raise ValueError(
+            "alignment='identity' is for factors that are numbers, got levels in the "
+            f"columns {levels}. Take 'affine' or 'nonlinear', or mcc_score."
+        )
     if Z_true.shape[1] != Z_pred.shape[1]:
         raise ValueError(
             "alignment='identity' needs as many latents as factors, got "

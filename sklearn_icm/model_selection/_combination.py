@@ -167,30 +167,25 @@ class _Grid:
     """Levels of the factors as codes, and the combinations that occur."""
 
     def __init__(self, factors):
+        rows = list(factors.itertuples(index=False, name=None))
         # By repr, since levels of mixed type have no order of their own.
-        levels = [sorted(set(factors[f].tolist()), key=repr) for f in factors]
-        for factor, present in enumerate(levels):
-            if len(present) < 2:
-                raise ValueError(
-                    f"Every factor needs two levels or more, but factor {factor} is "
-                    f"{present[0]!r} in all rows. Leave it out."
-                )
-        self.codes = np.column_stack(
-            [
-                factors[f].map({level: k for k, level in enumerate(present)})
-                for f, present in enumerate(levels)
-            ]
-        )
-        self.combinations, of_row = np.unique(self.codes, axis=0, return_inverse=True)
-        self.of_row = of_row.ravel()
-        self.names = [
-            tuple(present[k] for present, k in zip(levels, row, strict=True))
-            for row in self.combinations
-        ]
+        self.names = sorted(set(rows), key=lambda row: [*map(repr, row)])
+        index = {name: k for k, name in enumerate(self.names)}
+        self.of_row = np.array([index[row] for row in rows])
+        levels = zip(*self.names, strict=True)
+        codes = [pd.factorize(np.array(level, dtype=object))[0] for level in levels]
+        self.combinations = np.column_stack(codes)
+        self.codes = self.combinations[self.of_row]
+        alike = np.flatnonzero(self.combinations.max(axis=0) == 0)
+        if len(alike):
+            raise ValueError(
+                f"Every factor needs two levels or more, but factor {alike[0]} is "
+                f"{self.names[0][alike[0]]!r} in all rows. Leave it out."
+            )
 
     def level_counts(self):
         """In how many combinations each (factor, level) occurs."""
-        counts = np.zeros((self.codes.shape[1], self.codes.max() + 1), dtype=int)
-        for factor, column in enumerate(self.combinations.T):
-            np.add.at(counts[factor], column, 1)
-        return counts
+        n_levels = self.codes.max() + 1
+        return np.stack(
+            [np.bincount(c, minlength=n_levels) for c in self.combinations.T]
+        )

@@ -3,13 +3,18 @@
 import numpy as np
 import pytest
 from scipy.stats import kstest
+from sklearn.cluster import KMeans
 
 from sklearn_icm.metrics import (
     alignment_r2,
+    dci_scores,
     energy_distance,
+    fit_refits,
     mcc_score,
     mmd2,
+    patch_distance,
     precision_recall_density_coverage,
+    skill_interval,
     sliced_wasserstein,
     two_sample_test,
 )
@@ -46,7 +51,7 @@ SCORES = {
     "r2_of_test": lambda Z, P: alignment_r2(Z[:100], P[:100], test=(Z[100:], P[100:])),
     **{
         f"r2_{name}": lambda Z, P, name=name: alignment_r2(Z, P, alignment=name)
-        for name in ("identity", "permutation_scale", "affine", "nonlinear")
+        for name in ("identity", "affine", "nonlinear")
     },
 }
 MEASURES = [*OF_SAMPLES.items(), *((score, 0) for score in SCORES.values())]
@@ -89,6 +94,45 @@ def test_one_value_and_no_traces(measure, power):
     assert np.array_equal(np.random.get_state()[1], state)
     assert np.array_equal(A, before[0])
     assert np.array_equal(B, before[1])
+
+
+Z, P = arguments(mcc_score)
+# What draws, as numbers of a seed.
+DRAWING = {
+    "mmd": lambda seed: mmd2(np.tile(Z, (3, 1)), np.tile(P, (3, 1)), random_state=seed),
+    "sliced": lambda seed: sliced_wasserstein(Z, P, random_state=seed),
+    "test": lambda seed: (
+        two_sample_test(Z, P, n_permutations=9, random_state=seed).null
+    ),
+    "classifier": lambda seed: (
+        two_sample_test(
+            Z, P, distance="classifier", n_permutations=9, random_state=seed
+        ).null
+    ),
+    "interval": lambda seed: (
+        skill_interval(
+            Z + 3, P + 2, P, n_bootstrap=9, n_permutations=9, random_state=seed
+        ).low
+    ),
+    "patches": lambda seed: patch_distance(
+        np.tile(Z, 3), np.tile(P, 3), (3, 3), size=2, n_patches=9, random_state=seed
+    ),
+    "r2": lambda seed: alignment_r2(Z, P, random_state=seed),
+    "dci": lambda seed: dci_scores(Z[:40], P[:40], random_state=seed).importances,
+    "refits": lambda seed: [
+        refit.random_state for refit in fit_refits(KMeans(1), Z, random_state=seed)
+    ],
+}
+
+
+@pytest.mark.parametrize("name", DRAWING)
+def test_none_is_the_seed_0_and_leaves_the_global_stream_alone(name):
+    draw, state = DRAWING[name], np.random.get_state()[1].copy()
+    values = [np.asarray(draw(seed)) for seed in (None, None, 0, 1)]
+    assert np.array_equal(values[0], values[1])
+    assert np.array_equal(values[0], values[2])
+    assert not np.array_equal(values[0], values[3])
+    assert np.array_equal(np.random.get_state()[1], state)
 
 
 @pytest.mark.parametrize(
