@@ -61,7 +61,8 @@ class ExtrapolationDisplay(Display):
 
     def _draw(self):
         # Without environments that cannot be told from usual rows.
-        tables = [t.astype(float).mask(t["low"].isna()) for t in self.tables.values()]
+        shown = ["skill", "low", "high", *BESIDE]
+        tables = [t[shown].mask(t["low"].isna()) for t in self.tables.values()]
         places, self.points_ = np.arange(len(tables[0])), []
         for k, (name, table) in enumerate(zip(self.tables, tables, strict=True)):
             y = places + 0.6 * ((k + 1) / (len(tables) + 1) - 0.5)

@@ -76,7 +76,7 @@ def amari_distance(A, B):
     return float(np.clip(excess / (2 * n * (n - 1)), 0, 1))
 
 
-def check_factors(Z_true, Z_pred, names=("Z_true", "Z_pred"), smallest=2):
+def check_factors(Z_true, Z_pred, names=("Z_true", "Z_pred")):
     """Two finite float64 arrays of columns, of the same rows."""
     try:
         Z_true, Z_pred = (
@@ -91,9 +91,9 @@ def check_factors(Z_true, Z_pred, names=("Z_true", "Z_pred"), smallest=2):
             "are levels are for mcc_score, alignment_r2, mig_score and dci_scores."
         ) from error
     check_consistent_length(Z_true, Z_pred)
-    if len(Z_true) < smallest:
+    if len(Z_true) < 2:
         raise ValueError(
-            f"{names[0]} and {names[1]} must have at least {smallest} rows, got "
+            f"{names[0]} and {names[1]} must have at least 2 rows, got "
             f"{len(Z_true)}: fewer say nothing about association. Give more rows."
         )
     return Z_true.reshape(len(Z_true), -1), Z_pred.reshape(len(Z_pred), -1)

@@ -38,10 +38,10 @@ def check_generator(estimator):
         check(fitted)
 
 
-def _data(estimator, n_rows=N_ROWS, seed=0):
+def _data(estimator, seed=0):
     shape = getattr(estimator, "data_shape", None)
     n_features = 4 if shape is None else int(np.prod(shape))
-    return np.random.RandomState(seed).uniform(size=(n_rows, n_features))
+    return np.random.RandomState(seed).uniform(size=(N_ROWS, n_features))
 
 
 def _fitted(estimator):
