@@ -184,7 +184,7 @@ def test_rows_that_are_too_few_to_tell_are_not_called_unexplained():
     X = np.random.RandomState(0).randn(300, 2) * 6
     est = FixedGenerator(random_state=0).fit(X)
     rows = np.random.RandomState(100).randn(60, 2) * 6 + 3
-    found = fit_intervention(est, ["shift", "scale"], rows, random_state=0)
+    found = fit_intervention(est, "shift", rows, "data", n_bootstrap=40, random_state=0)
     best = found.table_.iloc[0]
     assert best["distance"] < best["noise_floor"] < best["identity_distance"]
     assert found.sentences_["conclusion"].startswith(
@@ -192,7 +192,7 @@ def test_rows_that_are_too_few_to_tell_are_not_called_unexplained():
     )
 
 
-@settings(max_examples=5)
+@settings(max_examples=3)
 @given(value=st.floats(-2, 2), seed=st.integers(0, 1000))
 def test_a_shift_is_found_within_its_sampling_error(value, seed):
     rows = environment(Shift(value), seed=1000 + seed)
@@ -212,7 +212,7 @@ def test_one_seed_gives_one_answer_and_nothing_else_changes():
     rows = environment(Scale(1.5))
     before = pickle.dumps(TABLE), np.random.get_state()[1].copy()
     first, second = (
-        fit_intervention(TABLE, "scale", rows, random_state=0, **QUICK)
+        fit_intervention(TABLE, "scale", rows, "data", random_state=0, **QUICK)
         for _ in range(2)
     )
     assert first.params == second.params
@@ -252,9 +252,8 @@ def test_the_strength_of_an_intervention_is_fitted():
 
 def test_more_rows_narrow_the_interval():
     def width(n):
-        rows = [environment(Shift(1.0), n, seed) for seed in range(2)]
-        found = [explain(X_env, "shift", "data") for X_env in rows]
-        return np.mean([f.high["value"] - f.low["value"] for f in found])
+        found = explain(environment(Shift(1.0), n), "shift", "data", n_bootstrap=100)
+        return found.high["value"] - found.low["value"]
 
     few, many = width(20), width(200)
     # sqrt(1/20 + 1/200) / sqrt(1/200 + 1/200) is 2.3.
@@ -326,9 +325,6 @@ def test_a_value_at_the_end_of_its_range_is_not_certain(family):
     assert low < found.params[name] == pytest.approx(high, rel=1e-2)
     assert "at the end of the range" in found.sentences_["conclusion"]
     assert "at the end" in repr(found)
-    inside = fit_intervention(TABLE, "shift", X + 1, "data", random_state=0, **QUICK)
-    assert inside.at_end == {}
-    assert "at the end" not in repr(inside)
 
 
 def test_any_distance_will_do():
@@ -348,6 +344,8 @@ def test_searching_beyond_the_bounds_of_the_data_does_not_warn():
     model = FixedGenerator(bounds="data", random_state=0).fit(X)
     found = fit_intervention(model, "shift", X + 0.1, "data", random_state=0, **QUICK)
     assert abs(found.params["value"]) < 1
+    assert found.at_end == {}
+    assert "at the end" not in repr(found)
 
 
 @pytest.mark.parametrize("pipeline", [make_pipeline, None])
