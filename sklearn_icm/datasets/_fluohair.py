@@ -91,7 +91,8 @@ def make_fluohair(n_samples=1000, *, n_cues=4, colours=None, random_state=None):
 
     def render(colours=colours):
         mixing = check_matrix("colours", colours, (3, n_cues))
-        return draw_rows(lambda e: _mixed(_cues_of(graph, e), mixing), noise)
+        factors, cues = (graph.mechanism(name) for name in ("factors", "cues"))
+        return draw_rows(lambda e: _mixed(cues(factors(e)), mixing), noise)
 
     names = [f"{name}{k}" for k in range(n_cues) for name in ("x", "y", "size")]
     recoloured = rotation @ colours
@@ -152,10 +153,6 @@ class _Recolour:
 
     def __call__(self, value):
         return torch.einsum("dc,nchw->ndhw", constant(self.matrix, value), value)
-
-
-def _cues_of(graph, noise):
-    return graph.mechanism("cues")(graph.mechanism("factors")(noise))
 
 
 def _mixed(cues, colours):

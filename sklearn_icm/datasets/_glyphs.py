@@ -37,16 +37,12 @@ def load_glyphs(name="digits", data_home=None):
         If the data set is not there; the message says how to get it.
     """
     loaders = {
-        "digits": _load_digits,
+        "digits": lambda data_home: load_digits().images / 16,
         "fashion-mnist": _load_fashion_mnist,
         "olivetti": _load_olivetti,
     }
     check_choice("name", name, loaders)
     return loaders[name](data_home)
-
-
-def _load_digits(data_home):
-    return load_digits().images / 16
 
 
 def _load_fashion_mnist(data_home):

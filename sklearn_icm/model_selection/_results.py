@@ -66,13 +66,9 @@ def search_results(search, *, target=None):
     for name, values in search.cv_results_.items():
         columns[name] = values
         if name.startswith("std_test_"):
-            columns[f"se{name[3:]}"] = _standard_error(values, search.n_splits_)
+            # `std` divides by the number of folds; one fold has no standard error.
+            columns[f"se{name[3:]}"] = values / np.sqrt(search.n_splits_ - 1 or np.nan)
     return pd.DataFrame(columns).assign(protocol=_protocol(search, target))
-
-
-def _standard_error(std, n_folds):
-    # `std` of cv_results_ divides by the number of folds.
-    return std / np.sqrt(n_folds - 1) if n_folds > 1 else np.full_like(std, np.nan)
 
 
 def _protocol(search, target):
