@@ -66,7 +66,9 @@ class IndependenceDisplay(Display):
             low, high = table["low"].to_numpy(), table["high"].to_numpy()
             style = {"left": low, "height": 0.5, "color": f"C{k}", "alpha": 0.25}
             self.bands_.append(self.ax_.barh(y, high - low, **style))
-            self.points_ += self.ax_.plot(table["power_change"], y, f"oC{k}", label=name)
+            self.points_ += self.ax_.plot(
+                table["power_change"], y, f"oC{k}", label=name
+            )
             labels += [f"{name}: {pair}" for pair in table["pair"]]
         self.ax_.axvline(0, color="0.5", linewidth=1)
         xlabel = "power that a random change gains\n(band: 95 % of random weights)"
