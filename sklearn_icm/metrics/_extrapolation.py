@@ -9,25 +9,21 @@ import pandas as pd
 
 from ..base import is_generator
 from ..compose._wrap import rows_under
-from ..utils.checks import is_count
+from ..utils.checks import check_choice, is_count
 from ..utils.environments import as_label_list, find_rows, resolve_environments
 from ..utils.pipelines import before_last, last_step, numeric_rows
 from ..utils.reports import Report
 from ..utils.rows import select_rows
 from ..utils.units import check_units, in_units, row_units
-from ..utils.words import part_of
-from ._distances.named import check_distance, comparable_distance
+from ._baselines import PEERS, peer_rows
+from ._distances.named import check_distance, distance_to
 from ._scorer import RoutedScorer
-from ._skill import (
-    check_baseline,
-    extrapolation_skill,
-    skill_components,
-    skill_interval,
-)
+from ._skill import BASELINES, skill_components, skill_interval
 
 __all__ = ["ExtrapolationScorer", "make_extrapolation_scorer"]
 
 
+PREDICT = ("auto", "rows", "draws")
 COMPONENTS = [
     "skill",
     "distance",
@@ -36,6 +32,8 @@ COMPONENTS = [
     "unit",
     "n_rows",
     "interventions",
+    *PEERS,
+    "best_baseline",
 ]
 
 
@@ -43,7 +41,8 @@ class Prediction(NamedTuple):
     """Rows of an environment and what is predicted of them.
 
     ``X_known`` are rows that a family of interventions was fitted to, or None, and
-    ``units`` what distances take the columns in.
+    ``units`` what distances take the columns in. ``peers`` are predictions that need
+    no fitted generator, by name.
     """
 
     environment: object
@@ -53,15 +52,17 @@ class Prediction(NamedTuple):
     X_known: np.ndarray | None
     interventions: dict
     units: np.ndarray | int
+    peers: dict
 
     def in_units(self):
         """The same rows, in the units that distances take them in."""
         names = ("X_env", "X_intervened", "X_baseline", "X_known")
         rows = {name: getattr(self, name) for name in names}
-        return self._replace(
-            **{k: v if v is None else in_units(v, self.units) for k, v in rows.items()},
-            units=1,
-        )
+        scaled = {
+            k: v if v is None else in_units(v, self.units) for k, v in rows.items()
+        }
+        peers = {name: in_units(rows, self.units) for name, rows in self.peers.items()}
+        return self._replace(**scaled, peers=peers, units=1)
 
 
 class ExtrapolationScorer(RoutedScorer):
@@ -74,8 +75,33 @@ class ExtrapolationScorer(RoutedScorer):
 
     def __call__(self, estimator, X, y=None, *, environments=None):
         """Mean skill over the environments."""
-        self.score_components_ = self.components(estimator, X, y, environments)
-        return float(self.score_components_["skill"].mean())
+        if not is_generator(estimator):
+            raise TypeError(
+                "The extrapolation scorer needs a generator with `intervene`, got "
+                f"{type(estimator).__name__}."
+            )
+        labels = self._labels(X, y, environments)
+        if self._is_training_fold(estimator, X, labels):
+            self._asked = None
+            return 0.0
+        self._asked = list(self._predictions(estimator, X, labels))
+        self._found = [self._judged(prediction) for prediction, _ in self._asked]
+        return float(np.mean([found["skill"] for found in self._found]))
+
+    @property
+    def score_components_(self):
+        """What the last score was made of; see `components`."""
+        if self._asked is None:
+            rows = [{"skill": 0.0} for _ in self._judged_labels()]
+            labels = self._judged_labels()
+        else:
+            labels = [prediction.environment for prediction, _ in self._asked]
+            rows = [
+                {**found, **_peer_skills(self._peers(*asked), found, self.distance)}
+                for found, asked in zip(self._found, self._asked, strict=True)
+            ]
+        names = pd.Index(labels, name="environment")
+        return pd.DataFrame(rows, index=names, columns=COMPONENTS)
 
     def components(self, estimator, X, y=None, environments=None):
         """Skill per environment, and what it is made of.
@@ -93,28 +119,20 @@ class ExtrapolationScorer(RoutedScorer):
         DataFrame
             One row per environment (the index): ``skill``, ``distance`` of the changed
             model, ``baseline`` by name, ``baseline_distance``, ``unit`` (the larger of
-            it and its chance), ``n_rows`` that were judged and ``interventions``. Skill
-            is 0, and the rest missing, for exactly the rows that the estimator was
-            fitted on, which hold no other environment (a search's training score). The
-            last call's is kept as ``score_components_``.
+            it and its chance), ``n_rows`` that were judged and ``interventions``; the
+            skills of what needs no fitted generator: ``identity`` (observational rows
+            as they are), ``mean_shift`` and ``moments`` (with the mean of the
+            environment; with its standard deviations too), ``additive`` (the shifts of
+            environments in which only one of the nodes was changed), ``neighbours``
+            (of changed columns of a table: observed rows with the nearest values) and
+            ``at_data`` (the change of a hidden node, made to the data), missing where
+            they do not apply; and ``best_baseline``, the name of the best of these.
+            Skill is 0, and the rest missing, for exactly the rows that the estimator
+            was fitted on, which hold no other environment (a search's training score).
+            The last score's is kept as ``score_components_``.
         """
-        if not is_generator(estimator):
-            raise TypeError(
-                "The extrapolation scorer needs a generator with `intervene`, got "
-                f"{type(estimator).__name__}."
-            )
-        labels = resolve_environments(
-            X, y, environments, required_by="The extrapolation scorer"
-        )
-        if self._is_training_fold(estimator, X, labels):
-            found = dict.fromkeys(self._judged_labels(), {"skill": 0.0})
-        else:
-            found = {
-                prediction.environment: self._judged(prediction)
-                for prediction in self._predictions(estimator, X, labels)
-            }
-        names = pd.Index(list(found), name="environment")
-        return pd.DataFrame(list(found.values()), index=names, columns=COMPONENTS)
+        self(estimator, X, y, environments=environments)
+        return self.score_components_
 
     def report(
         self,
@@ -123,8 +141,6 @@ class ExtrapolationScorer(RoutedScorer):
         y=None,
         *,
         environments=None,
-        n_bootstrap=200,
-        n_permutations=200,
         level=0.95,
         random_state=None,
     ):
@@ -135,36 +151,29 @@ class ExtrapolationScorer(RoutedScorer):
         estimator, X, y, environments
             As `components` takes them. Rows that were fitted make the baseline look
             better than it is.
-        n_bootstrap, n_permutations, level, random_state : optional
+        level, random_state : optional
             As :func:`skill_interval` takes them.
 
         Returns
         -------
         Report
-            ``table_``: one row per environment (the index): ``skill`` over the
-            observational rows, with its bootstrap interval ``low`` to ``high``;
-            ``mean_shift_skill`` of the observational rows with the environment's mean,
-            the baseline to beat; ``ceiling``, the skill of a prediction at the noise
-            floor; ``distance`` of the prediction, its ``noise_floor`` and the
-            ``p_value`` of a perfect prediction; ``baseline_distance`` of the
-            observational rows; ``is_above_floor``, whether that is more than chance;
-            ``n_rows``. ``sentences_``: by environment.
+            ``table_``: one row per environment (the index): what :func:`skill_interval`
+            finds, and the skills of simple baselines that `components` shows.
+            ``sentences_``: by environment.
         """
         rows, told = {}, {}
-        for prediction in self.predictions(estimator, X, y, environments):
-            prediction = prediction.in_units()
+        for asked in self._predictions(estimator, X, self._labels(X, y, environments)):
+            prediction = self._peers(*asked)
             found = skill_interval(
                 *prediction[1:4],
                 distance=self.distance,
-                n_bootstrap=n_bootstrap,
-                n_permutations=n_permutations,
+                baseline=self.baseline,
                 level=level,
                 random_state=random_state,
             )
+            found.update(_peer_skills(prediction, found, self.distance))
             told[prediction.environment] = _explained(found)
-            found.mean_shift_skill = _mean_shift_skill(prediction, self.distance)
-            found.n_rows = len(prediction.X_env)
-            rows[prediction.environment] = found
+            rows[prediction.environment] = {**found, "n_rows": len(prediction.X_env)}
         names = pd.Index(list(rows), name="environment")
         table = pd.DataFrame(list(rows.values()), index=names)
         return Report(table, pd.Series(told))
@@ -181,35 +190,84 @@ class ExtrapolationScorer(RoutedScorer):
         -------
         list of Prediction
             In the units of the input, with levels as indicators; `in_units` of each
-            gives the rows as distances take them.
+            gives the rows as distances take them. ``peers`` are predictions of simple
+            baselines, by name.
         """
-        labels = resolve_environments(
-            X, y, environments, required_by="The extrapolation scorer"
-        )
-        return list(self._predictions(estimator, X, labels))
+        labels = self._labels(X, y, environments)
+        return [
+            prediction._replace(peers=peers())
+            for prediction, peers in self._predictions(estimator, X, labels)
+        ]
+
+    def _labels(self, X, y, environments):
+        by = "The extrapolation scorer"
+        return resolve_environments(X, y, environments, required_by=by)
 
     def _predictions(self, estimator, X, labels):
+        """Each prediction, with the function that makes those of baselines."""
         self._check_fold(labels)
         numeric = partial(numeric_rows, estimator)
-        usual = numeric(select_rows(X, find_rows(labels, self.observational)))
+        given = select_rows(X, find_rows(labels, self.observational))
+        usual = numeric(given)
         for label in self._judged_labels():
             change = self.interventions[label]
             rows, known = select_rows(X, find_rows(labels, label)), None
             if hasattr(change, "fit_to"):
                 change, known, rows = change.fit_to(estimator, rows, self.random_state)
                 known = numeric(known)
-            changed = rows_under(
-                estimator,
-                change,
-                n_samples=self.n_samples or len(rows),
-                random_state=self.random_state,
-            )
+            changed = self._changed(estimator, change, given, len(rows))
             rows, changed = numeric(rows), numeric(changed)
             shifted = rows if known is None else np.concatenate([rows, known])
             units = row_units(
                 estimator, usual, shifted, units=self.units, distance=self.distance
             )
-            yield Prediction(label, rows, changed, usual, known, change, units)
+            prediction = Prediction(
+                label, rows, changed, usual, known, change, units, {}
+            )
+            singles = self._single_means(change, X, labels, numeric)
+            yield (
+                prediction,
+                partial(
+                    peer_rows, estimator, given, prediction, singles, self.random_state
+                ),
+            )
+
+    def _changed(self, estimator, change, given, n_env):
+        """Counterfactuals of the given rows, or draws from the changed model."""
+        explains = hasattr(last_step(estimator), "abduct")
+        if self.predict == "rows" and not explains:
+            raise TypeError(
+                "predict='rows' needs a generator that explains given rows "
+                f"(`abduct`), got {type(last_step(estimator)).__name__}. Use "
+                "predict='draws'."
+            )
+        if explains and self.predict != "draws":
+            given = given if self.n_samples is None else given[: self.n_samples]
+            query = {"X": given, "residual": self.residual}
+        else:
+            query = {"n_samples": self.n_samples or n_env}
+        return rows_under(estimator, change, random_state=self.random_state, **query)
+
+    def _single_means(self, change, X, labels, numeric):
+        """Mean of the environment where each node alone was changed, if there are."""
+        if len(change) < 2:
+            return None
+        single = {
+            node: label
+            for label, other in self.interventions.items()
+            if isinstance(other, dict) and len(other) == 1 and label in labels
+            for node, value in other.items()
+            if node in change and value is change[node] or value == change.get(node)
+        }
+        if set(single) != set(change):
+            return None
+        places = (find_rows(labels, label) for label in single.values())
+        return [numeric(select_rows(X, place)).mean(axis=0) for place in places]
+
+    @staticmethod
+    def _peers(prediction, peers):
+        """Prediction in units, with those of baselines."""
+        return prediction._replace(peers=peers()).in_units()
 
     def _judged(self, prediction):
         prediction = prediction.in_units()
@@ -271,39 +329,40 @@ class ExtrapolationScorer(RoutedScorer):
             )
 
 
-def _mean_shift_skill(prediction, distance):
-    X_env, changed, usual = prediction[1:4]
-    # The kernel that the skill has, so that the two can be compared.
-    distance = comparable_distance(distance, X_env, np.concatenate([changed, usual]))
-    known = X_env if prediction.X_known is None else prediction.X_known
-    shifted = usual + np.mean(known, axis=0) - np.mean(usual, axis=0)
-    try:
-        return extrapolation_skill(X_env, shifted, usual, distance=distance)
-    except ValueError:
-        # There is no shift; the explanation says so.
-        return np.nan
+def _peer_skills(prediction, found, distance):
+    """Skills of the baselines' predictions, in the unit of what was found."""
+    distance_of = distance_to(prediction.X_env, distance, prediction.X_baseline)
+    skills = {
+        name: (found["baseline_distance"] - distance_of(rows)) / found["unit"]
+        for name, rows in prediction.peers.items()
+    }
+    return {**skills, "best_baseline": max(skills, key=skills.get)}
 
 
 def _explained(found):
-    if not found.is_above_floor:
-        return (
-            "The environment cannot be told from the observational rows, so there is "
+    best = found["best_baseline"]
+    text = f"Skill {found.skill:.2f}"
+    if np.isfinite(found.low):
+        text += f" (interval {found.low:.2f} to {found.high:.2f})"
+        if found.distance <= found.noise_floor:
+            text += ", an error of no more than chance"
+    text += f"; without a fitted generator, {best!r} has {found[best]:.2f}."
+    if np.isfinite(found.low) and not found.is_shifted:
+        text += (
+            " The environment cannot be told from the observational rows, so there is "
             "nothing to predict."
         )
-    part = f"The changed model {part_of(found.skill, 'removes', 'adds')} the distance"
-    sure = f" (interval {found.low:.0%} to {found.high:.0%})"
-    if found.distance <= found.noise_floor:
-        return f"{part}{sure}; what is left is no more than chance."
-    ceiling = max(found.ceiling, 0)
-    return f"{part}{sure}; a perfect one would remove about {ceiling:.0%} or more."
+    return text
 
 
 def make_extrapolation_scorer(
     interventions,
     *,
     observational,
-    distance="energy",
-    baseline="identity",
+    predict="auto",
+    residual="keep",
+    distance="transport",
+    baseline="mean",
     units="auto",
     n_samples=None,
     random_state=0,
@@ -321,12 +380,20 @@ def make_extrapolation_scorer(
     observational : label or list of labels
         Environment(s) that the model is fitted to; their held-out rows are the
         baseline.
-    distance : {"energy", "mmd", "sliced_wasserstein"} or callable, default="energy"
-        ``distance(X_real, X_gen) -> float``; see :func:`extrapolation_skill`.
-    baseline : {"identity", "mean_shift", "best"}, default="identity"
-        What a skill of 0 is: the observational rows as they are, with the mean of the
-        environment, or whichever of the two is nearer. (The mean is taken from the rows
-        that a family was fitted to, or from those that are judged.)
+    predict : {"auto", "rows", "draws"}, default="auto"
+        What is compared with the environment: counterfactuals of the observational
+        rows, which are the default of a generator that explains given rows, or draws
+        from the changed model.
+    residual : {"keep", "drop"}, default="keep"
+        Of counterfactuals, as `intervene` takes it.
+    distance : {"transport", "energy", "mmd", "sliced_wasserstein"} or callable, \
+            default="transport"
+        :func:`transport_distance`, or ``distance(X_real, X_gen) -> float``.
+    baseline : {"mean", "identity", "mean_shift", "best"}, default="mean"
+        What a skill of 0 is: the mean of the environment in every row, the
+        observational rows as they are, or with the mean of the environment, or
+        whichever of the three is nearest. (The mean is taken from the rows that a
+        family was fitted to, or from those that are judged.)
     units : {"auto", "columns", "common"} or array-like of shape (n_features,)
         What distances are in: "auto" is a unit of its own for every column of a table
         (:func:`column_units` of its observational rows; a column of levels counts like
@@ -340,15 +407,17 @@ def make_extrapolation_scorer(
     -------
     callable
         ``scorer(estimator, X, y=None, *, environments=None)``: the mean over
-        environments of ``1 - D(model under the intervention, environment) /
-        D(observational rows, environment)``. Where the denominator is within about one
-        standard deviation of what chance makes of it, as in folds of few rows, that is
-        what the saved distance is divided by: skills stay finite, nearer to 0, and a
-        warning says so. It raises ValueError for a fold without rows of an environment
-        it needs, and gives 0 for a training fold. Its
-        ``score_components_`` are what the last score was made of, and
-        ``report(estimator, X, y)`` adds intervals, the noise floor and a sentence for
-        every environment.
+        environments of ``1 - D(environment, model under the intervention) /
+        D(environment, baseline)``. By default it is one minus an estimate of the
+        squared error to the true counterfactuals, by that of their mean: 1 is exact, 0
+        as good as the mean row. With another baseline, where the denominator is within
+        about one standard deviation of what chance makes of it, as in folds of few
+        rows, that is what the saved distance is divided by: skills stay finite, nearer
+        to 0, and a warning says so. It raises ValueError for a fold without rows of an
+        environment it needs, and gives 0 for a training fold. Its
+        ``score_components_`` are what the last score was made of, beside what simple
+        baselines reach; ``report(estimator, X, y)`` adds intervals, the noise floor and
+        a sentence for every environment.
         Of a GraphGenerator's columns of levels, distances see indicators.
 
     Examples
@@ -358,8 +427,8 @@ def make_extrapolation_scorer(
     ...     {"wide": {"conv2": Stretch(1.3)}}, observational="narrow"
     ... )
     make_extrapolation_scorer(interventions={'wide': {'conv2': Stretch(factor=1.3,
-    axis=None)}}, observational='narrow', distance='energy', baseline='identity',
-    units='auto', n_samples=None, random_state=0)
+    axis=None)}}, observational='narrow', predict='auto', residual='keep',
+    distance='transport', baseline='mean', units='auto', n_samples=None, random_state=0)
     """
     if not isinstance(interventions, dict) or not interventions:
         raise ValueError(
@@ -385,13 +454,17 @@ def make_extrapolation_scorer(
         )
     if n_samples is not None and not is_count(n_samples, 2):
         raise ValueError(f"n_samples must be None or an int >= 2, got {n_samples!r}.")
-    check_distance(distance)
-    check_baseline(baseline)
+    check_choice("predict", predict, PREDICT)
+    check_choice("residual", residual, ("keep", "drop"))
+    check_distance(distance, also=["transport"])
+    check_choice("baseline", baseline, BASELINES)
     check_units(units)
     return ExtrapolationScorer(
         "make_extrapolation_scorer",
         interventions=dict(interventions),
         observational=observational,
+        predict=predict,
+        residual=residual,
         distance=distance,
         baseline=baseline,
         units=units,

@@ -8,7 +8,7 @@ from sklearn.utils import check_array
 
 from .pipelines import chosen_estimator, known_levels, last_step
 
-__all__ = ["check_units", "column_units", "in_units", "row_units"]
+__all__ = ["check_units", "column_units", "in_units", "input_columns", "row_units"]
 
 UNITS = ("auto", "columns", "common")
 # Quantiles that values are clipped to, so that a few far ones make no unit.
@@ -110,7 +110,7 @@ def row_units(estimator, usual, X_env=None, *, units="auto", distance="energy"):
         units = "columns" if is_table and not callable(distance) else "common"
     if isinstance(units, str) and units == "common":
         return 1
-    columns = _columns(estimator, usual.shape[1])
+    columns = input_columns(estimator, usual.shape[1])
     if not isinstance(units, str):
         units = np.asarray(units, dtype=np.float64)
         _check_number(units, columns.max() + 1)
@@ -125,7 +125,7 @@ def row_units(estimator, usual, X_env=None, *, units="auto", distance="energy"):
     return np.where(found > 0, found, np.where(size > 0, size, 1.0))
 
 
-def _columns(estimator, width):
+def input_columns(estimator, width):
     """Which column of the input each numeric one is of; indicators come last."""
     levels = known_levels(estimator)
     n_numbers = width - sum(map(len, levels.values()))

@@ -4,8 +4,9 @@ from functools import partial
 
 from .pairwise import energy_distance, median_bandwidth, mmd2
 from .sliced import sliced_wasserstein
+from .transport import TransportTo
 
-__all__ = ["DISTANCES", "check_distance", "comparable_distance"]
+__all__ = ["DISTANCES", "check_distance", "comparable_distance", "distance_to"]
 
 DISTANCES = {
     "energy": energy_distance,
@@ -16,7 +17,7 @@ DISTANCES = {
 
 def check_distance(distance, also=()):
     """Raise ValueError unless it is a callable or the name of a distance."""
-    names = [*DISTANCES, *also]
+    names = [*also, *DISTANCES]
     if not callable(distance) and (
         not isinstance(distance, str) or distance not in names
     ):
@@ -34,3 +35,10 @@ def comparable_distance(distance, X_env, X_baseline):
     if distance == "mmd":
         return partial(mmd2, bandwidth=median_bandwidth(X_env, X_baseline))
     return distance if callable(distance) else DISTANCES[distance]
+
+
+def distance_to(X_env, distance, X_baseline):
+    """Function ``X_gen -> float``: distance from an environment, "transport" too."""
+    if isinstance(distance, str) and distance == "transport":
+        return TransportTo(X_env)
+    return partial(comparable_distance(distance, X_env, X_baseline), X_env)
