@@ -61,7 +61,12 @@ class Judge:
 
     def scores(self, model, change, X, y):
         scorer = make_extrapolation_scorer(
-            {MOVED: change(model, CHOICE)}, observational=USUAL, n_samples=1000
+            {MOVED: change(model, CHOICE)},
+            observational=USUAL,
+            predict="draws",
+            distance="energy",
+            baseline="identity",
+            n_samples=1000,
         )
         with warnings.catch_warnings():
             # The few rows of --quick tell no shift from chance.

@@ -8,7 +8,7 @@ __all__ = ["ExtrapolationDisplay"]
 
 # Columns that are drawn once, of the first table.
 BESIDE = {
-    "mean_shift_skill": {"ls": "", "marker": "x", "label": "shift of the mean"},
+    "best": {"ls": "", "marker": "x", "label": "best simple baseline"},
     "ceiling": {"ls": "", "marker": "|", "markersize": 16, "label": "noise floor"},
 }
 
@@ -16,8 +16,9 @@ BESIDE = {
 class ExtrapolationDisplay(Display):
     """Skill per environment with intervals, beside the baselines and the floor.
 
-    0 is no change, crosses are a shift of the mean. The row of an environment without a
-    shift stays empty.
+    0 is the mean of the environment in every row, crosses are what the best baseline
+    without a fitted generator reaches. The row of an environment without a shift stays
+    empty.
 
     Parameters
     ----------
@@ -46,7 +47,7 @@ class ExtrapolationDisplay(Display):
             Made by :func:`~sklearn_icm.metrics.make_extrapolation_scorer`.
         ax : matplotlib axes, optional
         **params : dict
-            Of the scorer's ``report``, such as ``n_bootstrap``.
+            Of the scorer's ``report``, such as ``level``.
         """
         models = estimator if isinstance(estimator, dict) else {"model": estimator}
         tables = {
@@ -61,8 +62,7 @@ class ExtrapolationDisplay(Display):
 
     def _draw(self):
         # Without environments that cannot be told from usual rows.
-        shown = ["skill", "low", "high", *BESIDE]
-        tables = [t[shown].mask(t["low"].isna()) for t in self.tables.values()]
+        tables = [_shown(table) for table in self.tables.values()]
         places, self.points_ = np.arange(len(tables[0])), []
         for k, (name, table) in enumerate(zip(self.tables, tables, strict=True)):
             y = places + 0.6 * ((k + 1) / (len(tables) + 1) - 0.5)
@@ -74,5 +74,11 @@ class ExtrapolationDisplay(Display):
             for column, style in BESIDE.items()
         )
         self.ax_.axvline(0, color="0.5", linewidth=1)
-        xlabel = "skill (0 = no change, 1 = perfect; bar: bootstrap interval)"
+        xlabel = "skill (0 = the mean row, 1 = perfect; bar: interval)"
         self._label_rows(tables[0].index.map(str), xlabel)
+
+
+def _shown(table):
+    best = [row[row["best_baseline"]] for _, row in table.iterrows()]
+    shown = table[["skill", "low", "high", "ceiling"]].assign(best=best).astype(float)
+    return shown.where(table["is_shifted"].astype(bool))

@@ -7,6 +7,7 @@ from ._disentanglement import dci_scores, mig_score
 from ._distances.neighbours import precision_recall_density_coverage
 from ._distances.pairwise import energy_distance, mmd2
 from ._distances.sliced import sliced_wasserstein
+from ._distances.transport import transport_distance
 from ._distances.two_sample import two_sample_test
 from ._effects import average_effect
 from ._evaluate import evaluate
@@ -42,6 +43,7 @@ __all__ = [
     "precision_recall_density_coverage",
     "refit_agreement",
     "skill_interval",
+    "transport_distance",
     "sliced_wasserstein",
     "two_sample_test",
 ]

@@ -1,4 +1,4 @@
-"""What simple rules predict of an environment: a model that does no better is not needed."""
+"""What simple rules predict of an environment, which a model has to beat."""
 
 import warnings
 

@@ -1,8 +1,8 @@
 """Does the model, changed by an intervention, predict data of another environment?"""
 
 import warnings
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -37,7 +37,8 @@ COMPONENTS = [
 ]
 
 
-class Prediction(NamedTuple):
+@dataclass(frozen=True)
+class Prediction:
     """Rows of an environment and what is predicted of them.
 
     ``X_known`` are rows that a family of interventions was fitted to, or None, and
@@ -62,7 +63,12 @@ class Prediction(NamedTuple):
             k: v if v is None else in_units(v, self.units) for k, v in rows.items()
         }
         peers = {name: in_units(rows, self.units) for name, rows in self.peers.items()}
-        return self._replace(**scaled, peers=peers, units=1)
+        return replace(self, **scaled, peers=peers, units=1)
+
+    @property
+    def samples(self):
+        """Rows of the environment, predicted ones and those without a change."""
+        return self.X_env, self.X_intervened, self.X_baseline
 
 
 class ExtrapolationScorer(RoutedScorer):
@@ -165,7 +171,7 @@ class ExtrapolationScorer(RoutedScorer):
         for asked in self._predictions(estimator, X, self._labels(X, y, environments)):
             prediction = self._peers(*asked)
             found = skill_interval(
-                *prediction[1:4],
+                *prediction.samples,
                 distance=self.distance,
                 baseline=self.baseline,
                 level=level,
@@ -195,7 +201,7 @@ class ExtrapolationScorer(RoutedScorer):
         """
         labels = self._labels(X, y, environments)
         return [
-            prediction._replace(peers=peers())
+            replace(prediction, peers=peers())
             for prediction, peers in self._predictions(estimator, X, labels)
         ]
 
@@ -267,20 +273,18 @@ class ExtrapolationScorer(RoutedScorer):
     @staticmethod
     def _peers(prediction, peers):
         """Prediction in units, with those of baselines."""
-        return prediction._replace(peers=peers()).in_units()
+        return replace(prediction, peers=peers()).in_units()
 
     def _judged(self, prediction):
         prediction = prediction.in_units()
         parts = skill_components(
-            prediction.X_env,
-            prediction.X_intervened,
-            prediction.X_baseline,
+            *prediction.samples,
             distance=self.distance,
             baseline=self.baseline,
             X_known=prediction.X_known,
             floored=True,
         )
-        if parts["unit"] > parts["baseline_distance"]:
+        if parts["unit"] > parts["baseline_distance"] and parts["baseline"] != "mean":
             warnings.warn(
                 f"In a fold the environment {prediction.environment!r} is no further "
                 f"from the baseline {parts['baseline']!r} than chance: its skill is "

@@ -25,6 +25,8 @@ NOTHING_LEFT = {
     "identity": "so there is no shift that an intervention could explain",
     "mean_shift": "so a shift of the mean explains all; compare with another baseline",
 }
+# Of the variance of an environment: the least that its mean row counts for.
+LEAST_PART = 0.25
 # Disjoint parts of the rows, whose spread makes the interval of a transport distance.
 MOST_PARTS, LEAST_PARTS, PART_ROWS = 8, 3, 30
 UNSURE = ("low", "high", "noise_floor", "ceiling", "p_value")
@@ -58,6 +60,9 @@ def skill_components(
     found = {name: distance_of(rows[name]) for name in names}
     name = min(found, key=found.get)
     unit = found[name]
+    if name == "mean" and _is_transport(distance):
+        # Of a few rows chance may leave nothing of it.
+        unit = max(unit, LEAST_PART * np.var(X_env, axis=0).sum())
     if floored and name != "mean":
         unit = max(unit, _chance(distance, distance_of, X_env, rows[name], unit))
     if not unit > 0:
@@ -86,9 +91,13 @@ def baseline_rows(X_known, X_baseline):
     }
 
 
+def _is_transport(distance):
+    return isinstance(distance, str) and distance == "transport"
+
+
 def _chance(distance, distance_of, X_env, X_baseline, value):
     """About one standard deviation of a distance if there were no shift."""
-    if isinstance(distance, str) and distance == "transport":
+    if _is_transport(distance):
         return distance_of.chance()
     if callable(distance):
         pooled, n = np.concatenate([X_env, X_baseline]), len(X_env)
@@ -217,9 +226,8 @@ def skill_interval(
         X_env, X_intervened, X_baseline, distance=distance, baseline=baseline
     )
     zero = baseline_rows(X_env, X_baseline)[whole["baseline"]]
-    parts = _distances_of_parts(
-        (X_env, X_intervened, X_baseline, zero), distance, direction_stream(random_state)
-    )
+    samples, stream = (X_env, X_intervened, X_baseline, zero), random_state
+    parts = _distances_of_parts(samples, distance, direction_stream(stream))
     found = Bunch(**whole, **dict.fromkeys(UNSURE, np.nan), is_shifted=False)
     n_parts = len(parts)
     if n_parts:

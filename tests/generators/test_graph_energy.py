@@ -36,7 +36,7 @@ def skill_outside(mechanism, seed=0):
     for value in (X[:, 0].min() - 2 * X[:, 0].std(), X[:, 0].max() + 2 * X[:, 0].std()):
         made = est.intervene({"x0": value}, n_samples=N, random_state=0)[:, 1:]
         truth = effect_of(np.full(N, value), seed)[:, None]
-        skills.append(extrapolation_skill(truth, made, X[:, 1:]))
+        skills.append(extrapolation_skill(truth, made, X[:, 1:], baseline="identity"))
     return np.mean(skills)
 
 

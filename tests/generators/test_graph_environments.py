@@ -33,7 +33,8 @@ def skill(made, truth, before):
     columns = ["middle", "effect"]
     made = pd.DataFrame(np.asarray(made), columns=truth.columns)
     return extrapolation_skill(
-        *(table[columns].to_numpy() for table in (truth, made, before))
+        *(table[columns].to_numpy() for table in (truth, made, before)),
+        baseline="identity",
     )
 
 

@@ -22,7 +22,8 @@ def skill(scm, est, node, value):
     others = [k for k, name in enumerate(scm.feature_names) if name != node]
     made = est.intervene({node: value}, n_samples=N, random_state=0)
     truth = scm.render({node: value})
-    return extrapolation_skill(truth[:, others], made[:, others], scm.data[:, others])
+    compared = (rows[:, others] for rows in (truth, made, scm.data))
+    return extrapolation_skill(*compared, baseline="identity")
 
 
 @cache

@@ -56,15 +56,20 @@ def table_scorer(shift):
 def test_skill_of_perfect_useless_and_harmful_predictions():
     rng = np.random.RandomState(0)
     base, env = rng.randn(200, 2), rng.randn(200, 2) + 3
-    assert extrapolation_skill(env, env, base) == pytest.approx(1, abs=0.05)
-    assert extrapolation_skill(env, base, base) == 0
-    assert extrapolation_skill(env, base - 3, base) < -0.5
+    other = rng.randn(200, 2) + 3
+    mean = np.tile(env.mean(axis=0), (200, 1))
+    assert extrapolation_skill(env, other, base) == pytest.approx(1, abs=0.05)
+    assert extrapolation_skill(env, mean, base) == pytest.approx(0, abs=1e-9)
+    assert extrapolation_skill(env, base, base) < -2
+    assert extrapolation_skill(env, base, base, baseline="identity") == 0
 
 
 def test_skill_needs_a_shift():
     X = np.random.RandomState(0).randn(50, 2)
     with pytest.raises(ValueError, match="no shift that an intervention could explain"):
-        extrapolation_skill(X, X + 1, X)
+        extrapolation_skill(X, X + 1, X, baseline="identity")
+    with pytest.raises(ValueError, match="all its rows are alike"):
+        extrapolation_skill(np.ones((50, 2)), X, X)
 
 
 def test_the_right_intervention_scores_best():
@@ -303,7 +308,10 @@ def test_custom_distance():
         return np.linalg.norm(X_real.mean(0) - X_gen.mean(0))
 
     scorer = make_extrapolation_scorer(
-        {"moved": {"data": Shift(2.0)}}, observational="seen", distance=mean_gap
+        {"moved": {"data": Shift(2.0)}},
+        observational="seen",
+        distance=mean_gap,
+        baseline="identity",
     )
     assert scorer(model, X, labels) > 0.8
 
@@ -313,8 +321,9 @@ def test_components_explain_the_score():
     model, scorer = table_model().fit(X, labels), table_scorer(1.5)
     score = scorer(model, X, labels)
     (row,) = scorer.score_components_.itertuples()
-    assert score == row.skill == 1 - row.distance / row.baseline_distance
-    assert (row.Index, row.baseline, row.n_rows) == ("moved", "identity", 60)
+    assert score == row.skill
+    assert score == pytest.approx(1 - row.distance / row.baseline_distance)
+    assert (row.Index, row.baseline, row.n_rows) == ("moved", "mean", 60)
     assert row.interventions == {"data": Shift(1.5)}
     seen = labels == "seen"
     assert scorer(model, X[seen], labels[seen]) == 0
@@ -338,20 +347,22 @@ def test_a_shift_of_the_mean_explains_a_shift():
 def test_the_mean_may_be_taken_from_other_rows():
     env, usual = shifted()[0][60:], shifted()[0][:60]
     known = usual + 5.0
-    got = extrapolation_skill(env, usual, usual, baseline="mean_shift", X_known=known)
-    assert got == pytest.approx(1 - extrapolation_ratio(env, usual, usual + 5.0))
+    ways = {"distance": "energy", "baseline": "mean_shift", "X_known": known}
+    got = extrapolation_skill(env, usual, usual, **ways)
+    ratio = energy_distance(env, usual) / energy_distance(env, usual + 5.0)
+    assert got == pytest.approx(1 - ratio)
 
 
-def extrapolation_ratio(env, predicted, baseline):
-    return energy_distance(env, predicted) / energy_distance(env, baseline)
-
-
-@pytest.mark.parametrize("distance", ["energy", "mmd", "sliced_wasserstein"])
+@pytest.mark.parametrize(
+    "distance", ["transport", "energy", "mmd", "sliced_wasserstein"]
+)
 def test_every_distance_ranks_predictions(distance):
     X, labels = shifted(n=100)
     env, usual = X[labels == "moved"], X[labels == "seen"]
     skills = [
-        extrapolation_skill(env, usual + s, usual, distance=distance)
+        extrapolation_skill(
+            env, usual + s, usual, distance=distance, baseline="identity"
+        )
         for s in (2.0, 1.0, 0.0, -1.0)
     ]
     assert skills[0] > 0.8
@@ -404,12 +415,13 @@ def modest(n, shift, rng):
 @pytest.mark.parametrize(
     "distance",
     [
+        "transport",
         "energy",
         "mmd",
         "sliced_wasserstein",
         lambda X, Y: X[:, 0].mean() - Y[:, 0].mean(),
     ],
-    ids=["energy", "mmd", "sliced_wasserstein", "callable"],
+    ids=["transport", "energy", "mmd", "sliced_wasserstein", "callable"],
 )
 def test_skills_of_small_folds_are_finite_and_rank_the_truth_first(distance):
     skills = []
@@ -419,9 +431,14 @@ def test_skills_of_small_folds_are_finite_and_rank_the_truth_first(distance):
         predictions = modest(60, 0.5, rng), base, modest(60, -0.5, rng)
         skills.append(
             [
-                skill_components(env, rows, base, distance=distance, floored=True)[
-                    "skill"
-                ]
+                skill_components(
+                    env,
+                    rows,
+                    base,
+                    distance=distance,
+                    baseline="identity",
+                    floored=True,
+                )["skill"]
                 for rows in predictions
             ]
         )
@@ -437,11 +454,16 @@ def test_skills_of_small_folds_are_finite_and_rank_the_truth_first(distance):
 def test_a_clear_shift_has_no_floor_and_none_is_said_of_a_fold():
     rng = np.random.RandomState(0)
     env, base = modest(60, 3, rng), modest(60, 0, rng)
-    parts = skill_components(env, env + 1, base, floored=True)
+    parts = skill_components(env, env + 1, base, baseline="identity", floored=True)
     assert parts["unit"] == parts["baseline_distance"]
     X = np.concatenate([base, modest(60, 0, rng)])
     labels = np.repeat(["seen", "moved"], 60)
     est = table_model().fit(X, labels)
+    scorer = make_extrapolation_scorer(
+        {"moved": {"data": Shift(0.0)}}, observational="seen", baseline="identity"
+    )
     with pytest.warns(UserWarning, match="'moved' is no further from the baseline"):
-        score = table_scorer(0.0)(est, X[20:], labels[20:])
+        score = scorer(est, X[20:], labels[20:])
     assert np.isfinite(score)
+    # Over the mean row no change at all is right where nothing changed.
+    assert table_scorer(0.0)(est, X[20:], labels[20:]) > 0.8

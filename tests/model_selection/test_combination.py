@@ -127,7 +127,7 @@ def test_factors_are_routed_beside_the_labels_of_scorer_and_estimator(name):
     labels = np.array(["new" if f in held else "seen" for f in FACTORS])
     X = np.random.RandomState(0).randn(len(FACTORS), 3) + 3 * (labels == "new")[:, None]
     scorer = make_extrapolation_scorer(
-        {"new": {"data": Shift(3.0)}}, observational="seen"
+        {"new": {"data": Shift(3.0)}}, observational="seen", baseline="identity"
     )
     with sklearn.config_context(enable_metadata_routing=True):
         cv = LeaveCombinationOut(held).set_split_request(environments="factors")

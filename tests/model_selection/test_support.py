@@ -145,7 +145,9 @@ def test_searches_with_an_extrapolation_scorer():
     options = {
         "param_grid": {"icm_weight": [0, 1]},
         "scoring": make_extrapolation_scorer(
-            {"outside": {"data": Shift(0.5)}}, observational="trained"
+            {"outside": {"data": Shift(0.5)}},
+            observational="trained",
+            baseline="identity",
         ),
         "cv": cv,
         "error_score": "raise",

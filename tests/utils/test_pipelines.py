@@ -208,7 +208,9 @@ def test_columns_that_nobody_encodes_are_named(levels):
 )
 def test_extrapolation_of_levels_is_scored(levels, change):
     est, X, moved = levels
-    scorer = make_extrapolation_scorer({"moved": change}, observational="seen")
+    scorer = make_extrapolation_scorer(
+        {"moved": change}, observational="seen", baseline="identity"
+    )
     labels = np.repeat(["seen", "moved"], 80)
     assert scorer(est, pd.concat([X, moved]), labels) > 0.85
 

@@ -13,9 +13,6 @@ LEAST_ROWS = 4
 MOST_ROWS = 500
 # Small samples are halved in several ways; of large ones several parts are taken.
 MOST_SPLITS = 8
-# How much of the cost within the predictions counts as chance. With all of it noise
-# would cost nothing; with little, predictions that are all alike would gain.
-OWN_PART = 0.95
 # Ways to halve one sample, which say how far chance alone reaches.
 N_NULL = 5
 
@@ -56,16 +53,15 @@ def transport_distance(X_real, X_gen, *, units=None, random_state=None):
     and :math:`W` the mean squared distance of rows under the cheapest one-to-one
     assignment, it is
 
-    .. math::
-        \frac{W(P_1, Q_1) + W(P_2, Q_2)}{2} - \frac{a}{2} W(P_1, P_2)
-        - \left(1 - \frac{a}{2}\right) W(Q_1, Q_2), \quad a = 0.95.
+    .. math:: [W(P_1, Q_1) + W(P_2, Q_2) - W(P_1, P_2) - W(Q_1, Q_2)] / 2.
 
     Rows of many entries are far from all others: there :math:`W` of finite samples is
-    mostly chance, which a sample has with itself too. Noise in the predictions costs
-    :math:`W(P_1, P_2)` twice what it costs :math:`W(P, Q)`, so that with `a = 1` it
-    would go unseen; here it counts little. Nor can the distance see which row became
-    which: predictions with the mean and the covariance of the environment, but wrong
-    pairs, come out better than they are.
+    mostly chance, which a sample has with itself too. What it does not see: noise in
+    such predictions, which costs :math:`W(P_1, P_2)` twice what it costs
+    :math:`W(P, Q)`; and which row became which, so that predictions with the mean and
+    the covariance of the real rows, but wrong pairs, come out better than they are.
+    Where X_real holds the counterfactuals of the very rows that were predicted, it is
+    below 0 for good predictions.
 
     Of more than 500 rows several parts are averaged, smaller samples are halved in
     several ways; equally many rows of both are used. The order of the rows does not
@@ -115,8 +111,7 @@ class TransportTo:
             (_transport(p1, q1) + _transport(p2, q2)) / 2
             for (p1, p2), (q1, q2) in zip(gen, real, strict=True)
         ]
-        chance = OWN_PART * within + (2 - OWN_PART) * self._own[n_half]
-        return np.array(across) - chance / 2
+        return np.array(across) - (within + self._own[n_half]) / 2
 
     def chance(self):
         """About the standard deviation of a distance if there is nothing to find."""
