@@ -2,6 +2,7 @@
 
 from ..utils.units import column_units
 from ._alignment import alignment_r2
+from ._compare import compare_models
 from ._counterfactual_errors import counterfactual_errors
 from ._disentanglement import dci_scores, mig_score
 from ._distances.neighbours import precision_recall_density_coverage
@@ -25,6 +26,7 @@ __all__ = [
     "amari_distance",
     "average_effect",
     "column_units",
+    "compare_models",
     "counterfactual_errors",
     "dci_scores",
     "energy_distance",

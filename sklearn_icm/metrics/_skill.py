@@ -12,6 +12,8 @@ from ._inputs import check_samples, direction_stream
 
 __all__ = [
     "BASELINES",
+    "baseline_rows",
+    "distances_of_parts",
     "extrapolation_skill",
     "skill_components",
     "skill_interval",
@@ -227,7 +229,7 @@ def skill_interval(
     )
     zero = baseline_rows(X_env, X_baseline)[whole["baseline"]]
     samples, stream = (X_env, X_intervened, X_baseline, zero), random_state
-    parts = _distances_of_parts(samples, distance, direction_stream(stream))
+    parts = distances_of_parts(samples, distance, direction_stream(stream))
     found = Bunch(**whole, **dict.fromkeys(UNSURE, np.nan), is_shifted=False)
     n_parts = len(parts)
     if n_parts:
@@ -247,7 +249,7 @@ def skill_interval(
     return found
 
 
-def _distances_of_parts(samples, distance, stream):
+def distances_of_parts(samples, distance, stream):
     """Distances of each part of the environment, shape (n_parts, 4).
 
     To the same part of each other sample, and to the next part of the environment.

@@ -6,7 +6,7 @@ from scipy.spatial.distance import cdist
 
 from .._inputs import check_samples, direction_stream
 
-__all__ = ["LEAST_ROWS", "TransportTo", "transport_distance"]
+__all__ = ["LEAST_ROWS", "MOST_ROWS", "TransportTo", "transport_distance"]
 
 LEAST_ROWS = 4
 # Rows of a sample that one pair of exact assignments looks at.
@@ -87,8 +87,7 @@ class TransportTo:
     """Transport distance of other samples to one, whose own part is computed once."""
 
     def __init__(self, X_real, *, units=None, random_state=None):
-        self.units, self.random_state = units, random_state
-        self.X_real, _ = self._checked(X_real, X_real)
+        self.X_real, self.units, self.random_state = X_real, units, random_state
         self._own = {}
 
     def __call__(self, X_gen):
@@ -96,13 +95,19 @@ class TransportTo:
 
     def values(self, X_gen):
         """Distance by each way of halving the samples, shape (n_splits,)."""
-        _, X_gen = self._checked(X_gen, X_gen)
-        least = min(len(self.X_real), len(X_gen))
+        samples = check_samples(
+            self.X_real,
+            X_gen,
+            smallest=LEAST_ROWS,
+            needed_by="The transport distance",
+            units=self.units,
+        )
+        least = min(map(len, samples))
         n_half = min(least, MOST_ROWS) // 2
         n_splits = min(MOST_SPLITS, max(MOST_ROWS, least) // (2 * n_half))
         real, gen = (
             list(_halves(X, n_half, n_splits, direction_stream(self.random_state)))
-            for X in (self.X_real, X_gen)
+            for X in samples
         )
         if n_half not in self._own:
             self._own[n_half] = np.array([_transport(*halves) for halves in real])
@@ -121,10 +126,6 @@ class TransportTo:
         orders = [stream.permutation(len(self.X_real)) for _ in range(N_NULL)]
         halves = [np.array_split(self.X_real[order], 2) for order in orders]
         return float(np.std([TransportTo(first)(second) for first, second in halves]))
-
-    def _checked(self, X_real, X_gen):
-        needs = {"smallest": LEAST_ROWS, "needed_by": "The transport distance"}
-        return check_samples(X_real, X_gen, units=self.units, **needs)
 
 
 def _transport(first, second):
