@@ -1,24 +1,22 @@
 """Does the model, changed by an intervention, predict data of another environment?"""
 
 import warnings
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
+from scipy.spatial.distance import cdist
 
 from ..base import is_generator
-from ..compose._wrap import rows_under
 from ..utils.checks import check_choice, is_count
-from ..utils.environments import as_label_list, find_rows, resolve_environments
-from ..utils.pipelines import before_last, last_step, numeric_rows
+from ..utils.environments import as_label_list
+from ..utils.pipelines import before_last, last_step
 from ..utils.reports import Report
-from ..utils.rows import select_rows
-from ..utils.units import check_units, in_units, row_units
-from ._baselines import PEERS, peer_rows
+from ..utils.units import check_units
+from ._baselines import PEERS
 from ._distances.named import check_distance, distance_to
-from ._scorer import RoutedScorer
-from ._skill import BASELINES, skill_components, skill_interval
+from ._predictions import PredictingScorer
+from ._skill import BASELINES, paired_error, skill_components, skill_interval
 
 __all__ = ["ExtrapolationScorer", "make_extrapolation_scorer"]
 
@@ -34,44 +32,12 @@ COMPONENTS = [
     "interventions",
     *PEERS,
     "best_baseline",
+    "change_correlation",
+    "rank",
 ]
 
 
-@dataclass(frozen=True)
-class Prediction:
-    """Rows of an environment and what is predicted of them.
-
-    ``X_known`` are rows that a family of interventions was fitted to, or None, and
-    ``units`` what distances take the columns in. ``peers`` are predictions that need
-    no fitted generator, by name.
-    """
-
-    environment: object
-    X_env: np.ndarray
-    X_intervened: np.ndarray
-    X_baseline: np.ndarray
-    X_known: np.ndarray | None
-    interventions: dict
-    units: np.ndarray | int
-    peers: dict
-
-    def in_units(self):
-        """The same rows, in the units that distances take them in."""
-        names = ("X_env", "X_intervened", "X_baseline", "X_known")
-        rows = {name: getattr(self, name) for name in names}
-        scaled = {
-            k: v if v is None else in_units(v, self.units) for k, v in rows.items()
-        }
-        peers = {name: in_units(rows, self.units) for name, rows in self.peers.items()}
-        return replace(self, **scaled, peers=peers, units=1)
-
-    @property
-    def samples(self):
-        """Rows of the environment, predicted ones and those without a change."""
-        return self.X_env, self.X_intervened, self.X_baseline
-
-
-class ExtrapolationScorer(RoutedScorer):
+class ExtrapolationScorer(PredictingScorer):
     """Scorer: skill of a generator at predicting environments it was not fitted to.
 
     Made by :func:`make_extrapolation_scorer`, which documents the parameters. Called
@@ -79,7 +45,7 @@ class ExtrapolationScorer(RoutedScorer):
     labels of the rows as ``y`` or ``environments``; higher is better.
     """
 
-    def __call__(self, estimator, X, y=None, *, environments=None):
+    def __call__(self, estimator, X, y=None, *, environments=None, pairs=None):
         """Mean skill over the environments."""
         if not is_generator(estimator):
             raise TypeError(
@@ -90,7 +56,7 @@ class ExtrapolationScorer(RoutedScorer):
         if self._is_training_fold(estimator, X, labels):
             self._asked = None
             return 0.0
-        self._asked = list(self._predictions(estimator, X, labels))
+        self._asked = list(self._predictions(estimator, X, labels, pairs))
         self._found = [self._judged(prediction) for prediction, _ in self._asked]
         return float(np.mean([found["skill"] for found in self._found]))
 
@@ -98,18 +64,21 @@ class ExtrapolationScorer(RoutedScorer):
     def score_components_(self):
         """What the last score was made of; see `components`."""
         if self._asked is None:
-            rows = [{"skill": 0.0} for _ in self._judged_labels()]
             labels = self._judged_labels()
+            rows = [{"skill": 0.0} for _ in labels]
         else:
-            labels = [prediction.environment for prediction, _ in self._asked]
+            asked = [self._with_peers(*pair) for pair in self._asked]
+            labels = [prediction.environment for prediction in asked]
             rows = [
-                {**found, **_peer_skills(self._peers(*asked), found, self.distance)}
-                for found, asked in zip(self._found, self._asked, strict=True)
+                {**found, **self._peer_skills(prediction, found)}
+                for found, prediction in zip(self._found, asked, strict=True)
             ]
+            for row, found in zip(rows, _changes_of_means(asked), strict=True):
+                row.update(found)
         names = pd.Index(labels, name="environment")
         return pd.DataFrame(rows, index=names, columns=COMPONENTS)
 
-    def components(self, estimator, X, y=None, environments=None):
+    def components(self, estimator, X, y=None, environments=None, pairs=None):
         """Skill per environment, and what it is made of.
 
         Parameters
@@ -119,6 +88,11 @@ class ExtrapolationScorer(RoutedScorer):
             Observational rows beside rows of every environment with an intervention.
         y, environments : array-like of shape (n_samples,)
             The labels; one of the two.
+        pairs : array-like of shape (n_samples,), optional
+            Ids of units. A row of an environment is the truth of the observational row
+            with its id: then these are compared row by row, whatever the distance is;
+            rows without a mate are left out. (Splitters take them too, and keep mates
+            in one fold.)
 
         Returns
         -------
@@ -133,11 +107,15 @@ class ExtrapolationScorer(RoutedScorer):
             (of changed columns of a table: observed rows with the nearest values) and
             ``at_data`` (the change of a hidden node, made to the data), missing where
             they do not apply; and ``best_baseline``, the name of the best of these.
+            Then what is asked of perturbations: ``change_correlation`` of the predicted
+            with the observed change of the columns' means, and the ``rank`` of the
+            environment, the share of the others whose mean is nearer to the predicted
+            one than its own (0 is right; missing for a single one).
             Skill is 0, and the rest missing, for exactly the rows that the estimator
             was fitted on, which hold no other environment (a search's training score).
             The last score's is kept as ``score_components_``.
         """
-        self(estimator, X, y, environments=environments)
+        self(estimator, X, y, environments=environments, pairs=pairs)
         return self.score_components_
 
     def report(
@@ -147,6 +125,7 @@ class ExtrapolationScorer(RoutedScorer):
         y=None,
         *,
         environments=None,
+        pairs=None,
         level=0.95,
         random_state=None,
     ):
@@ -154,7 +133,7 @@ class ExtrapolationScorer(RoutedScorer):
 
         Parameters
         ----------
-        estimator, X, y, environments
+        estimator, X, y, environments, pairs
             As `components` takes them. Rows that were fitted make the baseline look
             better than it is.
         level, random_state : optional
@@ -168,28 +147,29 @@ class ExtrapolationScorer(RoutedScorer):
             ``sentences_``: by environment.
         """
         rows, told = {}, {}
-        for asked in self._predictions(estimator, X, self._labels(X, y, environments)):
-            prediction = self._peers(*asked)
+        labels = self._labels(X, y, environments)
+        for asked in self._predictions(estimator, X, labels, pairs):
+            prediction = self._with_peers(*asked)
             found = skill_interval(
                 *prediction.samples,
-                distance=self.distance,
+                distance=self._distance(prediction),
                 baseline=self.baseline,
                 level=level,
                 random_state=random_state,
             )
-            found.update(_peer_skills(prediction, found, self.distance))
+            found.update(self._peer_skills(prediction, found))
             told[prediction.environment] = _explained(found)
             rows[prediction.environment] = {**found, "n_rows": len(prediction.X_env)}
         names = pd.Index(list(rows), name="environment")
         table = pd.DataFrame(list(rows.values()), index=names)
         return Report(table, pd.Series(told))
 
-    def predictions(self, estimator, X, y=None, environments=None):
+    def predictions(self, estimator, X, y=None, environments=None, pairs=None):
         """Rows of every environment, beside what the changed model predicts.
 
         Parameters
         ----------
-        estimator, X, y, environments
+        estimator, X, y, environments, pairs
             As `components` takes them.
 
         Returns
@@ -202,84 +182,32 @@ class ExtrapolationScorer(RoutedScorer):
         labels = self._labels(X, y, environments)
         return [
             replace(prediction, peers=peers())
-            for prediction, peers in self._predictions(estimator, X, labels)
+            for prediction, peers in self._predictions(estimator, X, labels, pairs)
         ]
 
-    def _labels(self, X, y, environments):
-        by = "The extrapolation scorer"
-        return resolve_environments(X, y, environments, required_by=by)
-
-    def _predictions(self, estimator, X, labels):
-        """Each prediction, with the function that makes those of baselines."""
-        self._check_fold(labels)
-        numeric = partial(numeric_rows, estimator)
-        given = select_rows(X, find_rows(labels, self.observational))
-        usual = numeric(given)
-        for label in self._judged_labels():
-            change = self.interventions[label]
-            rows, known = select_rows(X, find_rows(labels, label)), None
-            if hasattr(change, "fit_to"):
-                change, known, rows = change.fit_to(estimator, rows, self.random_state)
-                known = numeric(known)
-            changed = self._changed(estimator, change, given, len(rows))
-            rows, changed = numeric(rows), numeric(changed)
-            shifted = rows if known is None else np.concatenate([rows, known])
-            units = row_units(
-                estimator, usual, shifted, units=self.units, distance=self.distance
-            )
-            prediction = Prediction(
-                label, rows, changed, usual, known, change, units, {}
-            )
-            singles = self._single_means(change, X, labels, numeric)
-            yield (
-                prediction,
-                partial(
-                    peer_rows, estimator, given, prediction, singles, self.random_state
-                ),
-            )
-
-    def _changed(self, estimator, change, given, n_env):
-        """Counterfactuals of the given rows, or draws from the changed model."""
-        explains = hasattr(last_step(estimator), "abduct")
-        if self.predict == "rows" and not explains:
-            raise TypeError(
-                "predict='rows' needs a generator that explains given rows "
-                f"(`abduct`), got {type(last_step(estimator)).__name__}. Use "
-                "predict='draws'."
-            )
-        if explains and self.predict != "draws":
-            given = given if self.n_samples is None else given[: self.n_samples]
-            query = {"X": given, "residual": self.residual}
-        else:
-            query = {"n_samples": self.n_samples or n_env}
-        return rows_under(estimator, change, random_state=self.random_state, **query)
-
-    def _single_means(self, change, X, labels, numeric):
-        """Mean of the environment where each node alone was changed, if there are."""
-        if len(change) < 2:
-            return None
-        single = {
-            node: label
-            for label, other in self.interventions.items()
-            if isinstance(other, dict) and len(other) == 1 and label in labels
-            for node, value in other.items()
-            if node in change and value is change[node] or value == change.get(node)
-        }
-        if set(single) != set(change):
-            return None
-        places = (find_rows(labels, label) for label in single.values())
-        return [numeric(select_rows(X, place)).mean(axis=0) for place in places]
-
     @staticmethod
-    def _peers(prediction, peers):
+    def _with_peers(prediction, peers):
         """Prediction in units, with those of baselines."""
         return replace(prediction, peers=peers()).in_units()
+
+    def _distance(self, prediction):
+        return paired_error if prediction.is_paired else self.distance
+
+    def _peer_skills(self, prediction, found):
+        """Skills of the baselines' predictions, in the unit of what was found."""
+        distance = self._distance(prediction)
+        distance_of = distance_to(prediction.X_env, distance, prediction.X_baseline)
+        skills = {
+            name: (found["baseline_distance"] - distance_of(rows)) / found["unit"]
+            for name, rows in prediction.peers.items()
+        }
+        return {**skills, "best_baseline": max(skills, key=skills.get)}
 
     def _judged(self, prediction):
         prediction = prediction.in_units()
         parts = skill_components(
             *prediction.samples,
-            distance=self.distance,
+            distance=self._distance(prediction),
             baseline=self.baseline,
             X_known=prediction.X_known,
             floored=True,
@@ -302,45 +230,27 @@ class ExtrapolationScorer(RoutedScorer):
             return False
         return last_step(estimator).was_fitted_on(before_last(estimator, X))
 
-    def _judged_labels(self):
-        return [k for k, change in self.interventions.items() if change is not None]
 
-    def _check_fold(self, labels):
-        present = set(labels.tolist())
-        needed = [*as_label_list(self.observational), *self._judged_labels()]
-        known = {*as_label_list(self.observational), *self.interventions}
-        unknown = sorted(present - known, key=str)
-        if unknown:
-            raise ValueError(
-                f"The environment {unknown[0]!r} has no intervention: say what was "
-                "changed in it, or give None to leave it out (interventions has "
-                f"{list(self.interventions)})."
-            )
-        missing = [label for label in needed if label not in present]
-        scarce = [k for k in needed if np.count_nonzero(labels == k) == 1]
-        if not missing and scarce:
-            raise ValueError(
-                f"The fold has one row of the environment {scarce[0]!r}; a distance "
-                "needs at least 2. Give more rows, or fewer folds."
-            )
-        if missing:
-            raise ValueError(
-                f"The fold has no rows of the environment {missing[0]!r}, which the "
-                f"extrapolation scorer needs (it has {sorted(present, key=str)}). Use "
-                f"cv=LeaveEnvironmentOut(observational={self.observational!r}), which "
-                "puts held-out observational rows and the environment's rows into "
-                "every test fold."
-            )
-
-
-def _peer_skills(prediction, found, distance):
-    """Skills of the baselines' predictions, in the unit of what was found."""
-    distance_of = distance_to(prediction.X_env, distance, prediction.X_baseline)
-    skills = {
-        name: (found["baseline_distance"] - distance_of(rows)) / found["unit"]
-        for name, rows in prediction.peers.items()
-    }
-    return {**skills, "best_baseline": max(skills, key=skills.get)}
+def _changes_of_means(predictions):
+    """How the predicted changes of means go with the observed ones, by environment."""
+    observed, predicted = (
+        np.array(
+            [
+                rows.mean(axis=0) - prediction.X_baseline.mean(axis=0)
+                for prediction in predictions
+                for rows in [getattr(prediction, name)]
+            ]
+        )
+        for name in ("X_env", "X_intervened")
+    )
+    gaps = cdist(predicted, observed)
+    n_others = len(gaps) - 1
+    for k, (real, own) in enumerate(zip(observed, predicted, strict=True)):
+        varied = len(real) > 1 and np.ptp(real) > 0 and np.ptp(own) > 0
+        yield {
+            "change_correlation": np.corrcoef(real, own)[0, 1] if varied else np.nan,
+            "rank": (gaps[k] < gaps[k, k]).sum() / n_others if n_others else np.nan,
+        }
 
 
 def _explained(found):

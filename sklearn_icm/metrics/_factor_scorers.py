@@ -26,7 +26,7 @@ class IdentifiabilityScorer(RoutedScorer):
     of columns; higher is better.
     """
 
-    metadata = "factors"
+    metadata = ("factors",)
 
     def __call__(self, estimator, X, y=None, *, factors=None):
         """Score of the latents of the rows X."""

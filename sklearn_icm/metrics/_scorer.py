@@ -1,4 +1,4 @@
-"""What the scorers share: one kind of metadata that a search hands them."""
+"""What the scorers share: metadata that a search hands them."""
 
 from sklearn.utils.metadata_routing import MetadataRequest
 
@@ -6,20 +6,21 @@ __all__ = ["RoutedScorer"]
 
 
 class RoutedScorer:
-    """Base of scorers that ask for one kind of metadata, ``metadata``.
+    """Base of scorers that ask for metadata, whose names are in ``metadata``.
 
     The parameters of their maker are attributes.
     A plain callable with the two methods is routed in single- and multi-metric
     searches; a subclass of scikit-learn's own scorers scores NaN in the latter.
     """
 
-    metadata = "environments"
+    metadata = ("environments",)
 
     def __init__(self, maker, **params):
         self.maker, self.params = maker, params
         vars(self).update(params)
         self._metadata_request = MetadataRequest(owner=type(self).__name__)
-        self._metadata_request.score.add_request(param=self.metadata, alias=True)
+        for name in self.metadata:
+            self._metadata_request.score.add_request(param=name, alias=True)
 
     def __repr__(self):
         params = ", ".join(f"{name}={value!r}" for name, value in self.params.items())
@@ -41,17 +42,17 @@ class RoutedScorer:
         Parameters
         ----------
         **requests : bool, str or None
-            ``environments``, or ``factors`` of an identifiability scorer.
+            ``environments``, ``pairs``, or ``factors`` of an identifiability scorer.
 
         Returns
         -------
         self : object
         """
-        unknown = [name for name in requests if name != self.metadata]
+        unknown = [name for name in requests if name not in self.metadata]
         if unknown:
             raise TypeError(
-                f"set_score_request of {type(self).__name__} takes {self.metadata!r}, "
-                f"got {unknown[0]!r}."
+                f"set_score_request of {type(self).__name__} takes "
+                f"{list(self.metadata)}, got {unknown[0]!r}."
             )
         for name, alias in requests.items():
             self._metadata_request.score.add_request(param=name, alias=alias)

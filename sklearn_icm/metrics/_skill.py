@@ -15,6 +15,7 @@ __all__ = [
     "baseline_rows",
     "distances_of_parts",
     "extrapolation_skill",
+    "paired_error",
     "skill_components",
     "skill_interval",
 ]
@@ -80,6 +81,11 @@ def skill_components(
         "baseline_distance": float(found[name]),
         "unit": float(unit),
     }
+
+
+def paired_error(X_real, X_gen):
+    """Mean squared error of predictions, each beside its truth, summed over columns."""
+    return float(np.square(X_gen - X_real).sum(axis=1).mean())
 
 
 def baseline_rows(X_known, X_baseline):
@@ -230,7 +236,8 @@ def skill_interval(
     zero = baseline_rows(X_env, X_baseline)[whole["baseline"]]
     samples, stream = (X_env, X_intervened, X_baseline, zero), random_state
     parts = distances_of_parts(samples, distance, direction_stream(stream))
-    found = Bunch(**whole, **dict.fromkeys(UNSURE, np.nan), is_shifted=False)
+    unsure = dict.fromkeys(UNSURE, np.nan)
+    found = Bunch(**whole, **unsure, is_shifted=distance is paired_error)
     n_parts = len(parts)
     if n_parts:
         predicted, usual, unit, null = parts.T
@@ -238,14 +245,17 @@ def skill_interval(
         error = deviations.std(ddof=1) / n_parts**0.5 / whole["unit"]
         half = t.ppf((1 + level) / 2, n_parts - 1) * error
         found.low, found.high = whole["skill"] - half, whole["skill"] + half
+        if distance is paired_error:
+            # Of pairs nothing is chance.
+            return Bunch(**{**found, "noise_floor": 0.0, "ceiling": 1.0})
         spread = null.std(ddof=1) / n_parts**0.5
         found.noise_floor = t.ppf(level, n_parts - 1) * spread
         found.ceiling = 1 - found.noise_floor / whole["unit"]
-        found.p_value, found.p_shift = (
+        found.p_value, p_shift = (
             float(ttest_ind(values, null, alternative="greater").pvalue)
             for values in (predicted, usual)
         )
-        found.is_shifted = bool(found.pop("p_shift") < 1 - level)
+        found.is_shifted = p_shift < 1 - level
     return found
 
 
@@ -258,7 +268,11 @@ def distances_of_parts(samples, distance, stream):
     n_parts = min(MOST_PARTS, max(LEAST_PARTS, n // PART_ROWS))
     if n < n_parts * 2 * LEAST_ROWS:
         return np.empty((0, 4))
-    parts = [np.array_split(X[stream.permutation(len(X))], n_parts) for X in samples]
+    orders = [stream.permutation(len(X)) for X in samples]
+    if distance is paired_error:
+        orders = orders[:1] * len(orders)
+    pairs = zip(samples, orders, strict=True)
+    parts = [np.array_split(X[order], n_parts) for X, order in pairs]
     parts.append(parts[0][1:] + parts[0][:1])
     found = []
     for X_env, *others in zip(*parts, strict=True):

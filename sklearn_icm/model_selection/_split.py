@@ -3,6 +3,7 @@
 from numbers import Integral
 
 import numpy as np
+import pandas as pd
 from sklearn.base import BaseEstimator
 from sklearn.model_selection import KFold
 
@@ -21,9 +22,9 @@ class PartSplitter(BaseEstimator):
     stays in every training fold. ``_n_parts`` is their number, 1 if not overridden.
     """
 
-    __metadata_request__split = {"environments": True}
+    __metadata_request__split = {"environments": True, "pairs": True}
 
-    def split(self, X, y=None, groups=None, environments=None):
+    def split(self, X, y=None, groups=None, environments=None, pairs=None):
         """Yield train and test indices.
 
         Parameters
@@ -32,6 +33,9 @@ class PartSplitter(BaseEstimator):
         y, environments : array-like
             What the class divides rows by: their environment labels or their factors.
         groups : ignored
+        pairs : array-like of shape (n_samples,), optional
+            Ids of units: no test fold holds a row whose mate is trained on. Rows
+            without one (NaN, None) are divided as without ids.
 
         Yields
         ------
@@ -42,7 +46,8 @@ class PartSplitter(BaseEstimator):
             pool, rest = np.flatnonzero(~left_out), np.flatnonzero(left_out)
             for train, test in self._folds.split(pool):
                 train, test = self._keep_levels(codes[pool], train, test)
-                yield pool[train], np.concatenate([pool[test], rest])
+                train, test = pool[train], np.concatenate([pool[test], rest])
+                yield train, _without_mates(test, train, pairs)
 
     def left_out(self, X, y=None, environments=None):
         """Mask of the rows that are left out, of all parts together.
@@ -99,6 +104,20 @@ class PartSplitter(BaseEstimator):
                 "other row has. Give more rows."
             )
         return train, test
+
+
+def _without_mates(test, train, pairs):
+    """Rows of a test fold whose units are not trained on."""
+    if pairs is None:
+        return test
+    ids = pd.Series(np.asarray(pairs, dtype=object))
+    kept = test[~(ids[test].isin(ids[train]) & ids[test].notna()).to_numpy()]
+    if not len(kept):
+        raise ValueError(
+            "pairs leaves a test fold without rows: every unit of it is trained on, "
+            "too. A unit may have one row that is trained on."
+        )
+    return kept
 
 
 class LeaveEnvironmentOut(PartSplitter):

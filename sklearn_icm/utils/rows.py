@@ -202,7 +202,11 @@ def integer_limits(dtype):
 
 def select_rows(X, mask):
     """Return the rows of an array-like or frame where the mask is true."""
-    rows = np.flatnonzero(mask)
+    return take_rows(X, np.flatnonzero(mask))
+
+
+def take_rows(X, rows):
+    """Return some rows of an array-like or frame, by their places."""
     if hasattr(X, "iloc"):
         return X.iloc[rows]
     # A polars frame has columns too, and takes positions of rows.

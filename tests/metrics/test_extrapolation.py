@@ -12,7 +12,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler
 
 from sklearn_icm.compose import GenerativePipeline
-from sklearn_icm.generators import GraphGenerator, VAEGenerator
+from sklearn_icm.generators import VAEGenerator
 from sklearn_icm.interventions import Scale, Shift, Stretch
 from sklearn_icm.metrics import (
     energy_distance,
@@ -467,73 +467,3 @@ def test_a_clear_shift_has_no_floor_and_none_is_said_of_a_fold():
     assert np.isfinite(score)
     # Over the mean row no change at all is right where nothing changed.
     assert table_scorer(0.0)(est, X[20:], labels[20:]) > 0.8
-
-
-def test_baselines_are_shown_beside_the_skill():
-    """A shift of the mean explains a shift; of a hidden node, one of the data does."""
-    X, labels = shifted()
-    model, scorer = table_model().fit(X, labels), table_scorer(2.0)
-    scorer(model, X, labels)
-    row = scorer.score_components_.loc["moved"]
-    assert row["identity"] < row["mean_shift"]
-    assert row[row["best_baseline"]] >= row["mean_shift"] > 0.9
-    assert row[["additive", "neighbours", "at_data"]].isna().all()
-    hidden = make_extrapolation_scorer(
-        {"moved": {"dense1": lambda value: value + 2.0}}, observational="seen"
-    )
-    row = hidden.components(model, X[20:], labels[20:]).loc["moved"]
-    assert row["at_data"] == pytest.approx(scorer(model, X[20:], labels[20:]), abs=0.1)
-
-
-def test_single_changes_add_up_to_a_baseline():
-    rng = np.random.RandomState(0)
-    X = rng.randn(240, 2)
-    labels = np.repeat(["seen", "first", "second", "both"], 60)
-    X[60:120, 0] += 2
-    X[120:180, 1] -= 1
-    X[180:] += [2, -1]
-    est = GraphGenerator({}, observational="seen", random_state=0).fit(X, labels)
-    changes = {"x0": Shift(2.0)}, {"x1": Shift(-1.0)}
-    both = {**changes[0], **changes[1]}
-    scorer = make_extrapolation_scorer(
-        dict(zip(["first", "second", "both"], [*changes, both], strict=True)),
-        observational="seen",
-    )
-    table = scorer.components(est, X[10:], labels[10:])
-    assert table["additive"].notna().tolist() == [False, False, True]
-    assert table.loc["both", "additive"] > 0.9
-    assert (table["skill"] > 0.9).all()
-
-
-def test_neighbours_are_observed_rows_with_the_nearest_values():
-    """What goes with a value is not what setting it does, if a cause is hidden."""
-    rng = np.random.RandomState(0)
-    cause = rng.randn(400, 1)
-    X = cause + 0.3 * rng.randn(400, 2)
-    env = np.column_stack([np.full(200, 1.0), cause[200:, 0] + 0.3 * rng.randn(200)])
-    rows, labels = np.concatenate([X, env]), np.repeat(["seen", "done"], [400, 200])
-    est = GraphGenerator({}, observational="seen", random_state=0).fit(rows, labels)
-    scorer = make_extrapolation_scorer({"done": {"x0": 1.0}}, observational="seen")
-    row = scorer.components(est, rows[10:], labels[10:]).loc["done"]
-    assert row["skill"] > 0.85
-    assert row["neighbours"] < 0.5
-
-
-def test_rows_or_draws_are_predicted():
-    X, labels = shifted()
-    model = table_model().fit(X, labels)
-    change = {"moved": {"data": Shift(2.0)}}
-    ways = [
-        {},
-        {"predict": "rows"},
-        {"residual": "drop"},
-        {"predict": "draws"},
-    ]
-    scores = [
-        make_extrapolation_scorer(change, observational="seen", **way)(model, X, labels)
-        for way in ways
-    ]
-    assert scores[0] == scores[1]
-    assert len(set(scores)) == 3
-    with pytest.raises(ValueError, match="predict must be one of"):
-        make_extrapolation_scorer(change, observational="seen", predict="pairs")

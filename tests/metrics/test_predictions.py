@@ -1,0 +1,183 @@
+"""What stands beside a score: baselines, pairs, changes of means."""
+
+import numpy as np
+import pytest
+import sklearn
+from sklearn.model_selection import cross_validate
+
+from sklearn_icm.generators import GraphGenerator, VAEGenerator
+from sklearn_icm.interventions import Shift
+from sklearn_icm.metrics import make_extrapolation_scorer
+from sklearn_icm.model_selection import LeaveEnvironmentOut
+
+
+def shifted(n=60, shift=2.0, seed=0):
+    """A table in two environments; in the other one all columns are shifted."""
+    rng = np.random.RandomState(seed)
+    X = rng.randn(2 * n, 3)
+    X[n:] += shift
+    return X, np.repeat(["seen", "moved"], n)
+
+
+def table_model():
+    return VAEGenerator(
+        hidden=(8,),
+        n_latents=2,
+        max_epochs=3,
+        observational="seen",
+        bounds=None,
+        random_state=0,
+    )
+
+
+def table_scorer(shift):
+    return make_extrapolation_scorer(
+        {"moved": {"data": Shift(shift)}}, observational="seen"
+    )
+
+
+def test_baselines_are_shown_beside_the_skill():
+    """A shift of the mean explains a shift; of a hidden node, one of the data does."""
+    X, labels = shifted()
+    model, scorer = table_model().fit(X, labels), table_scorer(2.0)
+    scorer(model, X, labels)
+    row = scorer.score_components_.loc["moved"]
+    assert row["identity"] < row["mean_shift"]
+    assert row[row["best_baseline"]] >= row["mean_shift"] > 0.9
+    assert row[["additive", "neighbours", "at_data"]].isna().all()
+    hidden = make_extrapolation_scorer(
+        {"moved": {"dense1": lambda value: value + 2.0}}, observational="seen"
+    )
+    row = hidden.components(model, X[20:], labels[20:]).loc["moved"]
+    assert row["at_data"] == pytest.approx(scorer(model, X[20:], labels[20:]), abs=0.1)
+
+
+def test_single_changes_add_up_to_a_baseline():
+    rng = np.random.RandomState(0)
+    X = rng.randn(240, 2)
+    labels = np.repeat(["seen", "first", "second", "both"], 60)
+    X[60:120, 0] += 2
+    X[120:180, 1] -= 1
+    X[180:] += [2, -1]
+    est = GraphGenerator({}, observational="seen", random_state=0).fit(X, labels)
+    changes = {"x0": Shift(2.0)}, {"x1": Shift(-1.0)}
+    both = {**changes[0], **changes[1]}
+    scorer = make_extrapolation_scorer(
+        dict(zip(["first", "second", "both"], [*changes, both], strict=True)),
+        observational="seen",
+    )
+    table = scorer.components(est, X[10:], labels[10:])
+    assert table["additive"].notna().tolist() == [False, False, True]
+    assert table.loc["both", "additive"] > 0.9
+    assert (table["skill"] > 0.9).all()
+
+
+def test_neighbours_are_observed_rows_with_the_nearest_values():
+    """What goes with a value is not what setting it does, if a cause is hidden."""
+    rng = np.random.RandomState(0)
+    cause = rng.randn(400, 1)
+    X = cause + 0.3 * rng.randn(400, 2)
+    env = np.column_stack([np.full(200, 1.0), cause[200:, 0] + 0.3 * rng.randn(200)])
+    rows, labels = np.concatenate([X, env]), np.repeat(["seen", "done"], [400, 200])
+    est = GraphGenerator({}, observational="seen", random_state=0).fit(rows, labels)
+    scorer = make_extrapolation_scorer({"done": {"x0": 1.0}}, observational="seen")
+    row = scorer.components(est, rows[10:], labels[10:]).loc["done"]
+    assert row["skill"] > 0.85
+    assert row["neighbours"] < 0.5
+
+
+def test_rows_or_draws_are_predicted():
+    X, labels = shifted()
+    model = table_model().fit(X, labels)
+    change = {"moved": {"data": Shift(2.0)}}
+    ways = [
+        {},
+        {"predict": "rows"},
+        {"residual": "drop"},
+        {"predict": "draws"},
+    ]
+    scores = [
+        make_extrapolation_scorer(change, observational="seen", **way)(model, X, labels)
+        for way in ways
+    ]
+    assert scores[0] == scores[1]
+    assert len(set(scores)) == 3
+    with pytest.raises(ValueError, match="predict must be one of"):
+        make_extrapolation_scorer(change, observational="seen", predict="pairs")
+
+
+def paired_rows(n=60, seed=0):
+    """Rows that a shift is added to, with the ids of the units."""
+    X, labels = shifted(n, seed=seed)
+    X[n:] = X[:n] + 2.0
+    order = np.random.RandomState(seed).permutation(2 * n)
+    return X[order], labels[order], np.tile(np.arange(n), 2)[order]
+
+
+def test_pairs_are_judged_row_by_row():
+    X, labels, ids = paired_rows()
+    model = table_model().fit(X, labels)
+    score = table_scorer(1.5)(model, X[9:], labels[9:], pairs=ids[9:])
+    truth = X[labels == "moved"]
+    part = 3 * 0.5**2 / np.square(truth - truth.mean(0)).sum(1).mean()
+    assert score == pytest.approx(1 - part, abs=0.03)
+    assert table_scorer(2.0)(model, X[9:], labels[9:], pairs=ids[9:]) > 0.999
+    report = table_scorer(1.5).report(model, X[9:], labels[9:], pairs=ids[9:])
+    row = report.table_.loc["moved"]
+    assert row["low"] < row["skill"] < row["high"]
+    assert row["mean_shift"] == pytest.approx(1)
+
+
+def test_a_search_over_pairs_keeps_mates_in_one_fold():
+    X, labels, ids = paired_rows()
+    cv = LeaveEnvironmentOut("seen", n_splits=3)
+    for train, test in cv.split(X, labels, pairs=ids):
+        assert not set(ids[train]) & set(ids[test])
+        assert len(test) == 40
+    with sklearn.config_context(enable_metadata_routing=True):
+        found = cross_validate(
+            table_model(),
+            X,
+            params={"environments": labels, "pairs": ids},
+            scoring=table_scorer(2.0),
+            cv=cv,
+            error_score="raise",
+        )
+    assert (found["test_score"] > 0.999).all()
+
+
+@pytest.mark.parametrize(
+    ("ids", "params", "match"),
+    [
+        (np.zeros(120), {}, "0.0 is there more than once in 'seen'"),
+        (np.arange(120), {}, "match at least 2 rows of 'seen'"),
+        (np.arange(120) % 60, {"predict": "draws"}, "needs fixed interventions and"),
+        (np.arange(9), {}, "inconsistent numbers of samples"),
+    ],
+)
+def test_pairs_that_do_not_match(ids, params, match):
+    X, labels = shifted()
+    model = table_model().fit(X, labels)
+    scorer = make_extrapolation_scorer(
+        {"moved": {"data": Shift(2.0)}}, observational="seen", **params
+    )
+    with pytest.raises(ValueError, match=match):
+        scorer(model, X, labels, pairs=ids)
+
+
+def test_the_right_environment_is_told_by_the_change_of_its_means():
+    rng = np.random.RandomState(0)
+    X = rng.randn(180, 2)
+    labels = np.repeat(["seen", "up", "down"], 60)
+    X[60:120] += [2.0, 0.0]
+    X[120:] -= [0.0, 2.0]
+    est = GraphGenerator({}, observational="seen", random_state=0).fit(X, labels)
+    right = {"up": {"x0": Shift(2.0)}, "down": {"x1": Shift(-2.0)}}
+    table = make_extrapolation_scorer(right, observational="seen").components(
+        est, X[9:], labels[9:]
+    )
+    assert (table["change_correlation"] > 0.9).all()
+    assert table["rank"].tolist() == [0, 0]
+    wrong = dict(zip(right, reversed(right.values()), strict=True))
+    scorer = make_extrapolation_scorer(wrong, observational="seen")
+    assert scorer.components(est, X[9:], labels[9:])["rank"].tolist() == [1, 1]
