@@ -214,7 +214,7 @@ class GraphQueriesMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
             ]
         return np.concatenate(answers)
 
-    def independence(self, X=None, *, n_draws=200, n_samples=500, random_state=0):
+    def independence(self, X=None, *, n_draws=200, n_samples=5000, random_state=0):
         """Measure whether each mechanism's noise is independent of all else.
 
         Parameters
@@ -235,7 +235,8 @@ class GraphQueriesMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
             Two rows per numeric column: ``mechanism``; ``against`` its "parents" (a
             wrong kind of mechanism, or a wrong graph) or the "noise" of the other
             columns (a confounder that is not in the table); ``dependence``, the
-            normalised Hilbert-Schmidt independence criterion, 0 to 1; ``p_value``.
+            normalised Hilbert-Schmidt independence criterion, 0 to 1; ``p_value``;
+            ``n_rows`` that were tested.
             Columns without parents have no row against them. One row for every hidden
             node with parents and at least two dimensions, against its "effects":
             ``dependence`` is the absolute logarithm of the trace ratio of its values'

@@ -29,8 +29,8 @@ def residual_table(
         for against, values in sides.items():
             if values.shape[1]:
                 test = hsic_test(noise[:, [k]], values, n_draws, rng)
-                found.append((name, against, *test))
-    columns = ["mechanism", "against", "dependence", "p_value"]
+                found.append((name, against, *test, len(noise)))
+    columns = ["mechanism", "against", "dependence", "p_value", "n_rows"]
     return pd.DataFrame(found, columns=columns)
 
 
@@ -65,4 +65,5 @@ def generic_row(
         "against": "effects",
         "dependence": abs(np.log(rho)),
         "p_value": p_value,
+        "n_rows": len(values),
     }

@@ -392,6 +392,18 @@ def test_a_missing_cause_and_a_wrong_mechanism_are_seen(table):
     assert np.isnan(wrong.independence(table, n_draws=0)["p_value"]).all()
 
 
+def test_a_weak_missing_cause_is_seen_by_all_rows_and_not_by_a_few():
+    rng = np.random.RandomState(0)
+    hidden = rng.randn(5000, 1)
+    est = GraphGenerator(random_state=0).fit(X := 0.3 * hidden + rng.randn(5000, 2))
+    found = [est.independence(X, n_draws=99, n_samples=n) for n in (500, 5000)]
+    assert [int(table["n_rows"].unique().item()) for table in found] == [500, 5000]
+    few, many = (table["p_value"] for table in found)
+    assert (few > 0.05).all()
+    assert (many <= 0.01).all()
+    pd.testing.assert_frame_equal(est.independence(X, n_draws=99), found[1])
+
+
 def test_constant_columns_have_no_dependence(table):
     est = GraphGenerator(EDGES, max_epochs=1).fit(table.assign(alone=1.0))
     found = est.independence(n_draws=9, n_samples=50).set_index("mechanism")
