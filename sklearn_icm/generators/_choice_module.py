@@ -30,15 +30,16 @@ def clipped(gain: Tensor) -> Tensor:
     return gain.clamp(-MOST_GAIN, MOST_GAIN)
 
 
-def is_bent(line: Tensor, network: Tensor) -> bool:
+def is_bent(line: Tensor, network: Tensor, scale: Tensor | float = 1.0) -> bool:
     """Whether a network predicts clearly better than a line, given their errors.
 
-    Better for most rows, and not worse in the mean of them all: a mean is what both
-    are to predict.
+    Better for most rows, in units of the scale of their noise (which may hide it in the
+    sum of all), and not worse in the mean of them all: a mean is what both are to
+    predict.
     """
-    spread = _deviation(network)
-    gain = (line.square() - network.square()) / (2 * spread.square())
-    return is_clear(clipped(gain)) and not is_clear(-gain)
+    spread = _deviation(network / scale)
+    gain = (line.square() - network.square()) / 2
+    return is_clear(clipped(gain / (spread * scale).square())) and not is_clear(-gain)
 
 
 def has_scale(rich: tuple[Tensor, Tensor], simple: tuple[Tensor, Tensor]) -> bool:
@@ -78,7 +79,9 @@ def choose_kind(
     value : Tensor of shape (n,)
         Of the column, in units of its deviation; 0 is 0.
     """
-    bent = kinds == ("additive",) or (kinds != ("linear",) and is_bent(line, network))
+    bent = kinds == ("additive",) or (
+        kinds != ("linear",) and is_bent(line, network, scale)
+    )
     kind = "additive" if bent and "additive" in kinds else kinds[0]
     if "location-scale" not in kinds:
         return kind, bent, False

@@ -3,9 +3,12 @@
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.model_selection import GridSearchCV
 
 from sklearn_icm.generators import GraphGenerator
-from sklearn_icm.metrics import extrapolation_skill
+from sklearn_icm.interventions import Shift
+from sklearn_icm.metrics import extrapolation_skill, make_extrapolation_scorer
+from sklearn_icm.model_selection import LeaveEnvironmentOut
 
 N = 1500
 EDGES = [("dose", "middle"), ("middle", "effect")]
@@ -60,3 +63,26 @@ def test_abducted_noise_is_what_the_environment_changed(model):
     assert abs(other[:, 0].mean() - seen[:, 0].mean()) < error
     assert other[:, 1].std() / seen[:, 1].std() == pytest.approx(0.3, abs=0.05)
     assert other[:, 1].mean() - seen[:, 1].mean() > 20 * error / 5
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:In a fold the environment")
+def test_no_fold_of_a_search_over_a_modest_shift_is_nan():
+    folds = []
+    for seed in range(100):
+        rng = np.random.RandomState(seed)
+        n, shift = (30, 60)[seed % 2], (0.2, 0.5, 0.8)[seed % 3]
+        first = rng.randn(2 * n) + np.repeat([0, shift], n)
+        X = np.column_stack([first, 0.8 * first + 0.6 * rng.randn(2 * n)])
+        search = GridSearchCV(
+            GraphGenerator([(0, 1)], observational="seen", random_state=0),
+            {"noise": ["kernel", "normal"], "mechanism": ["linear"]},
+            cv=LeaveEnvironmentOut("seen", n_splits=3),
+            scoring=make_extrapolation_scorer(
+                {"moved": {"x0": Shift(shift)}}, observational="seen"
+            ),
+            refit=False,
+        )
+        search.fit(X, np.repeat(["seen", "moved"], n))
+        folds += [search.cv_results_[f"split{k}_test_score"] for k in range(3)]
+    assert np.isfinite(folds).all()

@@ -182,6 +182,15 @@ def test_a_network_that_is_worse_than_a_line_is_warned_of():
     assert changed.mean() == pytest.approx(slope, rel=1e-3)
 
 
+def test_the_mean_bends_where_its_noise_is_a_factor():
+    rng = np.random.RandomState(0)
+    cause, tail = rng.randn(1000), rng.exponential(size=1000) * (rng.rand(1000) < 0.6)
+    X = np.column_stack([cause, np.exp(0.7 * cause) * tail])
+    est = GraphGenerator([(0, 1)], max_epochs=30, random_state=0).fit(X)
+    low = est.intervene({"x0": -1.5}, n_samples=20_000, random_state=0)[:, 1].mean()
+    assert low == pytest.approx(0.6 * np.exp(0.7 * -1.5), rel=0.3)
+
+
 def test_errors_in_a_tail_decide_no_kind():
     rng = torch.Generator().manual_seed(0)
     line, network = torch.randn(2, 500, generator=rng)
