@@ -32,9 +32,7 @@ VARIANTS = [
     VAEGenerator(data_shape=(6, 5, 3), hidden=(4,), max_epochs=1),
     ChainGenerator("conv", kernel_size=3, max_iter=20),
     GraphGenerator([(0, 1), (1, 2), (0, 3)], max_epochs=2),
-    GraphGenerator(
-        {3: [0, 1, 2]}, mechanism="location-scale", early_stopping=True, max_epochs=2
-    ),
+    GraphGenerator({3: [0, 1, 2]}, mechanism="location-scale", max_epochs=2),
 ]
 
 

@@ -102,18 +102,10 @@ class GraphGenerator(GraphQueriesMixin, DensityMixin, BaseGenerator):
     lr : float, default=2e-2
         Learning rate; the highest one of the one-cycle schedule.
     lr_schedule : {"one-cycle", "constant"}, default="one-cycle"
-    optimizer : {"adam", "adamw", "sgd"}, default="adam"
-    weight_decay : float, default=0.0
-    early_stopping : bool, default=False
-        Stop when the held-out loss has not improved by `tol` for `n_iter_no_change`
-        epochs, and go back to the best epoch.
-    validation_fraction : float or "auto", default="auto"
+    validation_fraction : float, default=0
         Part of the rows that is held out to watch training (lines are solved on all).
-        "auto" is 0.1 with `early_stopping` and 0 without.
-    n_iter_no_change : int, default=10
-    tol : float, default=1e-4
     callbacks : list of skorch callbacks, default=None
-        As in :class:`VAEGenerator`; here batches have no output, ``y_pred`` is None.
+        As in :class:`VAEGenerator`, such as `EarlyStopping`; here batches have no output, ``y_pred`` is None.
     device : str, default="auto"
         "auto" is CUDA, else MPS, else CPU; or the name of a torch device.
     warm_start : bool, default=False
@@ -240,6 +232,8 @@ class GraphGenerator(GraphQueriesMixin, DensityMixin, BaseGenerator):
 
     # What the base reads, and a table has no parameter for.
     icm_penalty, icm_weight, icm_warmup = None, 0.0, 0
+    optimizer, weight_decay = "adam", 0.0
+    early_stopping, n_iter_no_change, tol = False, None, 0.0
 
     _parameter_constraints = {
         "graph": "no_validation",
@@ -250,11 +244,7 @@ class GraphGenerator(GraphQueriesMixin, DensityMixin, BaseGenerator):
         "categorical_features": [StrOptions({"auto", "from_dtype"}), list, tuple],
         "missing": [StrOptions({"raise", "available"})],
         "targets": [dict, None],
-        **{
-            name: constraint
-            for name, constraint in CONSTRAINTS.items()
-            if not name.startswith("icm_")
-        },
+        **CONSTRAINTS,
     }
 
     def __init__(
@@ -274,12 +264,7 @@ class GraphGenerator(GraphQueriesMixin, DensityMixin, BaseGenerator):
         batch_size=128,
         lr=2e-2,
         lr_schedule="one-cycle",
-        optimizer="adam",
-        weight_decay=0.0,
-        early_stopping=False,
-        validation_fraction="auto",
-        n_iter_no_change=10,
-        tol=1e-4,
+        validation_fraction=0,
         callbacks=None,
         device="auto",
         warm_start=False,
@@ -300,12 +285,7 @@ class GraphGenerator(GraphQueriesMixin, DensityMixin, BaseGenerator):
         self.batch_size = batch_size
         self.lr = lr
         self.lr_schedule = lr_schedule
-        self.optimizer = optimizer
-        self.weight_decay = weight_decay
-        self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
-        self.n_iter_no_change = n_iter_no_change
-        self.tol = tol
         self.callbacks = callbacks
         self.device = device
         self.warm_start = warm_start

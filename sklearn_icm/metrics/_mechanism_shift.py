@@ -26,7 +26,7 @@ def mechanism_shift(
     environments,
     *,
     observational=None,
-    level=0.05,
+    alpha=0.05,
     n_permutations=999,
     max_rows=3000,
     random_state=None,
@@ -42,7 +42,7 @@ def mechanism_shift(
         Label of every row.
     observational : label or list of labels, optional
         Of the rows that the others are compared with; None takes the estimator's.
-    level : float
+    alpha : float
         Rate of false discoveries that is controlled within each environment.
     n_permutations : int
     max_rows : int
@@ -56,7 +56,7 @@ def mechanism_shift(
     DataFrame
         ``environment``, ``node``, ``distance`` (energy distance of the noise, in
         standardised units), ``n_rows`` of the environment that were used, ``p_value``,
-        ``q_value`` (Benjamini-Hochberg) and ``changed`` (q_value <= level).
+        ``q_value`` (Benjamini-Hochberg) and ``changed`` (q_value <= alpha).
 
     Raises
     ------
@@ -85,7 +85,7 @@ def mechanism_shift(
     """
     check_scalar(n_permutations, "n_permutations", Integral, min_val=1)
     check_scalar(max_rows, "max_rows", Integral, min_val=2)
-    check_level(level)
+    check_level(alpha, "alpha")
     X, estimator = before_last(estimator, X), check_graph_generator(estimator)
     labels = resolve_environments(X, environments, required_by="mechanism_shift")
     if observational is None:
@@ -109,7 +109,7 @@ def mechanism_shift(
         )
         tables.append(table.assign(environment=label))
     table = pd.concat(tables or [_compare_nothing()], ignore_index=True)
-    table["changed"] = table["q_value"] <= level
+    table["changed"] = table["q_value"] <= alpha
     return table[["environment", *COLUMNS, "q_value", "changed"]]
 
 

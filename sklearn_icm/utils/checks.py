@@ -39,10 +39,10 @@ def is_count(value, least=1):
     return whole and value >= least
 
 
-def check_level(level):
-    """Raise if a level of significance or coverage is no number between 0 and 1."""
+def check_level(level, name="level"):
+    """Raise if a level of coverage, or of significance, is no number in (0, 1)."""
     if isinstance(level, bool) or not isinstance(level, Real) or not 0 < level < 1:
-        raise ValueError(f"level must be a number between 0 and 1, got {level!r}.")
+        raise ValueError(f"{name} must be a number between 0 and 1, got {level!r}.")
 
 
 def new_stream(random_state):

@@ -294,9 +294,9 @@ def test_rows_of_a_file_are_fitted_as_rows_in_memory(mechanism, tmp_path):
     assert np.allclose(own.score_samples(X), theirs.score_samples(X), atol=1e-4)
 
 
-def test_early_stopping_holds_out_rows_and_lines_use_them_all():
+def test_rows_that_are_held_out_serve_lines():
     X = parents_and_effect()
-    est = GraphGenerator(PARENTS, early_stopping=True, max_epochs=3, random_state=0)
+    est = GraphGenerator(PARENTS, validation_fraction=0.1, max_epochs=3)
     est.fit(X)
     assert "valid_additive" in est.history_
     assert est._module.fit._sums(3)[0, 0] == len(X)
