@@ -10,7 +10,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ._counterfactual import CounterfactualMixin, check_abduction
 from ._training.fitting import TrainedEstimator
-from ._training.queries import NodeRecord, RowQueries
+from ._training.queries import RowQueries, stacked
 from .independence._table import independence_table
 from .interventions._base import is_random
 from .mechanisms._modules import tensor_of
@@ -219,7 +219,7 @@ class BaseGenerator(GeneratorMixin, CounterfactualMixin, TrainedEstimator):
         ClippedInterventionWarning
             If `bounds_` took back much of what the interventions did.
         """
-        record = NodeRecord() if return_nodes else None
+        record = [] if return_nodes else None
         queries, X, chunks, n_rows = self._query(
             interventions,
             X,
@@ -234,15 +234,18 @@ class BaseGenerator(GeneratorMixin, CounterfactualMixin, TrainedEstimator):
         shape = (n_rows, self.n_features_in_)
         changed = np.empty(shape, self._dtype)
         factual = np.empty(shape, self._dtype) if return_factual else None
-        for rows, (before, after) in queries.placed(chunks):
-            changed[rows] = after
+        start = 0
+        for before, after in chunks:
+            rows = slice(start, start + len(after))
+            changed[rows], start = after, rows.stop
             if return_factual:
                 factual[rows] = before
         queries.warn_if_clipped()
         results = [self._wrap(factual, X)] if return_factual else []
         results.append(self._wrap(changed, X))
         if return_nodes:
-            results.append(record.pairs())
+            before, after = map(stacked, zip(*record, strict=True))
+            results.append({name: (before[name], after[name]) for name in before})
         return tuple(results) if len(results) > 1 else results[0]
 
     def _query(

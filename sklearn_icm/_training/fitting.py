@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted, validate_data
+from skorch.callbacks import EarlyStopping, PrintLog
 from torch import nn
 
 from ..exceptions import FitInterruptedWarning
@@ -21,9 +22,9 @@ from ..utils.rows import check_fits_float32, find_bounds, fingerprint, plain_row
 from . import seeds, state
 from .device import resolve_device
 from .mapped import open_rows
-from .net import OPTIMIZERS, make_net, split_rows
+from .net import OPTIMIZERS, GeneratorNet, split_rows
 from .penalty import PenaltyTerms
-from .schedules import WarmUp
+from .progress import ProgressLine
 
 # Of the parameters that families share; each takes those that it has.
 CONSTRAINTS = {
@@ -260,21 +261,34 @@ class TrainedEstimator(BaseEstimator):
 
     def _make_net(self, module, penalty, epochs, *, fresh, one_pass):
         """Return the net that trains, with what is kept of earlier training."""
-        patience = self.n_iter_no_change
-        if one_pass or not self.early_stopping:
-            patience = None
-        net = make_net(
+        callbacks = _checked_callbacks(self.callbacks)
+        if self.early_stopping and not one_pass:
+            stopping = EarlyStopping(
+                patience=self.n_iter_no_change,
+                threshold=self.tol,
+                threshold_mode="abs",
+                load_best=True,
+                sink=lambda text: None,
+            )
+            callbacks.append(stopping)
+        if self.verbose:
+            callbacks.append(ProgressLine(epochs))
+        device = tensor_of(module).device
+        net = GeneratorNet(
             module,
-            optimizer=self.optimizer,
+            optimizer=OPTIMIZERS[self.optimizer],
+            optimizer__weight_decay=float(self.weight_decay),
+            optimizer__fused=device.type in {"cpu", "cuda"} or None,
             lr=float(self.lr),
-            weight_decay=float(self.weight_decay),
-            n_epochs=epochs,
-            patience=patience,
-            tol=self.tol,
-            callbacks=self.callbacks,
-            verbose=self.verbose,
+            max_epochs=epochs,
+            callbacks=callbacks,
+            device=device,
+            # skorch's own messages, among them the table that is asked for.
+            verbose=int(any(isinstance(c, PrintLog) for c in callbacks)),
+            notifies_batches=bool(self.callbacks),
             penalty=PenaltyTerms(penalty, seeds.torch_stream(self._entropy, "penalty")),
-            weight=WarmUp(self.icm_weight, self.icm_warmup),
+            weight=self.icm_weight,
+            warmup=self.icm_warmup,
             generator=seeds.torch_stream(self._entropy, "batches"),
             one_cycle=not one_pass and self.lr_schedule == "one-cycle",
             batch_size=int(self.batch_size),
@@ -339,6 +353,16 @@ class TrainedEstimator(BaseEstimator):
         device = resolve_device(as_fitted["device"], fallback="cpu")
         super().__setstate__(kept)
         self._module, self._net = module.to(device).eval(), None
+
+
+def _checked_callbacks(callbacks):
+    for callback in callbacks or []:
+        if isinstance(callback, type) or not hasattr(callback, "on_epoch_end"):
+            raise TypeError(
+                "callbacks must be a list of skorch callbacks (instances of "
+                f"skorch.callbacks.Callback), got {callback!r}."
+            )
+    return list(callbacks or [])
 
 
 def _kept(value):

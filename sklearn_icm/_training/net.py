@@ -15,17 +15,14 @@ from typing import Any
 import numpy as np
 import torch
 from skorch import NeuralNet
-from skorch.callbacks import Callback, EarlyStopping, PrintLog
+from skorch.callbacks import EarlyStopping
 from torch import Tensor, nn
 
 from ..exceptions import FitDivergedError
 from ..independence._penalties import blind_part
-from ..mechanisms._modules import tensor_of
 from .history import continue_optimizer, to_columns, to_rows
 from .mapped import MappedRows, batch_sizes, epoch_batches
 from .penalty import PenaltyTerms
-from .progress import ProgressLine
-from .schedules import WarmUp
 from .seeds import torch_stream
 from .state import is_spoiled, snapshot
 
@@ -47,7 +44,8 @@ class GeneratorNet(NeuralNet):
         module: nn.Module,
         *,
         penalty: PenaltyTerms,
-        weight: WarmUp,
+        weight: float,
+        warmup: int,
         generator: torch.Generator,
         one_cycle: bool = False,
         notifies_batches: bool = False,
@@ -55,7 +53,7 @@ class GeneratorNet(NeuralNet):
     ) -> None:
         super().__init__(module, criterion=nn.Identity, train_split=None, **kwargs)
         self.penalty = penalty
-        self.weight = weight
+        self.weight, self.warmup = weight, warmup
         self.generator = generator
         self.one_cycle = one_cycle
         self.notifies_batches = notifies_batches
@@ -142,7 +140,7 @@ class GeneratorNet(NeuralNet):
         for epoch in range(first, first + epochs):
             start = time.perf_counter()
             self.notify("on_epoch_begin", dataset_train=X, dataset_valid=y)
-            row = self._train_epoch(X, self.weight(epoch), scheduler)
+            row = self._train_epoch(X, self._weight(epoch), scheduler)
             if y is not None:
                 row |= {f"valid_{k}": v for k, v in self._evaluate(y).items()}
             self._check_finite(row, epoch)
@@ -152,6 +150,12 @@ class GeneratorNet(NeuralNet):
             self.epochs_done += 1
             self.notify("on_epoch_end", dataset_train=X, dataset_valid=y)
         return self
+
+    def _weight(self, epoch: int) -> float:
+        """Weight of the penalty, which rises linearly from 0."""
+        if epoch + 1 >= self.warmup:
+            return self.weight
+        return self.weight * (epoch + 1) / self.warmup
 
     def _record(self, row: Mapping[str, float]) -> None:
         """Put an epoch in the history, with the names that callbacks monitor too."""
@@ -277,58 +281,6 @@ class GeneratorNet(NeuralNet):
         self.module_.load_state_dict(self._good)
         term = next((k for k in bad if k != "loss"), bad[0])
         raise FitDivergedError(epoch + 1, term)
-
-
-def make_net(
-    module: nn.Module,
-    *,
-    optimizer: str,
-    lr: float,
-    weight_decay: float,
-    n_epochs: int,
-    patience: int | None,
-    tol: float,
-    callbacks: list[Callback] | None,
-    verbose: int,
-    **kwargs: Any,
-) -> GeneratorNet:
-    """Assemble the net from an estimator's parameters."""
-    extra = list(callbacks or [])
-    for callback in extra:
-        if isinstance(callback, type) or not hasattr(callback, "on_epoch_end"):
-            raise TypeError(
-                "callbacks must be a list of skorch callbacks (instances of "
-                f"skorch.callbacks.Callback), got {callback!r}."
-            )
-    if patience is not None:
-        extra.append(
-            EarlyStopping(
-                patience=patience,
-                threshold=tol,
-                threshold_mode="abs",
-                load_best=True,
-                sink=lambda text: None,
-            )
-        )
-    if verbose:
-        extra.append(ProgressLine(n_epochs))
-    options: dict[str, Any] = {"optimizer__weight_decay": weight_decay}
-    device = tensor_of(module).device
-    if device.type in {"cpu", "cuda"}:
-        options["optimizer__fused"] = True
-    return GeneratorNet(
-        module,
-        optimizer=OPTIMIZERS[optimizer],
-        lr=lr,
-        max_epochs=n_epochs,
-        callbacks=extra,
-        device=device,
-        # skorch's own messages, among them the table that is asked for.
-        verbose=int(any(isinstance(c, PrintLog) for c in extra)),
-        notifies_batches=bool(callbacks),
-        **options,
-        **kwargs,
-    )
 
 
 def split_rows(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import count
 
 import numpy as np
@@ -19,31 +19,13 @@ from .seeds import torch_stream
 Interventions = Mapping[str, Callable[[Tensor], Tensor]]
 Nodes = Mapping[str, Tensor]
 Pair = tuple[np.ndarray | None, np.ndarray]
+# Values of every node without and with interventions, chunk by chunk.
+Record = list[tuple[dict[str, np.ndarray], dict[str, np.ndarray]]]
 # Larger chunks are no faster; those of images would leave the processor's cache.
 MOST_ROWS, FEWEST_ROWS = 32768, 32
 VALUES_PER_CHUNK = 2**21
 # Of the range, on average over all entries.
 NOTICEABLE = 0.05
-
-
-class NodeRecord:
-    """Values of every node without and with interventions, chunk by chunk."""
-
-    def __init__(self) -> None:
-        self._chunks: list[dict[str, tuple[np.ndarray, np.ndarray]]] = []
-
-    def add(self, before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> None:
-        factual, changed = _to_numpy(before), _to_numpy(after)
-        self._chunks.append({k: (factual[k], changed[k]) for k in factual})
-
-    def pairs(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-        """(factual, intervened) values by node name."""
-        return {
-            name: tuple(
-                map(np.concatenate, zip(*(c[name] for c in self._chunks), strict=True))
-            )
-            for name in self._chunks[0]
-        }
 
 
 class RowQueries:
@@ -78,7 +60,7 @@ class RowQueries:
         *,
         noisy: bool,
         paired: bool,
-        record: NodeRecord | None = None,
+        record: Record | None = None,
     ) -> Iterator[Pair]:
         """Yield (factual, intervened) draws that share latents and noise.
 
@@ -103,7 +85,7 @@ class RowQueries:
         draw: Tensor | None,
         *,
         paired: bool,
-        record: NodeRecord | None,
+        record: Record | None,
     ) -> Pair:
         """One chunk of `prior`."""
 
@@ -125,15 +107,6 @@ class RowQueries:
             return None, finished
         return (finished if not interventions else self.clip(factual)), finished
 
-    @staticmethod
-    def placed(chunks: Iterator[Pair]) -> Iterator[tuple[slice, Pair]]:
-        """Chunks with the rows that they take in the whole result."""
-        start = 0
-        for pair in chunks:
-            stop = start + len(pair[1])
-            yield slice(start, stop), pair
-            start = stop
-
     def counterfactual(
         self,
         interventions: Interventions,
@@ -142,7 +115,7 @@ class RowQueries:
         *,
         keep: bool,
         noise: np.ndarray | None = None,
-        record: NodeRecord | None = None,
+        record: Record | None = None,
     ) -> Iterator[Pair]:
         """Yield (factual, intervened) versions of given rows.
 
@@ -184,17 +157,17 @@ class RowQueries:
         latents = torch_stream(entropy, "latents")
         sizes = [min(self.chunk, n - start) for start in range(0, n, self.chunk)]
         draws = (self.module.noise.draw(size, latents) for size in sizes)
-        return _stacked(map(self._values, draws))
+        return stacked(map(self._values, draws))
 
     def nodes_of_rows(self, X: np.ndarray) -> dict[str, np.ndarray]:
         """Values of every node for the noise that explains given rows."""
-        return _stacked(self._values(self.module.abduct(x)) for x in self._chunks(X))
+        return stacked(self._values(self.module.abduct(x)) for x in self._chunks(X))
 
     @torch.no_grad()
     def encoder_nodes(self, X: np.ndarray) -> dict[str, np.ndarray]:
         """Values of the encoder's nodes for given rows."""
         standardised = map(self.module.likelihood.standardised, self._chunks(X))
-        return _stacked(_to_numpy(self.module.encoder(x)) for x in standardised)
+        return stacked(_to_numpy(self.module.encoder(x)) for x in standardised)
 
     @torch.no_grad()
     def _values(self, noise: Tensor) -> dict[str, np.ndarray]:
@@ -209,7 +182,7 @@ class RowQueries:
         self,
         noise: Tensor,
         interventions: Interventions,
-        record: NodeRecord | None,
+        record: Record | None,
         *,
         paired: bool = True,
     ) -> tuple[Nodes | None, Nodes]:
@@ -218,10 +191,11 @@ class RowQueries:
         The factual pass is run only where it is needed: else its nodes are None.
         """
         graph, hidden = self.module.graph, self._hidden(interventions)
-        before = graph(noise) if paired or record or not hidden else None
+        with_factual = paired or record is not None or not hidden
+        before = graph(noise) if with_factual else None
         after = graph(noise, hidden, factual=before) if hidden else before
-        if record:
-            record.add(before, after)
+        if record is not None:
+            record.append((_to_numpy(before), _to_numpy(after)))
         return before, after
 
     def _hidden(self, interventions: Interventions) -> Interventions:
@@ -304,7 +278,8 @@ def _to_numpy(nodes: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
     return {name: value.detach().cpu().numpy() for name, value in nodes.items()}
 
 
-def _stacked(chunks: Iterator[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+def stacked(chunks: Iterable[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Values by name of chunks of rows, put together."""
     chunks = list(chunks)
     return {k: np.concatenate([chunk[k] for chunk in chunks]) for k in chunks[0]}
 

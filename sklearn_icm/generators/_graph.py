@@ -105,7 +105,8 @@ class GraphGenerator(GraphQueriesMixin, DensityMixin, BaseGenerator):
     validation_fraction : float, default=0
         Part of the rows that is held out to watch training (lines are solved on all).
     callbacks : list of skorch callbacks, default=None
-        As in :class:`VAEGenerator`, such as `EarlyStopping`; here batches have no output, ``y_pred`` is None.
+        As in :class:`VAEGenerator`, such as `EarlyStopping`; here batches have no
+        output, ``y_pred`` is None.
     device : str, default="auto"
         "auto" is CUDA, else MPS, else CPU; or the name of a torch device.
     warm_start : bool, default=False
