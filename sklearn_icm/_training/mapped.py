@@ -25,16 +25,9 @@ def is_mapped(X: np.ndarray) -> bool:
 class MappedRows:
     """What training asks of a tensor of rows, for an array that stays in its file.
 
-    Parameters
-    ----------
-    X : ndarray of shape (n_samples, n_features)
-        View of a memory-mapped file.
-    to_node : callable
-        Arranges a tensor of rows as values of the data node.
-    index : ndarray of int, optional
-        The rows that this object stands for; None for all of them.
-    beside : Tensor of shape (n_samples, n_columns), optional
-        In memory: what stands beside the rows of the file.
+    ``to_node`` arranges a tensor of rows as values of the data node, ``index`` says
+    which rows this object stands for (None: all), and ``beside`` has columns in memory
+    that stand beside those of the file.
     """
 
     def __init__(

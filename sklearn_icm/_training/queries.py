@@ -52,6 +52,7 @@ class RowQueries:
         fitting = 2 ** int(math.log2(max(1, VALUES_PER_CHUNK / per_row)))
         self.chunk = min(MOST_ROWS, max(FEWEST_ROWS, fitting))
 
+    @torch.no_grad()
     def prior(
         self,
         interventions: Interventions,
@@ -69,44 +70,33 @@ class RowQueries:
         interventions = _started(interventions, entropy)
         latents = torch_stream(entropy, "latents")
         observations = torch_stream(entropy, "observations")
-        for start in range(0, n, self.chunk):
-            size = min(self.chunk, n - start)
-            noise = self.module.noise.draw(size, latents)
-            draw = None
+        likelihood = self.module.likelihood
+
+        def rows_of(nodes: Nodes, draw: Tensor | None) -> np.ndarray:
+            mean = nodes[self.data_node]
+            return self.to_rows(
+                mean if draw is None else likelihood.observe(mean, draw)
+            )
+
+        for size in self._sizes(n):
+            noise, draw = self.module.noise.draw(size, latents), None
             if noisy:
-                draw = self.module.likelihood.draw(size, observations).to(self.device)
-            yield self._drawn(interventions, noise, draw, paired=paired, record=record)
+                draw = likelihood.draw(size, observations).to(self.device)
+            before, after = self._nodes(noise, interventions, record, paired=paired)
+            factual = changed = rows_of(after, draw)
+            if after is not before:
+                # What is outside the bounds may have been there before.
+                doubtful = _clipped(changed, self.low, self.high)[1] > NOTICEABLE
+                before = before or (self.module.graph(noise) if doubtful else None)
+                factual = rows_of(before, draw) if before else None
+            limits = self.low, self.high
+            finished = self._finished(factual, changed, interventions, *limits)
+            if not paired:
+                yield None, finished
+            else:
+                yield finished if not interventions else self.clip(factual), finished
 
     @torch.no_grad()
-    def _drawn(
-        self,
-        interventions: Interventions,
-        noise: Tensor,
-        draw: Tensor | None,
-        *,
-        paired: bool,
-        record: Record | None,
-    ) -> Pair:
-        """One chunk of `prior`."""
-
-        def rows_of(nodes: Mapping[str, Tensor]) -> np.ndarray:
-            mean = nodes[self.data_node]
-            if draw is not None:
-                mean = self.module.likelihood.observe(mean, draw)
-            return self.to_rows(mean)
-
-        before, after = self._nodes(noise, interventions, record, paired=paired)
-        factual = changed = rows_of(after)
-        if after is not before:
-            # What is outside the bounds may have been there before.
-            doubtful = _clipped(changed, self.low, self.high)[1] > NOTICEABLE
-            before = before or (self.module.graph(noise) if doubtful else None)
-            factual = rows_of(before) if before else None
-        finished = self._finished(factual, changed, interventions, self.low, self.high)
-        if not paired:
-            return None, finished
-        return (finished if not interventions else self.clip(factual)), finished
-
     def counterfactual(
         self,
         interventions: Interventions,
@@ -125,8 +115,7 @@ class RowQueries:
         for start in range(0, len(X), self.chunk):
             rows = X[start : start + self.chunk].astype(np.float64)
             if noise is None:
-                with torch.no_grad():
-                    z = self.module.abduct(self.to_node(rows).to(self.device))
+                z = self.module.abduct(self.to_node(rows).to(self.device))
             else:
                 z = self.to_noise(noise[start : start + self.chunk])
             pair = self._nodes(z, interventions, record)
@@ -155,8 +144,7 @@ class RowQueries:
     def nodes_of_prior(self, n: int, entropy: int) -> dict[str, np.ndarray]:
         """Values of every node for draws from the prior, with the noise of `prior`."""
         latents = torch_stream(entropy, "latents")
-        sizes = [min(self.chunk, n - start) for start in range(0, n, self.chunk)]
-        draws = (self.module.noise.draw(size, latents) for size in sizes)
+        draws = (self.module.noise.draw(size, latents) for size in self._sizes(n))
         return stacked(map(self._values, draws))
 
     def nodes_of_rows(self, X: np.ndarray) -> dict[str, np.ndarray]:
@@ -177,7 +165,10 @@ class RowQueries:
         for start in range(0, len(X), self.chunk):
             yield self.to_node(X[start : start + self.chunk]).to(self.device)
 
-    @torch.no_grad()
+    def _sizes(self, n: int) -> list[int]:
+        """Sizes of the chunks of n rows."""
+        return [min(self.chunk, n - start) for start in range(0, n, self.chunk)]
+
     def _nodes(
         self,
         noise: Tensor,

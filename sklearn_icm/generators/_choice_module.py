@@ -72,12 +72,9 @@ def choose_kind(
     ----------
     kinds : tuple of str
         Those allowed, from simple to rich.
-    line, network : Tensor of shape (n,)
-        Errors of a line and of a network at rows left out of their training.
-    scale : Tensor of shape (n,)
-        Relative scale of the noise of these rows.
-    value : Tensor of shape (n,)
-        Of the column, in units of its deviation; 0 is 0.
+    line, network, scale, value : Tensor of shape (n,)
+        Of rows left out of training: errors of a line and of a network, the relative
+        scale of noise, and values, in units of their deviation; 0 is 0.
     """
     bent = kinds == ("additive",) or (
         kinds != ("linear",) and is_bent(line, network, scale)

@@ -44,18 +44,8 @@ class ColumnBank(nn.Module):
     Without units they are linear; otherwise sums of a few tanh units, which saturate,
     so that they are constant far from the data. Stacked, all columns cost a few calls
     of torch. Copies differ in their start and in the rows that they are trained on; the
-    function of a column is their mean.
-
-    Parameters
-    ----------
-    columns : sequence of int
-        Positions of the columns.
-    reads : Tensor of bool of shape (n_columns, n_inputs)
-        Which inputs each column of the table sees.
-    n_units : int
-    heads : sequence of int, optional
-        Outputs of each column; one by default.
-    n_copies : int
+    function of a column is their mean. ``reads``, (n_columns of the table, n_inputs),
+    says which inputs a column sees; each has one head, or as many as ``heads`` say.
     """
 
     def __init__(
@@ -241,7 +231,7 @@ class ColumnMechanism(nn.Module):
         self.register_buffer("tied", torch.zeros(()))
 
     def _start(self) -> Sequence[float]:
-        raise NotImplementedError
+        return 0.0, UNIT_SCALE
 
     @property
     def weight(self) -> Tensor:
@@ -261,9 +251,6 @@ class ColumnMechanism(nn.Module):
 
 class NumericColumn(ColumnMechanism):
     """``location(parents) + scale(parents) * noise``, in standardised units inside."""
-
-    def _start(self) -> Sequence[float]:
-        return 0.0, UNIT_SCALE
 
     def forward(self, *values: Tensor) -> Tensor:
         *parents, noise = values

@@ -19,14 +19,7 @@ __all__ = [
 
 
 def check_hidden(hidden, columns):
-    """Dimensions of the unobserved nodes by name.
-
-    Parameters
-    ----------
-    hidden : dict of str to int, or None
-    columns : list of str
-        Names that are taken.
-    """
+    """Dimensions of the unobserved nodes by name; none may be that of a column."""
     hidden = {} if hidden is None else hidden
     for name, n_dims in hidden.items():
         whole = isinstance(n_dims, Integral) and not isinstance(n_dims, bool)

@@ -90,14 +90,7 @@ class MonotoneCurves(nn.Module):
 class PreAdditiveBank(nn.Module):
     """``curve(weights @ parents + scale * noise)`` for all columns at once.
 
-    Parameters
-    ----------
-    columns : sequence of int
-        Positions of the columns.
-    reads : Tensor of bool of shape (n_columns, n_inputs)
-        Which inputs each column of the table sees.
-    n_units : int
-        Hinges of each curve.
+    Columns and what they read are as in a `ColumnBank`; units are hinges of a curve.
     """
 
     n_copies = 1

@@ -28,19 +28,10 @@ LEAST_COUNT = 0.5
 class FittedBanks(nn.Module):
     """The functions of all columns while they are fitted.
 
-    Parameters
-    ----------
-    kinds : dict of str to tuple of str
-        Mechanisms that each column may have.
-    reads : Tensor of bool of shape (n_columns, n_inputs)
-        Which inputs each column sees; those of unobserved nodes are the last.
-    widths : sequence of int
-        Inputs of each column.
-    n_levels : dict of str to int
-        Of the categorical columns.
-    confounded : Tensor of bool of shape (n_columns,)
-        Which columns have unobserved causes.
-    n_units : int
+    Every column has the ``kinds`` of mechanism that it may have, and ``reads``,
+    (n_columns, n_inputs), says which inputs it sees: as many of a column as its
+    ``widths`` say, and last those of unobserved nodes. Those that see some of these are
+    ``confounded``; columns of levels have ``n_levels``.
     """
 
     def __init__(

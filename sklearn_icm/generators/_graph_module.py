@@ -43,18 +43,9 @@ class ExactLikelihood(GaussianLikelihood):
 class GraphModule(nn.Module):
     """A graph with one node per column, and the noise behind it.
 
-    Parameters
-    ----------
-    layout : DataLayout
-    parents : dict of str to tuple of str
-        Of every column and unobserved node, in topological order.
-    kinds : dict of str to tuple of str
-        Mechanisms that each column may have, in the order of the columns.
-    n_levels : dict of str to int
-        Of the categorical columns.
-    n_units : int
-    hidden : dict of str to int
-        Dimensions of the unobserved nodes.
+    ``parents`` are those of every column and unobserved node, in topological order;
+    ``kinds`` the mechanisms that each column may have, in the order of the columns;
+    ``n_levels`` and ``hidden`` the levels and dimensions of those that have some.
     """
 
     sized_by_fit = any_number = ("residuals",)

@@ -83,14 +83,7 @@ class NoiseEncoder(nn.Module):
     """What the columns tell of the noise behind unobserved nodes.
 
     A line plus a small network: the line alone is right for linear Gaussian graphs.
-
-    Parameters
-    ----------
-    widths : sequence of int
-        Inputs of each column.
-    n_units : int
-    n_dims : int
-        Dimensions of all unobserved nodes together.
+    ``widths`` are the inputs of each column, ``n_dims`` those of all unobserved nodes.
     """
 
     def __init__(self, widths: Sequence[int], n_units: int, n_dims: int) -> None:

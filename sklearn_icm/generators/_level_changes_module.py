@@ -24,17 +24,8 @@ __all__ = ["in_codes", "keeping_levels", "refuse_other_levels", "warn_of_unseen"
 def in_codes(name, change, levels):
     """Intervention on the codes of a column, for one that speaks of its levels.
 
-    Parameters
-    ----------
-    name : str
-    change : intervention, callable or level
-        `Do` and `Resample` hold levels; a callable is given levels, a tensor of
-        numbers or truth values and otherwise an array of objects, and returns levels.
-    levels : ndarray of shape (n_levels,)
-
-    Returns
-    -------
-    intervention or callable
+    `Do` and `Resample` hold levels; a callable is given levels, a tensor of numbers or
+    truth values and otherwise an array of objects, and returns levels.
     """
     change = change if callable(change) else Do(change)
     if isinstance(change, Do):
@@ -66,14 +57,7 @@ def in_codes(name, change, levels):
 
 
 def refuse_other_levels(interventions, estimator):
-    """Raise ValueError if a swapped mechanism reads or makes other levels than here.
-
-    Parameters
-    ----------
-    interventions : dict of str to intervention
-        Checked ones.
-    estimator : GraphGenerator
-    """
+    """Raise ValueError if a swapped mechanism reads or makes other levels than here."""
     for name, change in interventions.items():
         for swap in getattr(change, "steps", [change]):
             if not isinstance(swap, SwapMechanism):
@@ -98,16 +82,7 @@ def refuse_other_levels(interventions, estimator):
 
 
 def warn_of_unseen(name, change, levels, n_rows):
-    """Warn if a level is set that no fitted row had.
-
-    Parameters
-    ----------
-    name : str
-    change : intervention on codes
-    levels : ndarray of shape (n_levels,)
-    n_rows : ndarray of shape (n_levels,)
-        Fitted rows of each level.
-    """
+    """Warn if a level is set that no fitted row had, given their rows of each level."""
     step = getattr(change, "steps", [change])[-1]
     if isinstance(step, (Do, Resample)):
         codes = step.value if isinstance(step, Do) else step.from_
@@ -134,12 +109,7 @@ def _codes(name, values, levels):
 def keeping_levels(node, change, levels):
     """Intervention on the data node that may not change columns of levels.
 
-    Parameters
-    ----------
-    node : str
-    change : intervention or callable
-    levels : dict of int to str
-        Names of these columns by position.
+    ``levels`` has the names of these columns by position.
     """
     if not levels or getattr(change, "acts_on_codes", False):
         return change

@@ -25,22 +25,11 @@ EXACT = 2.0**53
 
 
 def find_levels(X, categorical_features, mechanism="auto"):
-    """Levels of the categorical columns of fitted rows.
+    """Levels of the categorical columns of fitted rows, by position.
 
-    Parameters
-    ----------
-    X : DataFrame or array-like of shape (n_samples, n_features)
-    categorical_features : {"auto", "from_dtype"} or list of str or int
-        "from_dtype" takes columns of strings, categories or booleans; "auto" those of
-        two whole numbers too, unless `mechanism` gives them one of numbers.
-    mechanism : str or dict of str to str
-        Columns whose mechanism is "categorical" have levels too.
-
-    Returns
-    -------
-    dict of int to ndarray
-        Sorted levels by the position of the column; those of a categorical dtype in
-        its own order, with those that no row has.
+    They are sorted; those of a categorical dtype are in its own order, with those that
+    no row has. Which columns have levels `categorical_features` says, as
+    `GraphGenerator` has it, or a `mechanism` that is "categorical".
     """
     by_dtype = isinstance(categorical_features, str)
     given = {"categorical_features": [] if by_dtype else categorical_features}

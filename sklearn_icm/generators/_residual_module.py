@@ -43,15 +43,8 @@ def generic_row(
 ) -> dict:
     """How generic the effects of an unobserved node read it, under rotations.
 
-    Parameters
-    ----------
-    name : str
-    values : ndarray of shape (n_samples, n_dims)
-        Of the node, whose covariance its own mechanism makes.
-    readings : ndarray of shape (n_readings, n_dims)
-        First weights of the mechanisms that read it.
-    n_draws : int
-    rng : RandomState
+    Its values, (n_samples, n_dims), have the covariance that its own mechanism makes;
+    readings, (n_readings, n_dims), are the first weights of the mechanisms behind it.
     """
     covariance = np.atleast_2d(np.cov(values, rowvar=False))
     scales, axes = np.linalg.eigh(covariance)

@@ -38,8 +38,11 @@ def column_graph(
 ) -> MechanismGraph:
     """Graph from the noise to the data by way of columns and unobserved nodes."""
     noise, data = unused_names(list(readers))
-    columns, mechanisms = list(kinds), {}
-    starts = _noise_places(readers, columns)
+    # Noise has one entry per column, and then those of the unobserved nodes.
+    mechanisms, starts, n_noise = {}, {}, 0
+    for name, reader in readers.items():
+        starts[name] = n_noise
+        n_noise += 1 if name in kinds else reader.width
     for name, read in parents.items():
         given = [readers[p] for p in read]
         if name in kinds:
@@ -50,20 +53,8 @@ def column_graph(
             width = readers[name].width
             mechanism = HiddenMechanism(starts[name], width, given, n_units)
         mechanisms[name] = ((*read, noise), mechanism)
-    mechanisms[data] = (columns, Columns())
-    n_noise = sum(1 if name in kinds else r.width for name, r in readers.items())
+    mechanisms[data] = (list(kinds), Columns())
     return MechanismGraph({noise: (n_noise,)}, mechanisms)
-
-
-def _noise_places(
-    readers: Mapping[str, nn.Module], columns: Sequence[str]
-) -> dict[str, int]:
-    """Where the noise of every node begins: one entry per column, then the vectors."""
-    places, start = {}, 0
-    for name, reader in readers.items():
-        places[name] = start
-        start += 1 if name in columns else reader.width
-    return places
 
 
 def allowed_kinds(

@@ -142,10 +142,7 @@ def are_names(names):
 class Rounded:
     """What an intervention on columns of whole numbers is given: whole numbers.
 
-    Parameters
-    ----------
-    ranges : dict of int to (low, high)
-        Of the columns of a node, by position.
+    Within the ranges, (low, high), of the columns of a node by position.
     """
 
     def __init__(self, ranges):
