@@ -12,6 +12,7 @@ from sklearn.utils import check_random_state
 from ..utils.checks import check_level, check_scalar
 from ..utils.environments import find_rows, resolve_environments
 from ..utils.pipelines import before_last, check_graph_generator
+from ..utils.reports import Report
 
 __all__ = ["families", "mechanism_shift"]
 
@@ -53,10 +54,11 @@ def mechanism_shift(
 
     Returns
     -------
-    DataFrame
-        ``environment``, ``node``, ``distance`` (energy distance of the noise, in
-        standardised units), ``n_rows`` of the environment that were used, ``p_value``,
-        ``q_value`` (Benjamini-Hochberg) and ``changed`` (q_value <= alpha).
+    Report
+        A sentence for each environment, and in ``table_`` ``environment``, ``node``,
+        ``distance`` (energy distance of the noise, in standardised units), ``n_rows``
+        of the environment that were used, ``p_value``, ``q_value``
+        (Benjamini-Hochberg) and ``changed`` (q_value <= alpha).
 
     Raises
     ------
@@ -110,7 +112,19 @@ def mechanism_shift(
         tables.append(table.assign(environment=label))
     table = pd.concat(tables or [_compare_nothing()], ignore_index=True)
     table["changed"] = table["q_value"] <= alpha
-    return table[["environment", *COLUMNS, "q_value", "changed"]]
+    table = table[["environment", *COLUMNS, "q_value", "changed"]]
+    told = {label: _sentence(own) for label, own in table.groupby("environment")}
+    return Report(table, pd.Series(told, dtype=object))
+
+
+def _sentence(table):
+    """What the rows of one environment say."""
+    changed = table[table["changed"]]
+    if not len(changed):
+        return f"No mechanism differs (least q = {table['q_value'].min():.2g})."
+    named = zip(changed["node"], changed["q_value"], strict=True)
+    named = ", ".join(f"{node} (q = {q:.2g})" for node, q in named)
+    return f"Of {len(table)} mechanisms these differ: {named}."
 
 
 def _noise_behind(estimator, X):

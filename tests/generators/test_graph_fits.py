@@ -234,7 +234,7 @@ def test_a_column_that_is_a_sum_of_others_has_no_noise(kind, dtype):
         observational="usual",
         n_permutations=99,
         max_rows=60,
-    ).set_index("node")
+    ).table_.set_index("node")
     assert found.loc["total", "p_value"] == 1
     tested = est.independence(X, n_draws=19, n_samples=100)
     tested = tested.set_index(["mechanism", "against"])["p_value"]
@@ -263,7 +263,7 @@ def test_a_wide_column_costs_others_nothing():
     levels = [f"level {k}" for k in range(60)]
     X = pd.DataFrame(
         {"wide": rng.choice(levels, 200), "narrow": rng.choice(list("ab"), 200)}
-    )
+    ).table_
     X["x"], X["alone"] = rng.randn(200), rng.choice(list("ab"), 200)
     graph = {"wide": "x", "narrow": "x"}
     with warnings.catch_warnings():

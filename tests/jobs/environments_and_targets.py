@@ -28,8 +28,9 @@ place = np.repeat(["practice", "trial"], [600, 300])
 # Which mechanisms differ? Fitted to practice alone, asked of the trial.
 first = GraphGenerator(EDGES, observational="practice", max_epochs=30, random_state=0)
 first.fit(table, environments=place)
-shifts = mechanism_shift(first, table, place)
-print(shifts[["environment", "node", "q_value", "changed"]])
+report = mechanism_shift(first, table, place)
+print(report)
+shifts = report.table_
 assert shifts.loc[shifts["changed"], "node"].tolist() == ["dose"]
 
 # %%

@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -54,7 +56,9 @@ def changed_nodes(table, environment):
 def test_the_changed_mechanism_is_found_and_its_children_are_not_blamed(fitted, change):
     _, est, node, root = fitted
     X, labels = shifted(fitted, a={node: change}, b={root: Shift(0.7)})
-    table = mechanism_shift(est, X, labels)
+    report = mechanism_shift(est, X, labels)
+    table = report.table_
+    assert re.search(f"^a: Of 4 mechanisms these differ: {node} ", str(report), re.M)
     assert changed_nodes(table, "a") == {node}
     assert changed_nodes(table, "b") == {root}
     assert list(table["node"]) == NODES * 2
@@ -66,7 +70,10 @@ def test_nothing_changed_where_rows_are_drawn_alike(fitted):
     for seed in range(5):
         draws = est.sample(400, random_state=seed)
         labels = np.repeat(["seen", "same"], 200)
-        table = mechanism_shift(est, draws, labels, n_permutations=199)
+        report = mechanism_shift(est, draws, labels, n_permutations=199)
+        table = report.table_
+        says_none = report.sentences_["same"].startswith("No mechanism differs")
+        assert says_none != table["changed"].any()
         p_values += list(table["p_value"])
     # Of 20 uniform p-values, the share below .2 stays within five standard errors.
     assert np.mean(np.less(p_values, 0.2)) < 0.2 + 5 * 0.4 / np.sqrt(20)
@@ -75,16 +82,18 @@ def test_nothing_changed_where_rows_are_drawn_alike(fitted):
 
 def test_the_observational_rows_alone_give_an_empty_table(fitted):
     scm, est, _, _ = fitted
-    table = mechanism_shift(est, scm.data, ["seen"] * 400)
+    report = mechanism_shift(est, scm.data, ["seen"] * 400)
+    table = report.table_
     assert len(table) == 0
     assert "changed" in table
+    assert len(report.sentences_) == 0
 
 
 def test_constant_columns_have_not_changed():
     X = np.column_stack([np.ones(60), np.random.RandomState(0).randn(60)])
     est = GraphGenerator([(0, 1)], max_epochs=1, random_state=0).fit(X)
     labels = np.repeat(["a", "b"], 30)
-    table = mechanism_shift(est, X, labels, observational="a")
+    table = mechanism_shift(est, X, labels, observational="a").table_
     constant = table[table["node"] == "x0"].iloc[0]
     assert constant["p_value"] == 1
     assert constant["distance"] == 0
@@ -109,7 +118,7 @@ def test_a_pipeline_is_asked_in_the_space_of_its_input(fitted):
     X, labels = shifted(fitted, a={node: Shift(1.0)})
     scm, est, _, _ = fitted
     pipe = make_pipeline(StandardScaler(), clone(est)).fit(scm.data, ["seen"] * 400)
-    table = mechanism_shift(pipe, X, labels, n_permutations=199)
+    table = mechanism_shift(pipe, X, labels, n_permutations=199).table_
     assert changed_nodes(table, "a") == {node}
 
 
@@ -123,10 +132,10 @@ def test_a_small_change_is_found_where_rows_are_many(seed):
     est = GraphGenerator([(0, 1)], mechanism="linear", max_epochs=3, random_state=0)
     est.fit(X[:500])
     params = {"observational": "a", "n_permutations": 99, "random_state": seed}
-    table = mechanism_shift(est, X, labels, **params)
+    table = mechanism_shift(est, X, labels, **params).table_
     assert table["changed"].all()
     assert table["n_rows"].tolist() == [6000, 3000]
-    few = mechanism_shift(est, X, labels, max_rows=50, **params)
+    few = mechanism_shift(est, X, labels, max_rows=50, **params).table_
     assert few["n_rows"].tolist() == [6000, 50]
 
 
@@ -187,7 +196,7 @@ def test_levels_are_not_blamed_for_a_shift_of_their_parents():
             observational="seen",
             n_permutations=99,
             random_state=seed,
-        )
+        ).table_
         p_values += table["p_value"][table["node"] == "group"].tolist()
     assert np.less(p_values, 0.05).sum() <= 3
     assert np.median(p_values) > 0.1
@@ -197,7 +206,7 @@ def test_p_values_of_levels_follow_the_random_state():
     X, labels = rows_with_levels(60, 0), np.repeat(["a", "b"], 30)
     est = GraphGenerator([("dose", "group")], max_epochs=2, random_state=0).fit(X)
     found = [
-        mechanism_shift(est, X, labels, observational="a", random_state=seed)
+        mechanism_shift(est, X, labels, observational="a", random_state=seed).table_
         for seed in (0, 0, 1)
     ]
     assert found[0].equals(found[1])
