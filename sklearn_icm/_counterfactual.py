@@ -197,15 +197,21 @@ class CounterfactualMixin(HybridMixin):
         """
         check_is_fitted(self)
         queries = RowQueries(self._module, self.bounds_)
-        if (X is None) == (n_samples is None):
-            raise ValueError(
-                "node_values needs either n_samples (draws from the prior) or X "
-                f"(rows), got {'neither' if X is None else 'both'}."
-            )
+        check_rows_or_number(X, n_samples, "node_values")
         if X is not None:
             return queries.nodes_of_rows(self._check_rows(X))
-        check_scalar(n_samples, "n_samples", Integral, min_val=1)
         return queries.nodes_of_prior(n_samples, self._draw_entropy(random_state))
+
+
+def check_rows_or_number(X, n_samples, verb):
+    """Refuse both of rows and a number of draws, or neither."""
+    if (X is None) == (n_samples is None):
+        raise ValueError(
+            f"{verb} needs either n_samples (draws from the prior) or X (rows), got "
+            f"{'neither' if X is None else 'both'}."
+        )
+    if X is None:
+        check_scalar(n_samples, "n_samples", Integral, min_val=1)
 
 
 def check_abduction(abduction):

@@ -8,7 +8,7 @@ import torch
 from sklearn.utils import get_tags
 from sklearn.utils.validation import check_is_fitted
 
-from ._counterfactual import CounterfactualMixin, check_abduction
+from ._counterfactual import CounterfactualMixin, check_abduction, check_rows_or_number
 from ._training.fitting import TrainedEstimator
 from ._training.queries import RowQueries, stacked
 from .independence._table import independence_table
@@ -266,15 +266,10 @@ class BaseGenerator(GeneratorMixin, CounterfactualMixin, TrainedEstimator):
         interventions = self._module.graph.check_interventions(interventions)
         if residual not in {"keep", "drop"}:
             raise ValueError(f"residual must be 'keep' or 'drop', got {residual!r}.")
-        if (X is None) == (n_samples is None):
-            raise ValueError(
-                "intervene needs either n_samples (draws from the prior) or X (rows to "
-                f"change), got {'neither' if X is None else 'both'}."
-            )
+        check_rows_or_number(X, n_samples, "intervene")
         check_abduction(abduction)
         queries = RowQueries(self._module, self._bounds_under(interventions))
         if X is None:
-            check_scalar(n_samples, "n_samples", Integral, min_val=1)
             entropy = self._draw_entropy(random_state)
             chunks = queries.prior(
                 interventions,

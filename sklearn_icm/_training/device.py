@@ -23,15 +23,10 @@ def resolve_device(device: str, fallback: str | None = None) -> torch.device:
     except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
         if fallback is not None:
             return torch.device(fallback)
+        known = ["auto", "cpu"]
+        known += [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+        known += ["mps"] * torch.backends.mps.is_available()
         raise ValueError(
-            f"device={device!r} cannot be used here; the devices are "
-            f"{available_devices()}."
+            f"device={device!r} cannot be used here; the devices are {known}."
         ) from error
     return resolved
-
-
-def available_devices() -> list[str]:
-    """Names that `resolve_device` accepts on this machine."""
-    names = ["auto", "cpu"]
-    names += [f"cuda:{i}" for i in range(torch.cuda.device_count())]
-    return names + (["mps"] if torch.backends.mps.is_available() else [])

@@ -74,9 +74,9 @@ class RowQueries:
 
         def rows_of(nodes: Nodes, draw: Tensor | None) -> np.ndarray:
             mean = nodes[self.data_node]
-            return self.to_rows(
-                mean if draw is None else likelihood.observe(mean, draw)
-            )
+            if draw is not None:
+                mean = likelihood.observe(mean, draw)
+            return self.to_rows(mean)
 
         for size in self._sizes(n):
             noise, draw = self.module.noise.draw(size, latents), None

@@ -149,11 +149,8 @@ class ColumnFunction(nn.Module):
         self.shift = torch.cat([self.shift, part.shift])
         self.outer = torch.cat([self.outer, outer])
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        return self.first(inputs, len(self.bias))
-
-    def first(self, inputs: Tensor, n_heads: int) -> Tensor:
-        """Only the first outputs."""
+    def forward(self, inputs: Tensor, n_heads: int | None = None) -> Tensor:
+        # Only the first outputs may be asked for.
         linear, bias = self.linear[:n_heads], self.bias[:n_heads]
         value = functional.linear(inputs, linear, bias)
         if not len(self.shift):
@@ -255,7 +252,11 @@ class NumericColumn(ColumnMechanism):
     def forward(self, *values: Tensor) -> Tensor:
         *parents, noise = values
         location, scale = self._moments(parents, noise)
-        return self.reader.value(location + scale * noise[:, self.index, None])
+        return self._outer(location + scale * noise[:, self.index, None])
+
+    def _outer(self, value: Tensor) -> Tensor:
+        """Value of the column, in its own units."""
+        return self.reader.value(value)
 
     def explain(
         self, value: Tensor, parents: Sequence[Tensor], place: Tensor | None = None
@@ -281,10 +282,10 @@ class NumericColumn(ColumnMechanism):
         inputs = self.inputs(parents, like)
         if self.tied:
             mean = self.reader.units.offset / self.reader.units.scale
-            scale = (self.function.first(inputs, 1) + mean).clamp(min=LEAST_MEAN * mean)
+            scale = (self.function(inputs, 1) + mean).clamp(min=LEAST_MEAN * mean)
             return scale - mean, scale
         if self.function.is_constant(1):
-            return self.function.first(inputs, 1), scale_of(self.function.bias[1:])
+            return self.function(inputs, 1), scale_of(self.function.bias[1:])
         heads = self.function(inputs)
         return heads[:, :1], scale_of(heads[:, 1:])
 

@@ -87,29 +87,16 @@ class MonotoneCurves(nn.Module):
         return scale_of(STEP * self.slope[:, 0])
 
 
-class PreAdditiveBank(nn.Module):
+class PreAdditiveBank(ColumnBank):
     """``curve(weights @ parents + scale * noise)`` for all columns at once.
 
-    Columns and what they read are as in a `ColumnBank`; units are hinges of a curve.
+    What it gives is the line inside the curve; units are hinges of a curve.
     """
 
-    n_copies = 1
-
     def __init__(self, columns: Sequence[int], reads: Tensor, n_units: int) -> None:
-        super().__init__()
-        self.inner = ColumnBank(columns, reads, 0)
+        super().__init__(columns, reads, 0)
         self.scale = nn.Parameter(torch.full((len(columns),), UNIT_SCALE))
         self.curves = MonotoneCurves(len(columns), n_units)
-
-    @property
-    def columns(self) -> Tensor:
-        """Positions of the columns."""
-        return self.inner.columns
-
-    @property
-    def reads(self) -> Tensor:
-        """Which inputs each column's mechanism sees, as numbers."""
-        return self.inner.reads
 
     def losses(
         self, inputs: Tensor, targets: Tensor, generator: torch.Generator
@@ -117,7 +104,7 @@ class PreAdditiveBank(nn.Module):
         """Energy score of draws for each entry, (n, n_columns); lower is better."""
         shape = (N_DRAWS, *targets.shape)
         noise = torch.randn(shape, generator=generator).to(targets)
-        location = self.inner(inputs)[:, 0]
+        location = self(inputs)[:, 0]
         draws = self.curves(location + scale_of(self.scale) * noise)
         spread = (draws[:, None] - draws).abs().sum((0, 1)) / (N_DRAWS * (N_DRAWS - 1))
         return (draws - targets).abs().mean(0) - 0.5 * spread
@@ -126,7 +113,7 @@ class PreAdditiveBank(nn.Module):
     def start(self, column: int, line: Line) -> None:
         """Start a column from least squares."""
         place = int((self.columns == column).nonzero())
-        self.inner.linear[0, place, self.reads[place] > 0] = line.weight.to(self.scale)
+        self.linear[0, place, self.reads[place] > 0] = line.weight.to(self.scale)
         left = max(line.variance, LEAST_SCALE) ** 0.5
         self.scale[place] = _inverse_softplus(left)
 
@@ -134,7 +121,7 @@ class PreAdditiveBank(nn.Module):
     def copy_to(self, mechanism: PreAdditiveColumn, column: int) -> None:
         """Give the mechanism of one column to a module of its own."""
         place = int((self.columns == column).nonzero())
-        mechanism.function.put(self.inner.part(column))
+        mechanism.function.put(self.part(column))
         mechanism.function.bias[1] = self.scale[place]
         for name, own in mechanism.curve.named_parameters():
             own.copy_(self.curves.get_parameter(name)[place])
@@ -154,11 +141,8 @@ class PreAdditiveColumn(NumericColumn):
         # Trained in a bank, from where it is copied.
         self.curve = MonotoneCurves(1, n_units).requires_grad_(False)
 
-    def forward(self, *values: Tensor) -> Tensor:
-        *parents, noise = values
-        location, scale = self._moments(parents, noise)
-        bent = self.curve(location + scale * noise[:, self.index, None])
-        return self.reader.value(bent)
+    def _outer(self, value: Tensor) -> Tensor:
+        return self.reader.value(self.curve(value))
 
     def explain(
         self, value: Tensor, parents: Sequence[Tensor], place: Tensor | None = None

@@ -310,7 +310,7 @@ class GraphGenerator(GraphQueriesMixin, DensityMixin, BaseGenerator):
         n_units = int(self.n_units)
         module = GraphModule(layout, parents, kinds, levels, n_units, hidden)
         if self.noise == "normal":
-            module.noise.be_normal()
+            module.noise.options = (1,)
         return module
 
     def _parents(self):
@@ -431,20 +431,17 @@ class GraphGenerator(GraphQueriesMixin, DensityMixin, BaseGenerator):
         self._fitted_on = fingerprint(X[:, : self.n_features_in_])
         if one_pass:
             return
-        for name, parents in self._module.fit.lost().items():
-            warnings.warn(
-                f"The other parents of column {name!r} determine {parents} in these "
-                "rows, so that no rows tell their effects apart: a line shares these "
-                "out by the smallest weights. Leave out some parents, or give more "
-                "rows.",
-                UserWarning,
-                stacklevel=4,
-            )
-        for name in self._module.fit.worse:
-            warnings.warn(
-                f"The network of column {name!r} predicts left-out rows clearly worse "
-                "than a line. Train it longer (max_epochs), or choose mechanism='auto' "
-                "for it.",
-                UserWarning,
-                stacklevel=4,
-            )
+        fit = self._module.fit
+        told = [
+            f"The other parents of column {name!r} determine {parents} in these rows, "
+            "so that no rows tell their effects apart: a line shares these out by the "
+            "smallest weights. Leave out some parents, or give more rows."
+            for name, parents in fit.lost().items()
+        ]
+        told += [
+            f"The network of column {name!r} predicts left-out rows clearly worse than "
+            "a line. Train it longer (max_epochs), or choose mechanism='auto' for it."
+            for name in fit.worse
+        ]
+        for message in told:
+            warnings.warn(message, UserWarning, stacklevel=4)

@@ -188,17 +188,16 @@ class GraphModule(nn.Module):
         """
         found = {}
         for name, n_dims in self.hidden.items():
-            if n_dims > 1 and self.parents[name]:
-                effects = [k for k, ps in self.parents.items() if name in ps]
-                read = [self._reading(effect, name) for effect in effects]
-                found[name] = torch.cat(read).detach().double().cpu()
+            if n_dims == 1 or not self.parents[name]:
+                continue
+            read = []
+            for effect, causes in self.parents.items():
+                if name in causes:
+                    mechanism = self.graph.mechanism(effect)
+                    widths = [reader.width for reader in mechanism.parents]
+                    read.append(mechanism.weight.split(widths, 1)[causes.index(name)])
+            found[name] = torch.cat(read).detach().double().cpu()
         return found
-
-    def _reading(self, effect: str, name: str) -> Tensor:
-        mechanism = self.graph.mechanism(effect)
-        widths = [reader.width for reader in mechanism.parents]
-        place = self.parents[effect].index(name)
-        return mechanism.weight.split(widths, 1)[place]
 
     def _columns_of(self, x: Tensor) -> dict[str, Tensor]:
         """Values of the columns; unknown ones are the mean, or no level."""

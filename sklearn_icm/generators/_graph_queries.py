@@ -13,9 +13,11 @@ from sklearn.utils.validation import check_is_fitted
 
 from .._training.queries import RowQueries
 from .._training.seeds import stream_seed, torch_stream
+from ..independence._hsic import hsic_test
 from ..interventions import Compose, Do
 from ..utils.checks import check_scalar
 from ..utils.rows import draws_by_content, in_dtype, plain_rows
+from ._hidden_module import generic_effects
 from ._level_changes_module import (
     in_codes,
     keeping_levels,
@@ -23,7 +25,6 @@ from ._level_changes_module import (
     warn_of_unseen,
 )
 from ._levels_module import decode_levels, levels_of
-from ._residual_module import generic_row, residual_table
 from ._structure_module import KINDS
 from ._table_module import Rounded, is_set, set_numbers, warn_if_far, with_columns
 
@@ -34,12 +35,12 @@ SCORE_CHUNK = 512
 N_IMPORTANCE = 64
 
 
-def _with_whole(chunks, ranges, free, places):
-    """Chunks with whole numbers in the columns of ``ranges``.
+def _as_columns_hold(chunks, numbers, ranges, free, places):
+    """Chunks as the columns hold them: numbers that are set, whole numbers in ranges.
 
-    Those that are set, and not ``free``, remain as they were set (in float32). Of given
-    rows what did not change stays; the rest is rounded up or down by their places,
-    uniform draws.
+    A column that is set has the number itself, not in float32. Columns of whole numbers
+    that are set, and not ``free``, remain as they were set. Of given rows what did not
+    change stays; the rest is rounded up or down by their places, uniform draws.
     """
     start = 0
     for before, after in chunks:
@@ -57,15 +58,8 @@ def _with_whole(chunks, ranges, free, places):
         if before is not None and places is None:
             for k, limits in ranges.items():
                 before[:, k] = np.clip(np.rint(before[:, k]), *limits)
-        yield before, after
-
-
-def _with_numbers(chunks, numbers):
-    """Chunks in which a column that is set has the number itself, not in float32."""
-    for before, after in chunks:
-        for column, number in numbers.items():
-            is_set = after[:, column].astype(np.float32) == np.float32(number)
-            after[is_set, column] = number
+        for k, number in numbers.items():
+            after[after[:, k].astype(np.float32) == np.float32(number), k] = number
         yield before, after
 
 
@@ -236,12 +230,11 @@ class GraphQueriesMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
             wrong kind of mechanism, or a wrong graph) or the "noise" of the other
             columns (a confounder that is not in the table); ``dependence``, the
             normalised Hilbert-Schmidt independence criterion, 0 to 1; ``p_value``;
-            ``n_rows`` that were tested.
-            Columns without parents have no row against them. One row for every hidden
-            node with parents and at least two dimensions, against its "effects":
-            ``dependence`` is the absolute logarithm of the trace ratio of its values'
-            covariance and the weights that read it, the p-value that of rotations
-            between them.
+            ``n_rows`` that were tested. Columns without parents have no row against
+            them. One row for every hidden node with parents and at least two
+            dimensions, against its "effects": ``dependence`` is the absolute logarithm
+            of the trace ratio of its values' covariance and the weights that read it,
+            the p-value that of rotations between them.
 
         References
         ----------
@@ -263,17 +256,19 @@ class GraphQueriesMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         places = rng.random_sample((len(rows), len(self._levels)))
         noise = self._noise_of(rows, drawn, places)
         nodes, module = self._nodes_of_noise(noise), self._module
-        families = {
-            name: (k, _side_by_side(nodes, module.parents[name]))
-            for k, name in enumerate(module.names)
-            if k not in self._levels
-        }
-        table = residual_table(families, noise, n_draws, rng)
-        generic = [
-            generic_row(name, nodes[name], read.numpy(), n_draws, rng)
-            for name, read in module.readings().items()
-        ]
-        return pd.concat([table, pd.DataFrame(generic)]) if generic else table
+        found = []
+        for k, name in enumerate(module.names):
+            parents = _side_by_side(nodes, module.parents[name])
+            sides = {"parents": parents, "noise": np.delete(noise, k, 1)}
+            for against, values in sides.items():
+                if k not in self._levels and values.shape[1]:
+                    test = hsic_test(noise[:, [k]], values, n_draws, rng)
+                    found.append((name, against, *test))
+        for name, read in module.readings().items():
+            test = generic_effects(nodes[name], read.numpy(), n_draws, rng)
+            found.append((name, "effects", *test))
+        columns = ["mechanism", "against", "dependence", "p_value"]
+        return pd.DataFrame(found, columns=columns).assign(n_rows=len(rows))
 
     def _nodes_of_noise(self, noise):
         """Values of the columns and hidden nodes for some noise, in float64."""
@@ -313,8 +308,8 @@ class GraphQueriesMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         if queries.given is not None:
             entropy = stream_seed(self._entropy, "whole")
             places = draws_by_content(queries.given, len(free), entropy)
-        chunks = _with_whole(chunks, ranges, free, places)
-        return queries, X, _with_numbers(chunks, numbers), n_rows
+        chunks = _as_columns_hold(chunks, numbers, ranges, free, places)
+        return queries, X, chunks, n_rows
 
     def _on_whole(self, interventions, *, given):
         """Interventions on columns of whole numbers are given whole numbers."""

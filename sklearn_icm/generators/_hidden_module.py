@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..independence import genericity_test, trace_ratio
 from ._column_module import UNIT_SCALE, scale_of
 
 # Units of the encoder, per unit of a mechanism.
@@ -105,3 +107,21 @@ class NoiseEncoder(nn.Module):
         inputs = read.masked_fill(unknown[:, self.columns], 0.0)
         mean, log_variance = self.net(inputs).chunk(2, 1)
         return Posterior(self.line(inputs) + mean, log_variance)
+
+
+def generic_effects(
+    values: np.ndarray, readings: np.ndarray, n_draws: int, rng: np.random.RandomState
+) -> tuple[float, float]:
+    """How generic the effects of an unobserved node read it, and p-value by rotations.
+
+    Its values, (n_samples, n_dims), have the covariance that its own mechanism makes;
+    readings, (n_readings, n_dims), are the first weights of the mechanisms behind it.
+    """
+    covariance = np.atleast_2d(np.cov(values, rowvar=False))
+    scales, axes = np.linalg.eigh(covariance)
+    root = axes * np.sqrt(np.clip(scales, 0, None))
+    rho, p_value = float(trace_ratio(readings, covariance)), np.nan
+    if n_draws and values.shape[1] > 1:
+        test = genericity_test((root, readings), n_draws=n_draws, random_state=rng)
+        p_value = float(test["p_value"].item())
+    return abs(np.log(rho)), p_value

@@ -40,6 +40,7 @@ class KernelNoise(nn.Module):
         self.register_buffer("width", torch.ones(1, n_columns))
         self.register_buffer("share", torch.ones(1, n_columns))
         self.register_buffer("n_blocks", torch.ones(n_columns, dtype=torch.long))
+        # With one option, every column is normal, whatever its residuals are.
         self.options = N_BLOCKS
 
     @property
@@ -51,10 +52,6 @@ class KernelNoise(nn.Module):
     def varies(self) -> Tensor:
         """Which columns are not constant."""
         return (self.width > 0).any(0) | (self.points != self.points[:1]).any(0)
-
-    def be_normal(self) -> None:
-        """Make every column a normal density, whatever its residuals are."""
-        self.options = N_BLOCKS[:1]
 
     def set(self, residuals: Sequence[Tensor], *, choose: bool) -> None:
         """Take the residuals of every column, (n, 2) with the weight of each.

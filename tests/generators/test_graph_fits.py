@@ -263,7 +263,7 @@ def test_a_wide_column_costs_others_nothing():
     levels = [f"level {k}" for k in range(60)]
     X = pd.DataFrame(
         {"wide": rng.choice(levels, 200), "narrow": rng.choice(list("ab"), 200)}
-    ).table_
+    )
     X["x"], X["alone"] = rng.randn(200), rng.choice(list("ab"), 200)
     graph = {"wide": "x", "narrow": "x"}
     with warnings.catch_warnings():
