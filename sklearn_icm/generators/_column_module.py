@@ -122,7 +122,7 @@ class ColumnFunction(nn.Module):
         super().__init__()
         self.start, self.n_inputs = tuple(start), n_inputs
         # Fitted in banks, from where they are put together: no parameters.
-        for name in Part._fields:
+        for name in ("bias", "linear", "inner", "shift", "outer"):
             self.register_buffer(name, None)
         self.reset()
 

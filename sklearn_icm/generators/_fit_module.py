@@ -30,8 +30,8 @@ class FittedBanks(nn.Module):
 
     Every column has the ``kinds`` of mechanism that it may have, and ``reads``,
     (n_columns, n_inputs), says which inputs it sees: as many of a column as its
-    ``widths`` say, and last those of unobserved nodes. Those that see some of these are
-    ``confounded``; columns of levels have ``n_levels``.
+    ``widths`` say, and last those of unobserved nodes. Columns of levels have
+    ``n_levels``.
     """
 
     def __init__(
@@ -40,13 +40,14 @@ class FittedBanks(nn.Module):
         reads: Tensor,
         widths: Sequence[int],
         n_levels: Mapping[str, int],
-        confounded: Tensor,
         n_units: int,
     ) -> None:
         super().__init__()
         self.kinds, self.names = list(kinds.values()), list(kinds)
-        self.widths, self.confounded = list(widths), confounded.tolist()
-        observed = reads[:, : sum(widths)]
+        self.widths = list(widths)
+        observed, unobserved = reads.tensor_split([sum(widths)], 1)
+        # Which columns have unobserved causes.
+        self.confounded = unobserved.any(1).tolist()
         self.seen = [own.nonzero()[:, 0] for own in observed]
         self.banks = nn.ModuleDict()
         self._make_banks(reads, [n_levels.get(name, 0) for name in kinds], n_units)

@@ -404,8 +404,7 @@ class GraphGenerator(GraphQueriesMixin, DensityMixin, BaseGenerator):
         )
         if self.observational is not None:
             labels = labels[find_rows(labels, self.observational)]
-        names = self._column_names()
-        hidden = check_hidden(self.hidden, names)
+        names, hidden = self._column_names(), self.hidden or ()
         return targeted_entries(labels, self.targets, names, hidden)
 
     def _range_of(self, X):

@@ -89,16 +89,8 @@ class GraphModule(nn.Module):
         widths = [reader.width for reader in self.readers]
         owners = [name for name, r in readers.items() for _ in range(r.width)]
         reads = [[p in self.parents[k] for p in owners] for k in self.names]
-        with_hidden = [
-            not self.hidden.keys().isdisjoint(self.parents[k]) for k in self.names
-        ]
         self.fit = FittedBanks(
-            self.kinds,
-            torch.tensor(reads),
-            widths,
-            n_levels,
-            torch.tensor(with_hidden),
-            n_units,
+            self.kinds, torch.tensor(reads), widths, n_levels, n_units
         )
         if self.hidden:
             self.encoder = NoiseEncoder(widths, n_units, sum(self.hidden.values()))
