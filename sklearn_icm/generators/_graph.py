@@ -245,7 +245,14 @@ class GraphGenerator(GraphQueriesMixin, DensityMixin, BaseGenerator):
         "categorical_features": [StrOptions({"auto", "from_dtype"}), list, tuple],
         "missing": [StrOptions({"raise", "available"})],
         "targets": [dict, None],
-        **CONSTRAINTS,
+        **{
+            name: CONSTRAINTS[name]
+            for name in (
+                *("observational", "bounds", "max_epochs", "batch_size", "lr"),
+                *("lr_schedule", "validation_fraction", "callbacks", "device"),
+                *("warm_start", "random_state", "verbose"),
+            )
+        },
     }
 
     def __init__(
