@@ -91,10 +91,11 @@ class RowQueries:
                 factual = rows_of(before, draw) if before else None
             limits = self.low, self.high
             finished = self._finished(factual, changed, interventions, *limits)
-            if not paired:
-                yield None, finished
-            else:
-                yield finished if not interventions else self.clip(factual), finished
+            if paired:
+                factual = finished if not interventions else self.clip(factual)
+            # The next chunk takes the memory of this one.
+            del noise, draw, before, after, changed
+            yield factual if paired else None, finished
 
     @torch.no_grad()
     def counterfactual(
