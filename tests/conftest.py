@@ -9,6 +9,9 @@ from hypothesis import settings
 from sklearn_icm.datasets import make_glyph_pairs
 from sklearn_icm.generators import VAEGenerator
 
+# Doctests import every module, and a job runs when it is imported.
+collect_ignore_glob = ["jobs/*"]
+
 # Here one thread is many times faster than two.
 torch.set_num_threads(1)
 settings.register_profile("default", deadline=None, derandomize=True, max_examples=25)

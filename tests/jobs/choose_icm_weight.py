@@ -27,7 +27,9 @@ search = GridSearchCV(
         random_state=0,
     ),
     {"icm_weight": WEIGHTS},
-    scoring=make_extrapolation_scorer({"wide": change}, observational="narrow"),
+    scoring=make_extrapolation_scorer(
+        {"wide": change}, observational="narrow", residual="drop"
+    ),
     cv=LeaveEnvironmentOut("narrow", n_splits=2),
 )
 search.fit(pairs.data, pairs.environments)
@@ -49,5 +51,5 @@ for weight in WEIGHTS:
         f"icm_weight={weight}: score {scores[weight]:.3f}, error {errors[weight]:.3f}"
     )
 print(f"icm_weight={chosen} was chosen; its true error is {errors[chosen]:.2f}.")
-assert search.best_score_ > 0.4
+assert search.best_score_ > 0.2
 assert errors[chosen] < min(errors.values()) + 0.1

@@ -109,11 +109,7 @@ DRAWING = {
             Z, P, distance="classifier", n_permutations=9, random_state=seed
         ).null
     ),
-    "interval": lambda seed: (
-        skill_interval(
-            Z + 3, P + 2, P, n_bootstrap=9, n_permutations=9, random_state=seed
-        ).low
-    ),
+    "interval": lambda seed: skill_interval(Z + 3, P + 2, P, random_state=seed).low,
     "patches": lambda seed: patch_distance(
         np.tile(Z, 3), np.tile(P, 3), (3, 3), size=2, n_patches=9, random_state=seed
     ),

@@ -57,19 +57,22 @@ def test_sentences_about_mechanisms():
 @pytest.mark.parametrize("part", PARTS)
 def test_sentences_about_roots_environments_and_latents(part):
     check_part(_sentence("a", False, part, np.nan, 0.5), part, "saves", "adds")
-    for distance, ceiling in product([0.1, 0.3], [-0.2, 0.9]):
+    for distance, is_shifted in product([0.1, 0.3], [True, False]):
         found = Bunch(
-            is_above_floor=True,
             skill=part,
             low=part - 0.1,
             high=part + 0.1,
             distance=distance,
             noise_floor=0.2,
-            ceiling=ceiling,
+            is_shifted=is_shifted,
+            best_baseline="moments",
+            moments=0.5,
         )
         told = _explained(found)
-        check_part(told.split("(interval")[0], part, "removes", "adds")
+        assert f"Skill {part:.2f} (interval {part - 0.1:.2f} to" in told
+        assert "'moments' has 0.50" in told
         assert ("no more than chance" in told) == (distance < 0.2)
+        assert ("nothing to predict" in told) == (not is_shifted)
     result = Bunch(value=part, table_=[part], chance=0.0)
     check_part(_consistency_row(result, "affine")[-1], part, "explain")
 

@@ -17,7 +17,7 @@ DISTANCES = {
 
 def check_distance(distance, also=()):
     """Raise ValueError unless it is a callable or the name of a distance."""
-    names = [*also, *DISTANCES]
+    names = [*DISTANCES, *also]
     if not callable(distance) and (
         not isinstance(distance, str) or distance not in names
     ):
