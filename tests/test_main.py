@@ -13,7 +13,14 @@ def tiny(monkeypatch):
 def test_the_job_runs_end_to_end(tiny, tmp_path, capsys):
     assert main.main(["--output", str(tmp_path / "demo"), "--seed", "3"]) == 0
     out = capsys.readouterr().out
-    for text in ("fit  8/8", "icm_weight", "rho conv2 -> data", "skill", "Figures:"):
+    for text in (
+        "fit  8/8",
+        "icm_weight",
+        "rho conv2 -> data",
+        "skill",
+        "mean_shift",
+        "Figures:",
+    ):
         assert text in out
     assert "help" in out or "claim" in out
     names = sorted(path.name for path in (tmp_path / "demo").iterdir())
