@@ -109,26 +109,36 @@ class Cell:
         return {name: self.error(rows) for name, rows in self.predictions.items()}
 
 
+@dataclass(frozen=True)
+class Sources:
+    """What arrays on disk depend on: files of this folder, parameters, the package."""
+
+    files: tuple
+    params: str
+
+    def hash(self):
+        return source_hash(self.files, self.params)
+
+
 @cache
-def source_hash(*files):
-    """Of the package's sources that fits depend on, and of files of this folder."""
+def source_hash(files, params):
     package = Path(sklearn_icm.__file__).parent
     paths = [HERE / f for f in files]
     for name in SOURCES:
         path = package / name
         paths += sorted(path.rglob("*.py")) if path.is_dir() else [path]
     text = b"".join(p.read_bytes() for p in paths)
-    sizes = repr((N_TRAIN, N_OBS, N_ENV)).encode()
-    return hashlib.sha256(text + sizes).hexdigest()[:12]
+    about = repr((N_TRAIN, N_OBS, N_ENV, params)).encode()
+    return hashlib.sha256(text + about).hexdigest()[:12]
 
 
-def cached(world, seed, arm, files, make, stale=False):
+def cached(world, seed, arm, sources, make, stale=False):
     """Arrays of one arm: from disk, or made and kept there.
 
     ``stale`` takes what was made by other sources, the latest, if there is any.
     """
     stem = f"{world}-{seed}-{arm}".replace(" ", "_")
-    path = CACHE / f"{stem}-{source_hash(*files)}.npz"
+    path = CACHE / f"{stem}-{sources.hash()}.npz"
     if stale and not path.exists():
         found = sorted(CACHE.glob(f"{stem}-" + "?" * 12 + ".npz"), key=os.path.getmtime)
         path = found[-1] if found else path
@@ -146,15 +156,14 @@ def cached(world, seed, arm, files, make, stale=False):
     return arrays
 
 
-def make_cell(name, maker, seed, files, stale=False):
+def make_cell(name, maker, seed, sources, stale=False):
     """The cell of a world, whose parts are made if they are not on disk.
 
-    maker : ``maker(seed)`` gives a `World`.
-    files : names of the sources of this folder that it depends on.
+    maker : ``maker(seed)`` gives a `World`; sources : what it depends on.
     """
     made = cache(lambda: maker(seed))
-    rows_files = (*files, "_validity_predictors.py")
-    rows = cached(name, seed, "rows", rows_files, lambda: rows_arm(made(), seed), stale)
+    of_rows = Sources((*sources.files, "_validity_predictors.py"), sources.params)
+    rows = cached(name, seed, "rows", of_rows, lambda: rows_arm(made(), seed), stale)
     about = json.loads(str(rows["about"]))
     shape = about["data_shape"]
     cell = Cell(
@@ -171,7 +180,7 @@ def make_cell(name, maker, seed, files, stale=False):
     )
     for arm in about["models"]:
         found = cached(
-            name, seed, arm, files, lambda arm=arm: model_arm(made(), arm), stale
+            name, seed, arm, sources, lambda arm=arm: model_arm(made(), arm), stale
         )
         cell.predictions |= part(found, "predictions")
         cell.draws |= part(found, "draws")

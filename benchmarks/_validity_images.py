@@ -6,15 +6,24 @@ from functools import partial
 import numpy as np
 import torch
 from _validity_cells import N_ENV, N_OBS, N_TRAIN, World
+from scipy.linalg import expm, logm
 from sklearn.utils import Bunch
 
-from sklearn_icm.datasets import make_conv_chain, make_glyph_pairs
+from sklearn_icm.datasets import (
+    load_glyphs,
+    make_conv_chain,
+    make_faces,
+    make_fluohair,
+    make_glyph_pairs,
+    make_two_balls,
+)
 from sklearn_icm.generators import ChainGenerator, VAEGenerator
 from sklearn_icm.independence import SpectralPenalty
-from sklearn_icm.interventions import Stretch, SwapMechanism
+from sklearn_icm.interventions import Stretch, SwapMechanism, Translate
 
 N_ROWS = N_TRAIN + N_OBS + N_ENV
 WRONG = (0.5, 1.5)
+GREY_AXIS = np.array([[0, -1, 1], [1, 0, -1], [-1, 1, 0]]) / 3**0.5
 GOOD = {"max_epochs": 12, "batch_size": 32, "lr": 4e-3, "beta": 0.1}
 
 
@@ -91,6 +100,111 @@ def moving_parts(world, factor, seed, axis="width", **params):
 def glyph_pairs(seed, factor=1.3, glyphs=None):
     world = make_glyph_pairs(N_ROWS, stretch=factor, glyphs=glyphs, random_state=seed)
     return moving_parts(world, factor, seed)
+
+
+def clothes_pairs(seed, factor=1.3):
+    glyphs = load_glyphs("fashion-mnist")[:2000]
+    return glyph_pairs(seed, factor, glyphs)
+
+
+def faces(seed, factor=1.4):
+    return moving_parts(make_faces(N_ROWS, random_state=seed), factor, seed)
+
+
+def two_balls(seed, side=0, raised=4):
+    """Two balls of which one is raised: to pairs of heights that were never seen."""
+    world = make_two_balls(N_ROWS, size=16, random_state=seed)
+    heights = np.column_stack([world.factors["left"], world.factors["right"]])
+    # Of the way between the lowest and the highest place, in pixels.
+    share = raised / (15 - 2 * 2)
+    heights[:, side] *= 1 - share
+
+    @torch.no_grad()
+    def rows_at(heights):
+        maps = world.mechanisms.mechanism("balls")(torch.from_numpy(heights))
+        return maps.sum(1).flatten(1).numpy()
+
+    moved = heights.copy()
+    moved[:, side] += share
+
+    def change(node, strength):
+        offset = -strength * raised
+
+        def interventions(model):
+            height = model.nodes_[node][1]
+            return {node: HalfRaised(offset * height / 16, side)}
+
+        return interventions
+
+    def at_data(rows):
+        images = torch.from_numpy(rows.reshape(-1, 1, 16, 16))
+        return HalfRaised(-raised, side)(images).flatten(1).numpy()
+
+    return World(
+        "image",
+        world.data_shape,
+        rows_at(heights),
+        rows_at(moved),
+        vae_models(world.data_shape, seed),
+        eight(change, "conv2", "conv1"),
+        at_data=at_data,
+    )
+
+
+class HalfRaised:
+    """Translate the left (side 0) or right half of maps along their height."""
+
+    def __init__(self, offset, side):
+        self.offset, self.side = offset, side
+
+    def __call__(self, value):
+        halves = list(value.chunk(2, dim=-1))
+        halves[self.side] = Translate(self.offset, axis="height")(halves[self.side])
+        return torch.cat(halves, -1)
+
+
+def hair(seed, n_cues=4, angle=0.5, noise=0.03):
+    """FluoHair at half its resolution, its colours turned about an axis by an angle.
+
+    The camera's noise is added after that, and so keeps its own colours.
+    """
+    world = make_fluohair(N_ROWS, n_cues=n_cues, random_state=seed)
+    shape = (12, 12, 3)
+    turn = logm(world.rotation).real
+    turn *= angle / np.linalg.norm(turn, 2)
+    added = noise * np.random.RandomState(seed).standard_normal((N_ROWS, 432))
+
+    def pooled(rows):
+        blocks = rows.reshape(-1, 12, 2, 12, 2, 3)
+        return blocks.mean((2, 4)).reshape(len(rows), -1) + added
+
+    def change(node, strength):
+        # The wrong change turns the same way about the axis of greys.
+        axis = turn if node == "data" else angle * GREY_AXIS
+        return lambda model: {"data": Recoloured(expm(strength * axis))}
+
+    def at_data(rows):
+        return (rows.reshape(-1, 3) @ expm(turn).T).reshape(len(rows), -1)
+
+    return World(
+        "image",
+        shape,
+        pooled(world.render()),
+        pooled(world.render(expm(turn) @ world.colours)),
+        vae_models(shape, seed, bounds=None),
+        eight(change, "data", "channels"),
+        at_data=at_data,
+    )
+
+
+class Recoloured:
+    """Multiply the colour channels by a matrix."""
+
+    def __init__(self, matrix):
+        self.matrix = torch.from_numpy(matrix)
+
+    def __call__(self, value):
+        return torch.einsum("dc,nchw->ndhw", self.matrix.to(value), value)
 
 
 def pulses(seed, factor=1.4, length=64):

@@ -2,11 +2,12 @@
 
 from functools import partial
 
+import numpy as np
 from _validity_cells import N_ENV, N_OBS, N_TRAIN, World
 
 from sklearn_icm.datasets import make_scm
 from sklearn_icm.generators import GraphGenerator
-from sklearn_icm.interventions import Shift
+from sklearn_icm.interventions import Scale, Shift
 from sklearn_icm.utils.units import column_units
 
 N_ROWS = N_TRAIN + N_OBS + N_ENV
@@ -37,22 +38,111 @@ def fit_graph(X, seed, **params):
     return GraphGenerator(random_state=seed, **params).fit(X)
 
 
-def scm(seed, shift=2.5, mechanism="additive", n_nodes=6):
+# -------------------------------------------------------- what columns look like
+class Plain:
+    """Columns of `make_scm` as they are."""
+
+    fit_params = {}
+    units = staticmethod(column_units)
+
+    def __init__(self, world, nodes, seed):
+        pass
+
+    def rows(self, values):
+        return values
+
+    def numeric(self, rows):
+        return rows
+
+    def shifted(self, node, shift):
+        """Intervention on a column that shifts a node of `make_scm`."""
+        return Shift(shift)
+
+
+class Unlike(Plain):
+    """Columns in units between a hundredth and ten thousand."""
+
+    def __init__(self, world, nodes, seed):
+        names = world.feature_names
+        powers = np.random.RandomState(seed).permutation(np.linspace(-2, 4, len(names)))
+        self.scale = dict(zip(names, 10.0**powers, strict=True))
+
+    def rows(self, values):
+        return values * np.array(list(self.scale.values()))
+
+    def shifted(self, node, shift):
+        return Shift(shift * self.scale[node])
+
+
+class Tails(Plain):
+    """Lognormal columns."""
+
+    spread = 0.8
+
+    def rows(self, values):
+        return np.exp(self.spread * values)
+
+    def shifted(self, node, shift):
+        return Scale(float(np.exp(self.spread * shift)))
+
+
+class Levels(Plain):
+    """Columns without effects become levels, three in the first and two in the others.
+
+    They are codes 0, 1, ... in rows, and indicators behind the numbers in `numeric`.
+    """
+
+    def __init__(self, world, nodes, seed):
+        names, usual = world.feature_names, world.render()
+        with_effects = {p for parents in world.graph.values() for p in parents}
+        leaves = [n for n in names if n not in with_effects and n != nodes[0]]
+        shares = [(1 / 3, 2 / 3)] + [(0.5,)] * len(leaves)
+        self.cuts = {
+            names.index(leaf): np.quantile(usual[:, names.index(leaf)], share)
+            for leaf, share in zip(leaves, shares, strict=False)
+        }
+        self.fit_params = {"categorical_features": list(self.cuts)}
+
+    def rows(self, values):
+        rows = values.copy()
+        for k, cuts in self.cuts.items():
+            rows[:, k] = np.digitize(values[:, k], cuts)
+        return rows
+
+    def numeric(self, rows):
+        parts = [np.delete(rows, list(self.cuts), axis=1)]
+        for k, cuts in self.cuts.items():
+            parts.append(rows[:, [k]] == np.arange(len(cuts) + 1))
+        return np.concatenate(parts, 1).astype(np.float64)
+
+    def units(self, numeric):
+        units = column_units(numeric)
+        start = numeric.shape[1] - sum(len(cuts) + 1 for cuts in self.cuts.values())
+        for cuts in self.cuts.values():
+            block = slice(start, start + len(cuts) + 1)
+            units[block] = np.sqrt(numeric[:, block].var(0).sum())
+            start = block.stop
+        return units
+
+
+# ------------------------------------------------------------------------ worlds
+def scm(seed, shift=2.5, mechanism="additive", n_nodes=6, columns=Plain):
     """`make_scm` with a shift of the node that most others depend on."""
     world = make_scm(N_ROWS, n_nodes=n_nodes, mechanism=mechanism, random_state=seed)
-    node, other = most_causal(world.graph)
+    nodes = node, other = most_causal(world.graph)
+    look = columns(world, nodes, seed)
 
     def change(node, strength):
-        return lambda model: {node: Shift(strength * shift)}
+        return lambda model: {node: look.shifted(node, strength * shift)}
 
     graph = {child: list(ps) for child, ps in world.graph.items() if ps}
-    fewer = without_edge(graph, node)
+    network = {"mechanism": "additive", "max_epochs": 40, **look.fit_params}
     kinds = {
-        "additive": {"mechanism": "additive", "max_epochs": 40},
-        "brief": {"mechanism": "additive", "max_epochs": 2, "lr": 5e-3},
+        "additive": {},
+        "brief": {"max_epochs": 2, "lr": 5e-3},
         "linear": {"mechanism": "linear"},
-        "auto": {"mechanism": "auto", "max_epochs": 40},
-        "missing edge": {"mechanism": "additive", "graph": fewer, "max_epochs": 40},
+        "auto": {"mechanism": "auto"},
+        "missing edge": {"graph": without_edge(graph, node)},
         "unlinked": {"mechanism": "linear", "graph": None},
     }
     right = change(node, 1.0)
@@ -60,10 +150,10 @@ def scm(seed, shift=2.5, mechanism="additive", n_nodes=6):
     return World(
         "table",
         None,
-        world.render(),
-        world.render({node: Shift(shift)}),
+        look.rows(world.render()),
+        look.rows(world.render({node: Shift(shift)})),
         {
-            name: partial(fit_graph, seed=seed, **{"graph": graph, **kind})
+            name: partial(fit_graph, seed=seed, **{"graph": graph, **network, **kind})
             for name, kind in kinds.items()
         },
         {
@@ -72,5 +162,6 @@ def scm(seed, shift=2.5, mechanism="additive", n_nodes=6):
             "too strong": ("additive", strong, "keep"),
             "wrong node": ("additive", change(other, 1.0), "keep"),
         },
-        units=column_units,
+        numeric=look.numeric,
+        units=look.units,
     )

@@ -1,24 +1,51 @@
 """Worlds of `score_validity.py`: those that a score is designed on, and the judges."""
 
 from functools import partial
+from pathlib import Path
 
-from _validity_cells import make_cell
-from _validity_images import conv_chain, glyph_pairs, pulses
-from _validity_tables import scm
+from _validity_cells import Sources, make_cell
+from _validity_images import (
+    clothes_pairs,
+    conv_chain,
+    faces,
+    glyph_pairs,
+    hair,
+    pulses,
+    two_balls,
+)
+from _validity_tables import Levels, Tails, Unlike, scm
 
+# Where Debian's package dataset-fashion-mnist puts it.
+CLOTHES_HOME = "/usr/share/datasets/fashion-mnist"
 DESIGN = {
     "glyph pairs": glyph_pairs,
+    "faces": faces,
+    "two balls": two_balls,
+    "hair": hair,
     "pulses": pulses,
     "conv chain": conv_chain,
+    "table beside": partial(scm, shift=1.0, mechanism="location-scale"),
     "table beyond": scm,
+    "unlike units": partial(scm, shift=2.0, columns=Unlike),
+    "heavy tails": partial(scm, shift=1.0, columns=Tails),
+    "levels": partial(scm, shift=2.0, columns=Levels),
 }
-JUDGED = {}
-
-
-def sources_of(maker):
-    """File of this folder that makes a world."""
-    function = maker.func if isinstance(maker, partial) else maker
-    return (f"{function.__module__}.py",)
+JUDGED = {
+    "glyph pairs 1.5": partial(glyph_pairs, factor=1.5),
+    "glyph pairs 1.15": partial(glyph_pairs, factor=1.15),
+    "faces 1.25": partial(faces, factor=1.25),
+    "right ball": partial(two_balls, side=1, raised=3),
+    "hair of six": partial(hair, n_cues=6, angle=0.8),
+    "pulses 1.2": partial(pulses, factor=1.2),
+    "conv chain 1.25": partial(conv_chain, factor=1.25),
+    "table of eight": partial(scm, shift=1.5, n_nodes=8),
+    "table below": partial(scm, shift=-3.0, mechanism="location-scale"),
+    "other units": partial(scm, shift=-1.5, n_nodes=8, columns=Unlike),
+    "other tails": partial(scm, shift=1.0, mechanism="location-scale", columns=Tails),
+    "other levels": partial(scm, shift=-1.5, n_nodes=8, columns=Levels),
+}
+if Path(CLOTHES_HOME).exists():
+    JUDGED["clothes"] = clothes_pairs
 
 
 def cell(world, seed, stale=False):
@@ -27,4 +54,8 @@ def cell(world, seed, stale=False):
     ``stale`` takes fits of other sources from disk rather than to fit again.
     """
     maker = {**DESIGN, **JUDGED}[world]
-    return make_cell(world, maker, seed, sources_of(maker), stale)
+    function, params = maker, {}
+    if isinstance(maker, partial):
+        function, params = maker.func, maker.keywords
+    sources = Sources((f"{function.__module__}.py",), repr(params))
+    return make_cell(world, maker, seed, sources, stale)

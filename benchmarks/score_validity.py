@@ -102,6 +102,8 @@ def verdict(score, cell, predict="rows"):
     losses = {name: float(score(cell, x)) for name, x in rows.items()}
     seconds = (time.perf_counter() - start) / len(losses)
     errors = {name: cell.errors[name] for name in losses}
+    if predict == "draws":
+        errors = {name: best_handling(cell.errors, name) for name in losses}
     names = [name for name in cell.candidates if name in losses]
     chosen = min(names, key=losses.get)
     among = np.array([errors[name] for name in names])
@@ -124,6 +126,12 @@ def verdict(score, cell, predict="rows"):
         losses=losses,
         **found,
     )
+
+
+def best_handling(errors, name):
+    """Least error of a model whose residual is kept or dropped: draws know neither."""
+    model = name.split(", ")[0]
+    return min(error for n, error in errors.items() if n.split(", ")[0] == model)
 
 
 def checks(score, cell, losses, errors):
