@@ -10,8 +10,8 @@ import json
 import os
 import time
 import warnings
-from dataclasses import dataclass, field
-from functools import cache
+from dataclasses import dataclass
+from functools import cache, cached_property
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +34,14 @@ SOURCES = (
     "base.py",
     "_counterfactual.py",
 )
+
+
+def one_unit(rows):
+    return 1.0
+
+
+def nothing_known(rows):
+    return {}
 
 
 @dataclass
@@ -65,9 +73,9 @@ class World:
     candidates: dict
     at_data: object = None
     circular: bool = False
-    numeric: object = staticmethod(lambda rows: rows)
-    units: object = staticmethod(lambda rows: 1.0)
-    known: object = staticmethod(lambda rows: {})
+    numeric: object = np.asarray
+    units: object = one_unit
+    known: object = nothing_known
 
 
 @dataclass
@@ -90,9 +98,9 @@ class Cell:
     truth: np.ndarray
     predictions: dict
     in_law: dict
-    draws: dict = field(default_factory=dict)
-    candidates: list = field(default_factory=list)
-    seconds: dict = field(default_factory=dict)
+    draws: dict
+    candidates: list
+    seconds: dict
 
     def scaled(self, rows):
         """Rows in the units of the observational ones."""
@@ -104,7 +112,7 @@ class Cell:
         spread = np.square(truth - truth.mean(0)).sum()
         return float(np.square(self.scaled(rows) - truth).sum() / spread)
 
-    @property
+    @cached_property
     def errors(self):
         return {name: self.error(rows) for name, rows in self.predictions.items()}
 
@@ -175,6 +183,7 @@ def make_cell(name, maker, seed, sources, stale=False):
         *(rows[k] for k in ("X_train", "X_obs", "X_env", "truth")),
         predictions=part(rows, "predictions"),
         in_law=part(rows, "in_law"),
+        draws={},
         candidates=about["candidates"],
         seconds={"rows": float(rows["seconds"])},
     )

@@ -11,7 +11,7 @@ from sklearn_icm.interventions import Scale, Shift
 from sklearn_icm.utils.units import column_units
 
 N_ROWS = N_TRAIN + N_OBS + N_ENV
-WRONG = (0.5, 1.5)
+WRONG, FEW = (0.5, 1.5), 60
 
 
 def descendants(graph, node):
@@ -21,6 +21,17 @@ def descendants(graph, node):
         if reached & set(parents):
             reached.add(child)
     return reached - {node}
+
+
+def observed_graph(world):
+    """Parents among the columns: those of a hidden node stand in for it."""
+    hidden, graph = set(world.hidden), {}
+    for child, parents in world.graph.items():
+        found = set(parents) - hidden
+        for h in hidden & set(parents):
+            found |= set(graph[h])
+        graph[child] = sorted(found)
+    return {child: ps for child, ps in graph.items() if child not in hidden}
 
 
 def most_causal(graph):
@@ -34,8 +45,8 @@ def without_edge(graph, node):
     return {**graph, child: [p for p in graph[child] if p != node]}
 
 
-def fit_graph(X, seed, **params):
-    return GraphGenerator(random_state=seed, **params).fit(X)
+def fit_graph(X, seed, n_rows=N_TRAIN, **params):
+    return GraphGenerator(random_state=seed, **params).fit(X[:n_rows])
 
 
 # -------------------------------------------------------- what columns look like
@@ -94,7 +105,7 @@ class Levels(Plain):
 
     def __init__(self, world, nodes, seed):
         names, usual = world.feature_names, world.render()
-        with_effects = {p for parents in world.graph.values() for p in parents}
+        with_effects = {p for ps in observed_graph(world).values() for p in ps}
         leaves = [n for n in names if n not in with_effects and n != nodes[0]]
         shares = [(1 / 3, 2 / 3)] + [(0.5,)] * len(leaves)
         self.cuts = {
@@ -126,23 +137,34 @@ class Levels(Plain):
 
 
 # ------------------------------------------------------------------------ worlds
-def scm(seed, shift=2.5, mechanism="additive", n_nodes=6, columns=Plain):
-    """`make_scm` with a shift of the node that most others depend on."""
-    world = make_scm(N_ROWS, n_nodes=n_nodes, mechanism=mechanism, random_state=seed)
-    nodes = node, other = most_causal(world.graph)
+def scm(seed, shift=2.5, mechanism="additive", n_nodes=6, n_hidden=0, columns=Plain):
+    """`make_scm` with a shift of the column that most others depend on."""
+    world = make_scm(
+        N_ROWS,
+        n_nodes=n_nodes,
+        n_hidden=n_hidden,
+        mechanism=mechanism,
+        random_state=seed,
+    )
+    graph = observed_graph(world)
+    nodes = node, other = most_causal(graph)
     look = columns(world, nodes, seed)
+    # Models name columns by their places.
+    named = {name: f"x{k}" for k, name in enumerate(world.feature_names)}
+    edges = {named[child]: [named[p] for p in ps] for child, ps in graph.items()}
 
     def change(node, strength):
-        return lambda model: {node: look.shifted(node, strength * shift)}
+        return lambda model: {named[node]: look.shifted(node, strength * shift)}
 
-    graph = {child: list(ps) for child, ps in world.graph.items() if ps}
     network = {"mechanism": "additive", "max_epochs": 40, **look.fit_params}
     kinds = {
         "additive": {},
         "brief": {"max_epochs": 2, "lr": 5e-3},
         "linear": {"mechanism": "linear"},
         "auto": {"mechanism": "auto"},
-        "missing edge": {"graph": without_edge(graph, node)},
+        "few rows": {"n_rows": FEW},
+        "energy": {"mechanism": "energy"},
+        "missing edge": {"graph": without_edge(edges, named[node])},
         "unlinked": {"mechanism": "linear", "graph": None},
     }
     right = change(node, 1.0)
@@ -153,7 +175,7 @@ def scm(seed, shift=2.5, mechanism="additive", n_nodes=6, columns=Plain):
         look.rows(world.render()),
         look.rows(world.render({node: Shift(shift)})),
         {
-            name: partial(fit_graph, seed=seed, **{"graph": graph, **network, **kind})
+            name: partial(fit_graph, seed=seed, **{"graph": edges, **network, **kind})
             for name, kind in kinds.items()
         },
         {
