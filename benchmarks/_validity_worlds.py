@@ -40,7 +40,7 @@ JUDGED = {
     "glyph pairs 1.15": partial(glyph_pairs, factor=1.15),
     "faces 1.25": partial(faces, factor=1.25),
     "right ball": partial(two_balls, side=1, raised=3),
-    "raised left digits": partial(raised_digits, side=0, raised=3),
+    "lowered digits": partial(raised_digits, side=0, raised=-2),
     "hair of six": partial(hair, n_cues=6, angle=0.8),
     "pulses 1.2": partial(pulses, factor=1.2),
     "packets 1.25": partial(packets, factor=1.25),

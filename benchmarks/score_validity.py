@@ -139,8 +139,9 @@ def checks(score, cell, losses, errors):
     best = min(cell.candidates, key=errors.get)
     by_loss, by_error = (sorted(values, key=values.get) for values in (losses, errors))
     truth, mean = losses["truth"], losses["mean row"]
+    unit = mean - truth if mean != truth else np.nan
     shuffled, half = (
-        (float(score(cell, cell.in_law[name])) - truth) / (mean - truth)
+        (float(score(cell, cell.in_law[name])) - truth) / unit
         for name in ("shuffled truth", "half of the modes")
     )
     return {
