@@ -77,7 +77,7 @@ class Verdict:
     tau: float
     regret: float
     regret_in_error: float
-    chosen: str
+    chosen: list
     before_truth: list
     ghosts_before: list
     mean_row_off: float
@@ -105,9 +105,11 @@ def verdict(score, cell, predict="rows"):
     if predict == "draws":
         errors = {name: best_handling(cell.errors, name) for name in losses}
     names = [name for name in cell.candidates if name in losses]
-    chosen = min(names, key=losses.get)
     among = np.array([errors[name] for name in names])
-    lost = errors[chosen] - among.min()
+    least = min(losses[name] for name in names)
+    # Of equals any may be chosen.
+    chosen = [name for name in names if losses[name] == least]
+    lost = np.mean([errors[name] for name in chosen]) - among.min()
     found = {
         "before_truth": [],
         "ghosts_before": [],
