@@ -12,8 +12,9 @@ as the mean row). Asked of every score:
 - regret: of choosing by it among eight candidates, relative to (mean - best), so that
   random choice has 1, and in error;
 - before truth: predictions with an error above .02 that are scored better than the
-  truth; ghosts: matched moments that are scored better than the best model, although
-  their error is worse; mean row: places between its rank by score and by error;
+  truth; ghosts: moments matched to the very rows that are scored against, if that is
+  scored better than the best model, although its error is worse; mean row: places
+  between its rank by score and by error;
 - shuffled: the truth without its pairs, and half: half of its modes, on a scale that
   has the truth at 0 and the mean row at 1.
 
