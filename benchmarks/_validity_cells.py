@@ -21,8 +21,8 @@ import sklearn_icm
 
 N_TRAIN, N_OBS, N_ENV = 1000, 500, 500
 N_CANDIDATES = 8
-CACHE = Path(__file__).parent / ".cache"
 HERE = Path(__file__).parent
+CACHE = HERE / ".cache"
 # What a fit, its samples and its counterfactuals depend on.
 SOURCES = (
     "generators",
