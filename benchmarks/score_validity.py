@@ -11,7 +11,7 @@ as the mean row). Asked of every score:
   by at least .05;
 - regret: of choosing by it among eight candidates, relative to (mean - best), so that
   random choice has 1, and in error;
-- before truth: predictions with an error above .02 that are scored better than the
+- before truth: models with an error above .02 that are scored better than the
   truth; ghosts: moments matched to the very rows that are scored against, if that is
   scored better than the best model, although its error is worse; mean row: places
   between its rank by score and by error;
@@ -33,7 +33,12 @@ from _validity_worlds import DESIGN, JUDGED, cell
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 
-from sklearn_icm.metrics import energy_distance, mmd2, sliced_wasserstein
+from sklearn_icm.metrics import (
+    energy_distance,
+    mmd2,
+    sliced_wasserstein,
+    transport_distance,
+)
 
 LEAST_DIFFERENCE, EXACT = 0.05, 0.02
 GHOSTS = ("mean matched", "moments matched")
@@ -67,6 +72,7 @@ SCORES = {
     "sliced_wasserstein": in_units(sliced_wasserstein, random_state=0),
     "nearest": in_units(nearest_prediction),
     "assignment": in_units(assignment),
+    "transport": in_units(transport_distance),
 }
 
 
@@ -150,8 +156,8 @@ def checks(score, cell, losses, errors):
     return {
         "before_truth": [
             name
-            for name in by_loss
-            if losses[name] <= truth and errors[name] > EXACT and name != "truth"
+            for name in cell.candidates
+            if losses[name] <= truth and errors[name] > EXACT
         ],
         "ghosts_before": [
             name
