@@ -25,6 +25,7 @@ PREDICT = ("auto", "rows", "draws")
 COMPONENTS = [
     "skill",
     "distance",
+    "spread",
     "baseline",
     "baseline_distance",
     "unit",
@@ -98,7 +99,8 @@ class ExtrapolationScorer(PredictingScorer):
         -------
         DataFrame
             One row per environment (the index): ``skill``, ``distance`` of the changed
-            model, ``baseline`` by name, ``baseline_distance``, ``unit`` (the larger of
+            model, its ``spread`` (standard error over parts, where there are several),
+            ``baseline`` by name, ``baseline_distance``, ``unit`` (the larger of
             it and its chance), ``n_rows`` that were judged and ``interventions``; the
             skills of what needs no fitted generator: ``identity`` (observational rows
             as they are), ``mean_shift`` and ``moments`` (with the mean of the

@@ -53,8 +53,9 @@ def skill_components(
     Returns
     -------
     dict
-        ``skill``, ``distance`` of the prediction, ``baseline`` by name,
-        ``baseline_distance``, and ``unit``, the distance that a skill of 1 saves.
+        ``skill``, ``distance`` of the prediction, its ``spread`` (standard error over
+        the ways to halve the rows, or parts of many rows; NaN for one), ``baseline`` by
+        name, ``baseline_distance``, and ``unit``, the distance that a skill of 1 saves.
     """
     check_choice("baseline", baseline, BASELINES)
     distance_of = distance_to(X_env, distance, X_baseline)
@@ -73,10 +74,14 @@ def skill_components(
             f"The environment is no further from the baseline {name!r} than chance "
             f"(distance {found[name]:.3g}), {NOTHING_LEFT[name]}."
         )
-    value = distance_of(X_intervened)
+    split = distance_of.values if _is_transport(distance) else distance_of
+    values = np.atleast_1d(split(X_intervened))
+    value, n = values.mean(), len(values)
+    spread = values.std(ddof=1) / n**0.5 if n > 1 else np.nan
     return {
         "skill": float((found[name] - value) / unit),
         "distance": float(value),
+        "spread": float(spread),
         "baseline": name,
         "baseline_distance": float(found[name]),
         "unit": float(unit),
