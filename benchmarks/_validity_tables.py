@@ -25,7 +25,7 @@ def descendants(graph, node):
 
 def observed_graph(world):
     """Parents among the columns: those of a hidden node stand in for it."""
-    hidden, graph = set(world.hidden), {}
+    hidden, graph = set(world.unobserved), {}
     for child, parents in world.graph.items():
         found = set(parents) - hidden
         for h in hidden & set(parents):
@@ -137,12 +137,14 @@ class Levels(Plain):
 
 
 # ------------------------------------------------------------------------ worlds
-def scm(seed, shift=2.5, mechanism="additive", n_nodes=6, n_hidden=0, columns=Plain):
+def scm(
+    seed, shift=2.5, mechanism="additive", n_nodes=6, n_unobserved=0, columns=Plain
+):
     """`make_scm` with a shift of the column that most others depend on."""
     world = make_scm(
         N_ROWS,
         n_nodes=n_nodes,
-        n_hidden=n_hidden,
+        n_unobserved=n_unobserved,
         mechanism=mechanism,
         random_state=seed,
     )

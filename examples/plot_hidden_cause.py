@@ -28,7 +28,7 @@ table["outcome"] = np.sin(table["dose"]) + 1.2 * np.tanh(cause) + 0.3 * rng.rand
 edges = [("dose", "outcome")]
 severity = [("severity", column) for column in table]
 models = {
-    "hidden node": GraphGenerator(edges + severity, hidden={"severity": 1}),
+    "hidden node": GraphGenerator(edges + severity, unobserved={"severity": 1}),
     "ignored": GraphGenerator(edges),
 }
 for model in models.values():

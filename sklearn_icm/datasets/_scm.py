@@ -26,7 +26,7 @@ def make_scm(
     n_nodes=5,
     density=0.5,
     mechanism="additive",
-    n_hidden=0,
+    n_unobserved=0,
     interventions=None,
     random_state=None,
 ):
@@ -48,7 +48,7 @@ def make_scm(
         Additive: a small tanh network of the parents plus noise. Location-scale: the
         noise is multiplied by another bounded function of them. Linear: a linear
         function plus noise.
-    n_hidden : int, default=0
+    n_unobserved : int, default=0
         Nodes, drawn at random, that are left out of `data`; less than `n_nodes`.
     interventions : dict of str to dict, default=None
         One environment each: its label and ``{node: number, array, intervention or
@@ -60,7 +60,7 @@ def make_scm(
     -------
     Bunch
         As :mod:`sklearn_icm.datasets` says, with ``data`` ((1 + n_interventions) *
-        n_samples, n_nodes - n_hidden); ``feature_names`` of the columns; ``hidden``
+        n_samples, n_nodes - n_unobserved); ``feature_names`` of the columns; ``unobserved``
         names of the hidden nodes; ``graph`` parents of every node, ``{name: tuple of
         names}``, in topological order; ``factors`` values of all nodes in
         "observational", each (n_samples,); ``noise`` (n_samples, n_nodes), column k of
@@ -100,11 +100,11 @@ def make_scm(
     >>> float(scm.render({"x0": -2.0})[:, 0].max())
     -2.0
     """
-    _check_parameters(n_nodes, density, mechanism, n_hidden)
+    _check_parameters(n_nodes, density, mechanism, n_unobserved)
     interventions = _check_environments(interventions)
     rng = new_stream(random_state)
     parents = _random_graph(n_nodes, density, rng)
-    hidden = set(rng.choice(n_nodes, n_hidden, replace=False).tolist())
+    hidden = set(rng.choice(n_nodes, n_unobserved, replace=False).tolist())
     nodes = _calibrated_nodes(parents, mechanism, rng)
     noise = draw_noise(n_samples, n_nodes, rng)
     observed = [f"x{k}" for k in range(n_nodes) if k not in hidden]
@@ -121,7 +121,7 @@ def make_scm(
         noise=noise,
         data_shape=None,
         feature_names=observed,
-        hidden=[f"x{k}" for k in sorted(hidden)],
+        unobserved=[f"x{k}" for k in sorted(hidden)],
         graph={f"x{k}": tuple(f"x{p}" for p in ps) for k, ps in parents.items()},
         factors=_values_of_nodes(graph, noise),
         mechanisms=graph,
@@ -131,10 +131,10 @@ def make_scm(
     )
 
 
-def _check_parameters(n_nodes, density, mechanism, n_hidden):
+def _check_parameters(n_nodes, density, mechanism, n_unobserved):
     check_scalar(n_nodes, "n_nodes", Integral, min_val=1)
     check_number("density", density, 0, 1, "both")
-    check_scalar(n_hidden, "n_hidden", Integral, min_val=0, max_val=n_nodes - 1)
+    check_scalar(n_unobserved, "n_unobserved", Integral, min_val=0, max_val=n_nodes - 1)
     check_choice("mechanism", mechanism, MECHANISMS)
 
 

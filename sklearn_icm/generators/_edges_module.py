@@ -11,32 +11,32 @@ import pandas as pd
 from ..utils.checks import plain
 
 __all__ = [
-    "check_hidden",
+    "check_unobserved",
     "column_name",
     "parse_graph",
     "targeted_entries",
 ]
 
 
-def check_hidden(hidden, columns):
+def check_unobserved(unobserved, columns):
     """Dimensions of the unobserved nodes by name; none may be that of a column."""
-    hidden = {} if hidden is None else hidden
-    for name, n_dims in hidden.items():
+    unobserved = {} if unobserved is None else unobserved
+    for name, n_dims in unobserved.items():
         whole = isinstance(n_dims, Integral) and not isinstance(n_dims, bool)
         if not isinstance(name, str) or not whole or n_dims < 1:
             raise ValueError(
-                "hidden must map names of unobserved nodes to their numbers of "
+                "unobserved must map names of unobserved nodes to their numbers of "
                 f"dimensions, ints of at least 1, got {name!r}: {n_dims!r}."
             )
         if name in columns:
             raise ValueError(
-                f"hidden names {name!r}, which is a column of X: choose another name "
+                f"unobserved names {name!r}, which is a column of X: choose another name "
                 "for the unobserved node, or leave the column out of X."
             )
-    return {name: int(n_dims) for name, n_dims in hidden.items()}
+    return {name: int(n_dims) for name, n_dims in unobserved.items()}
 
 
-def parse_graph(graph, columns, hidden=()):
+def parse_graph(graph, columns, unobserved=()):
     """Parents of every column and unobserved node.
 
     Parameters
@@ -46,7 +46,7 @@ def parse_graph(graph, columns, hidden=()):
         DataFrame is nonzero if column i causes column j. Columns by name or position.
     columns : list of str
         All columns, in their order.
-    hidden : list of str
+    unobserved : list of str
         Unobserved nodes; each must have an effect.
 
     Returns
@@ -55,19 +55,19 @@ def parse_graph(graph, columns, hidden=()):
         Parents in the order of the columns, then of the unobserved nodes; children in
         topological order: as close to that as the graph allows.
     """
-    names = [*columns, *hidden]
+    names = [*columns, *unobserved]
     parents = {name: set() for name in names}
     for cause, effect in _edges(graph, names):
         cause, effect = (column_name(c, names) for c in (cause, effect))
         parents[effect].add(cause)
     order = _sorted_columns(parents)
     causes = set().union(*parents.values())
-    for name in hidden:
+    for name in unobserved:
         if name not in causes:
             raise ValueError(
-                f"The hidden node {name!r} must have an effect, got a graph without an "
+                f"The unobserved node {name!r} must have an effect, got a graph without an "
                 f"edge from it. Add some such as ({name!r}, {columns[0]!r}), or leave "
-                "it out of hidden."
+                "it out of unobserved."
             )
     return {k: tuple(p for p in names if p in parents[k]) for k in order}
 
@@ -175,7 +175,7 @@ def column_name(column, names, parameter="graph"):
     hint = ""
     if parameter == "graph":
         hint = (
-            " A node that is not observed must be declared: hidden={name: number of "
+            " A node that is not observed must be declared: unobserved={name: number of "
             "dimensions}."
         )
     raise ValueError(
@@ -194,7 +194,7 @@ def targeted_entries(labels, targets, names, hidden=()):
         for column in _listed(columns):
             if column in hidden:
                 raise ValueError(
-                    f"targets names the hidden node {column!r}, but hidden nodes "
+                    f"targets names the unobserved node {column!r}, but unobserved nodes "
                     f"cannot be targets: choose among the columns of X, {names}."
                 )
             place = names.index(column_name(column, names, "targets"))

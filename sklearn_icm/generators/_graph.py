@@ -16,7 +16,7 @@ from ..mechanisms._modules import tensor_of
 from ..utils._sklearn import Interval, StrOptions
 from ..utils.environments import find_rows, resolve_environments
 from ..utils.rows import fingerprint, plain_rows
-from ._edges_module import check_hidden, parse_graph, targeted_entries
+from ._edges_module import check_unobserved, parse_graph, targeted_entries
 from ._fit_module import N_FOLDS
 from ._graph_module import GraphModule
 from ._graph_queries import GraphQueriesMixin
@@ -50,7 +50,7 @@ class GraphGenerator(GraphQueriesMixin, DensityMixin, BaseGenerator):
         networkx.DiGraph (its ``to_dict_of_lists`` maps causes to effects, the other way
         round: `edges_` shows what was read). Columns that it does not name have no
         parents. None: no edges.
-    hidden : dict of str to int, default=None
+    unobserved : dict of str to int, default=None
         Unobserved nodes of the graph, and their dimensions: causes of columns that are
         not in the table, or what lies between columns. An adjacency array counts them
         after the columns.
@@ -229,7 +229,7 @@ class GraphGenerator(GraphQueriesMixin, DensityMixin, BaseGenerator):
     """
 
     # Of the graph, which has many forms, `_start` keeps the parents.
-    _architecture_names = ("hidden", "mechanism", "noise", "n_units")
+    _architecture_names = ("unobserved", "mechanism", "noise", "n_units")
 
     # What the base reads, and a table has no parameter for.
     icm_penalty, icm_weight, icm_warmup = None, 0.0, 0
@@ -238,7 +238,7 @@ class GraphGenerator(GraphQueriesMixin, DensityMixin, BaseGenerator):
 
     _parameter_constraints = {
         "graph": "no_validation",
-        "hidden": [dict, None],
+        "unobserved": [dict, None],
         "mechanism": [StrOptions(set(MECHANISMS)), dict],
         "noise": [StrOptions({"kernel", "normal"})],
         "n_units": [Interval(Integral, 1, None, closed="left")],
@@ -259,7 +259,7 @@ class GraphGenerator(GraphQueriesMixin, DensityMixin, BaseGenerator):
         self,
         graph=None,
         *,
-        hidden=None,
+        unobserved=None,
         mechanism="auto",
         noise="kernel",
         n_units=16,
@@ -280,7 +280,7 @@ class GraphGenerator(GraphQueriesMixin, DensityMixin, BaseGenerator):
         verbose=0,
     ):
         self.graph = graph
-        self.hidden = hidden
+        self.unobserved = unobserved
         self.mechanism = mechanism
         self.noise = noise
         self.n_units = n_units
@@ -311,7 +311,7 @@ class GraphGenerator(GraphQueriesMixin, DensityMixin, BaseGenerator):
 
     def _build_module(self, layout):
         names, parents = self._column_names(), self._parents()
-        hidden = check_hidden(self.hidden, names)
+        hidden = check_unobserved(self.unobserved, names)
         levels = {names[k]: len(v) for k, v in self._levels.items()}
         kinds = allowed_kinds(self.mechanism, parents, names, levels, set(hidden))
         n_units = int(self.n_units)
@@ -323,7 +323,9 @@ class GraphGenerator(GraphQueriesMixin, DensityMixin, BaseGenerator):
     def _parents(self):
         """Parents of every column and hidden node."""
         names = self._column_names()
-        return parse_graph(self.graph, names, list(check_hidden(self.hidden, names)))
+        return parse_graph(
+            self.graph, names, list(check_unobserved(self.unobserved, names))
+        )
 
     def _start(self, X):
         x, module = super()._start(X)
@@ -411,7 +413,7 @@ class GraphGenerator(GraphQueriesMixin, DensityMixin, BaseGenerator):
         )
         if self.observational is not None:
             labels = labels[find_rows(labels, self.observational)]
-        names, hidden = self._column_names(), self.hidden or ()
+        names, hidden = self._column_names(), self.unobserved or ()
         return targeted_entries(labels, self.targets, names, hidden)
 
     def _range_of(self, X):

@@ -147,15 +147,15 @@ def test_linear_moments_under_do():
 
 
 def test_hidden_nodes_stand_in_the_mechanisms_alone():
-    scm = make_scm(30, n_nodes=6, n_hidden=2, random_state=0)
-    full = make_scm(30, n_nodes=6, n_hidden=0, random_state=0)
-    assert len(scm.hidden) == 2
-    assert sorted(scm.hidden + scm.feature_names) == full.feature_names
+    scm = make_scm(30, n_nodes=6, n_unobserved=2, random_state=0)
+    full = make_scm(30, n_nodes=6, n_unobserved=0, random_state=0)
+    assert len(scm.unobserved) == 2
+    assert sorted(scm.unobserved + scm.feature_names) == full.feature_names
     assert set(scm.graph) == set(scm.factors) == set(full.feature_names)
     assert scm.mechanisms.nodes["data"] == (4,)
     assert all(scm.mechanisms.nodes[name] == (1,) for name in scm.graph)
     assert scm.data.shape == (30, 4)
-    hidden = scm.hidden[0]
+    hidden = scm.unobserved[0]
     assert scm.render({hidden: 3.0}).shape == (30, 4)
 
 
@@ -178,7 +178,7 @@ def test_environments():
         ({"n_nodes": 0}, ValueError, "n_nodes == 0, must be >= 1"),
         ({"density": 1.5}, ValueError, "density == 1.5, must be <= 1"),
         ({"density": np.nan}, ValueError, "density must be finite"),
-        ({"n_hidden": 5}, ValueError, "n_hidden == 5, must be <= 4"),
+        ({"n_unobserved": 5}, ValueError, "n_unobserved == 5, must be <= 4"),
         ({"mechanism": "cubic"}, ValueError, "one of .*linear.*got 'cubic'"),
         ({"interventions": {"x0": 1.0}}, TypeError, "environment: .node: interv"),
         ({"interventions": {0: {"x0": 1.0}}}, TypeError, "strings as environments"),

@@ -20,7 +20,7 @@ from sklearn_icm.mechanisms import DataLayout
 
 SCM = {
     "n_nodes": 6,
-    "n_hidden": 1,
+    "n_unobserved": 1,
     "interventions": {"do": {"x0": 2.0}, "soft": {"x1": Shift(1.0), "x3": torch.sin}},
 }
 WORLDS = {

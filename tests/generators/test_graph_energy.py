@@ -88,7 +88,7 @@ def test_other_columns_may_have_hidden_causes():
     X = np.column_stack([X, X[:, 0] + X[:, 1]])
     est = GraphGenerator(
         [("H", 0), ("H", 2), (0, 1)],
-        hidden={"H": 2},
+        unobserved={"H": 2},
         mechanism={1: "energy"},
         max_epochs=2,
         random_state=0,

@@ -43,13 +43,15 @@ def table():
 @pytest.fixture(scope="module")
 def model(table):
     """Tests must not change it."""
-    est = GraphGenerator(CONFOUNDED, hidden={"H": 1}, max_epochs=40, random_state=0)
+    est = GraphGenerator(CONFOUNDED, unobserved={"H": 1}, max_epochs=40, random_state=0)
     return est.fit(table)
 
 
 @pytest.fixture(scope="module")
 def chain():
-    est = GraphGenerator(CHAIN, hidden={"Z": 2, "H": 4}, max_epochs=5, random_state=0)
+    est = GraphGenerator(
+        CHAIN, unobserved={"Z": 2, "H": 4}, max_epochs=5, random_state=0
+    )
     return est.fit(factor_rows())
 
 
@@ -59,7 +61,7 @@ def test_a_linear_graph_is_as_likely_as_factor_analysis(seed):
     X, fresh = factor_rows(seed=seed), factor_rows(3000, seed)[1500:]
     edges = [("H", k) for k in range(5)]
     est = GraphGenerator(
-        edges, hidden={"H": 2}, mechanism="linear", random_state=seed
+        edges, unobserved={"H": 2}, mechanism="linear", random_state=seed
     ).fit(X)
     peer = FactorAnalysis(2).fit(X)
     gap = est.score_samples(fresh) - peer.score_samples(fresh)
@@ -150,7 +152,11 @@ def test_missing_values_and_levels():
     rows.loc[::7, "p1"] = np.nan
     rows.loc[::11, "y"] = np.nan
     est = GraphGenerator(
-        CONFOUNDED, hidden={"H": 1}, missing="available", max_epochs=5, random_state=0
+        CONFOUNDED,
+        unobserved={"H": 1},
+        missing="available",
+        max_epochs=5,
+        random_state=0,
     ).fit(rows)
     drawn = est.set_output(transform="pandas").sample(20, random_state=0)
     assert set(drawn["p0"]) <= {"high", "low"}
@@ -164,7 +170,7 @@ def test_a_changed_column_tells_nothing_of_its_former_cause():
     labels = np.repeat(["usual", "set"], 300)
     est = GraphGenerator(
         CONFOUNDED,
-        hidden={"H": 1},
+        unobserved={"H": 1},
         targets={"set": "p0"},
         max_epochs=20,
         random_state=0,
@@ -175,24 +181,27 @@ def test_a_changed_column_tells_nothing_of_its_former_cause():
 
 
 def test_worlds_with_hidden_nodes_fit():
-    scm = make_scm(300, n_nodes=5, density=0.9, n_hidden=1, random_state=1)
+    scm = make_scm(300, n_nodes=5, density=0.9, n_unobserved=1, random_state=1)
     rows = pd.DataFrame(scm.data, columns=scm.feature_names)
     est = GraphGenerator(
-        scm.graph, hidden=dict.fromkeys(scm.hidden, 1), max_epochs=3, random_state=0
+        scm.graph,
+        unobserved=dict.fromkeys(scm.unobserved, 1),
+        max_epochs=3,
+        random_state=0,
     ).fit(rows)
-    assert set(scm.hidden) < set(est.nodes_)
+    assert set(scm.unobserved) < set(est.nodes_)
 
 
 # ----------------------------------------------------------------------- errors
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        ({"hidden": {"t": 1}}, "hidden names 't', which is a column of X"),
-        ({"hidden": {"H": 0}}, "ints of at least 1, got 'H': 0"),
-        ({"hidden": {"H": True}}, "ints of at least 1, got 'H': True"),
-        ({"hidden": {3: 1}}, "ints of at least 1, got 3: 1"),
-        ({"hidden": None}, "A node that is not observed must be declared"),
-        ({"hidden": {"H": 1, "U": 2}}, "hidden node 'U' must have an effect"),
+        ({"unobserved": {"t": 1}}, "unobserved names 't', which is a column of X"),
+        ({"unobserved": {"H": 0}}, "ints of at least 1, got 'H': 0"),
+        ({"unobserved": {"H": True}}, "ints of at least 1, got 'H': True"),
+        ({"unobserved": {3: 1}}, "ints of at least 1, got 3: 1"),
+        ({"unobserved": None}, "A node that is not observed must be declared"),
+        ({"unobserved": {"H": 1, "U": 2}}, "unobserved node 'U' must have an effect"),
         ({"mechanism": "energy"}, "cannot be 'energy', as a cause of it is hidden"),
         ({"mechanism": {"H": "linear"}}, "mechanism names the column 'H'"),
     ],
@@ -204,7 +213,7 @@ def test_what_cannot_be_meant_is_refused(model, table, params, message):
 
 def test_hidden_nodes_cannot_change_while_training_continues(table):
     est = GraphGenerator(
-        CONFOUNDED, hidden={"H": 1}, max_epochs=1, warm_start=True, random_state=0
+        CONFOUNDED, unobserved={"H": 1}, max_epochs=1, warm_start=True, random_state=0
     ).fit(table)
     with pytest.raises(ValueError, match="hidden cannot change"):
-        est.set_params(hidden={"H": 2}).fit(table)
+        est.set_params(unobserved={"H": 2}).fit(table)

@@ -73,7 +73,7 @@ CASES = {
     "graph, normal": GraphGenerator(**GRAPH, noise="normal", mechanism="linear"),
     "graph, energy": GraphGenerator(**GRAPH, mechanism="energy", bounds="data"),
     "graph, hidden": GraphGenerator(
-        [("H", 1), ("H", 2)], hidden={"H": 2}, max_epochs=2, random_state=0
+        [("H", 1), ("H", 2)], unobserved={"H": 2}, max_epochs=2, random_state=0
     ),
     "graph, levels": GraphGenerator(**GRAPH),
     "fixed": FixedGenerator(random_state=0, bounds="data"),

@@ -73,7 +73,7 @@ def test_hidden_nodes_are_drawn_and_can_be_changed():
     rng = np.random.RandomState(0)
     X = rng.randn(100, 1) @ rng.randn(1, 3) + 0.3 * rng.randn(100, 3)
     est = GraphGenerator(
-        [("H", k) for k in range(3)], hidden={"H": 2}, max_epochs=2, random_state=0
+        [("H", k) for k in range(3)], unobserved={"H": 2}, max_epochs=2, random_state=0
     ).fit(X)
     display = GraphInterventionDisplay.from_estimator(est, {"H": 1.0}, n_samples=50)
     assert len(display.edges_) == 3

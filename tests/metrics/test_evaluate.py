@@ -95,7 +95,7 @@ def test_what_a_column_tells_of_its_hidden_cause_does_not_help_to_score_it():
     cause = rng.randn(400)
     X = pd.DataFrame({f"x{k}": cause + 0.3 * rng.randn(400) for k in range(4)})
     edges = [("H", name) for name in X]
-    est = GraphGenerator(edges, hidden={"H": 1}, max_epochs=20, random_state=0)
+    est = GraphGenerator(edges, unobserved={"H": 1}, max_epochs=20, random_state=0)
     report = evaluate(est.fit(X), X)
     assert np.abs(report.table_["skill"]).max() < 0.1
     assert not report.sentences_.str.contains("no parents").any()
