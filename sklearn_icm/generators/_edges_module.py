@@ -30,8 +30,8 @@ def check_unobserved(unobserved, columns):
             )
         if name in columns:
             raise ValueError(
-                f"unobserved names {name!r}, which is a column of X: choose another name "
-                "for the unobserved node, or leave the column out of X."
+                f"unobserved names {name!r}, which is a column of X: choose another "
+                "name for the node, or leave the column out of X."
             )
     return {name: int(n_dims) for name, n_dims in unobserved.items()}
 
@@ -65,8 +65,8 @@ def parse_graph(graph, columns, unobserved=()):
     for name in unobserved:
         if name not in causes:
             raise ValueError(
-                f"The unobserved node {name!r} must have an effect, got a graph without an "
-                f"edge from it. Add some such as ({name!r}, {columns[0]!r}), or leave "
+                f"The unobserved node {name!r} must have an effect, got a graph without "
+                f"an edge from it. Add some such as ({name!r}, {columns[0]!r}), or leave "
                 "it out of unobserved."
             )
     return {k: tuple(p for p in names if p in parents[k]) for k in order}
@@ -175,8 +175,8 @@ def column_name(column, names, parameter="graph"):
     hint = ""
     if parameter == "graph":
         hint = (
-            " A node that is not observed must be declared: unobserved={name: number of "
-            "dimensions}."
+            " A node that is not observed must be declared: "
+            "unobserved={name: number of dimensions}."
         )
     raise ValueError(
         f"{parameter} names the column {plain(column)!r}, which X does not have; its "
@@ -194,7 +194,7 @@ def targeted_entries(labels, targets, names, hidden=()):
         for column in _listed(columns):
             if column in hidden:
                 raise ValueError(
-                    f"targets names the unobserved node {column!r}, but unobserved nodes "
+                    f"targets names the unobserved node {column!r}, but such nodes "
                     f"cannot be targets: choose among the columns of X, {names}."
                 )
             place = names.index(column_name(column, names, "targets"))

@@ -215,5 +215,5 @@ def test_hidden_nodes_cannot_change_while_training_continues(table):
     est = GraphGenerator(
         CONFOUNDED, unobserved={"H": 1}, max_epochs=1, warm_start=True, random_state=0
     ).fit(table)
-    with pytest.raises(ValueError, match="hidden cannot change"):
+    with pytest.raises(ValueError, match="unobserved cannot change"):
         est.set_params(unobserved={"H": 2}).fit(table)
