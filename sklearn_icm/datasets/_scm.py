@@ -61,11 +61,12 @@ def make_scm(
     Bunch
         As :mod:`sklearn_icm.datasets` says, with ``data`` ((1 + n_interventions) *
         n_samples, n_nodes - n_unobserved); ``feature_names`` of the columns;
-        ``unobserved`` names of the other nodes; ``graph`` parents of every node, ``{name: tuple of
-        names}``, in topological order; ``factors`` values of all nodes in
-        "observational", each (n_samples,); ``noise`` (n_samples, n_nodes), column k of
-        node ``xk``; ``render(interventions)``. If linear, also ``weights`` (n_nodes,
-        n_nodes), effect of the second on the first, and ``noise_scales`` (n_nodes,).
+        ``unobserved`` names of the other nodes; ``graph`` parents of every node,
+        ``{name: tuple of names}``, in topological order; ``factors`` values of all
+        nodes in "observational", each (n_samples,); ``noise`` (n_samples, n_nodes),
+        column k of node ``xk``; ``render(interventions)``. If linear, also ``weights``
+        (n_nodes, n_nodes), effect of the second on the first, and ``noise_scales``
+        (n_nodes,).
 
     Raises
     ------

@@ -65,9 +65,9 @@ def parse_graph(graph, columns, unobserved=()):
     for name in unobserved:
         if name not in causes:
             raise ValueError(
-                f"The unobserved node {name!r} must have an effect, got a graph without "
-                f"an edge from it. Add some such as ({name!r}, {columns[0]!r}), or leave "
-                "it out of unobserved."
+                f"The unobserved node {name!r} must have an effect, got a graph "
+                "without an edge from it. Add some such as "
+                f"({name!r}, {columns[0]!r}), or leave it out of unobserved."
             )
     return {k: tuple(p for p in names if p in parents[k]) for k in order}
 
