@@ -241,6 +241,23 @@ class GenerativePipeline(HybridMixin, Pipeline):
         inner = None if X is None else self._to_generator(X)
         return self._generator.node_values(inner, **params)
 
+    def support(self, interventions, X=None, **params):
+        """Say which of the generator's mechanisms would extrapolate.
+
+        Parameters
+        ----------
+        interventions, **params
+            As the generator's `support` takes them.
+        X : array-like of shape (n_samples, n_features), optional
+            In input space.
+
+        Returns
+        -------
+        DataFrame
+        """
+        inner = None if X is None else self._to_generator(X)
+        return self._generator.support(interventions, inner, **params)
+
     @available_if(lambda self: hasattr(self._generator, "transform"))
     def transform(self, X, **params):
         """Latents of rows given in input space, as the generator's `transform`.

@@ -9,6 +9,7 @@ from sklearn.utils.validation import validate_data
 
 from .._training.fitting import CONSTRAINTS
 from .._training.mapped import beside
+from .._training.reservoir import renewed
 from .._training.seeds import torch_stream
 from ..base import BaseGenerator, DensityMixin
 from ..mechanisms import DataLayout
@@ -16,6 +17,7 @@ from ..mechanisms._modules import tensor_of
 from ..utils._sklearn import Interval, StrOptions
 from ..utils.environments import find_rows, resolve_environments
 from ..utils.rows import fingerprint, plain_rows
+from ..utils.support import MOST_FITTED
 from ._edges_module import check_unobserved, parse_graph, targeted_entries
 from ._fit_module import N_FOLDS
 from ._graph_module import GraphModule
@@ -186,6 +188,8 @@ class GraphGenerator(GraphQueriesMixin, DensityMixin, BaseGenerator):
     interval, so that the average over rows is right. What is drawn for a row
     depends on what it holds and on how many equal rows stand before it, whatever else
     is given with it (`transform` gives the middle of the interval).
+
+    Up to 1,000 rows of the fit are kept (and saved) for `support`.
 
     `partial_fit` trains the mechanisms that the last `fit` or the first batch chose,
     and renews their noise: lines are those of all rows so far, residuals of earlier
@@ -433,10 +437,21 @@ class GraphGenerator(GraphQueriesMixin, DensityMixin, BaseGenerator):
             bounds[:, column] = 0, len(levels) - 1
         return bounds
 
+    def _some_rows(self, X, *, renew):
+        """Rows that `support` compares with; beside them what environments changed."""
+        stream = torch_stream(self._entropy, f"support {self.n_iter_}")
+        some = torch.randperm(len(X), generator=stream)[:MOST_FITTED].numpy()
+        rows = np.pad(X[some], [(0, 0), (0, 2 * self.n_features_in_ - X.shape[1])])
+        if not renew:
+            return rows
+        kept, rows = map(torch.from_numpy, (self._fitted_rows, rows))
+        return renewed(kept, rows, MOST_FITTED, stream).numpy()
+
     def _train(self, X, epochs, *, fresh, one_pass=False):
         self._is_stream = one_pass
         super()._train(X, epochs, fresh=fresh, one_pass=one_pass)
         self._fitted_on = fingerprint(X[:, : self.n_features_in_])
+        self._fitted_rows = self._some_rows(X, renew=one_pass and not fresh)
         if one_pass:
             return
         fit = self._module.fit

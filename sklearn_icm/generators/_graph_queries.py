@@ -279,6 +279,23 @@ class GraphQueriesMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
             for name in self._module.parents
         }
 
+    def _fitted_values(self):
+        """Values of the columns and unobserved nodes in rows of the fit.
+
+        Beside them by mechanism in which rows it is known, and was not changed.
+        """
+        rows, changed = np.hsplit(self._fitted_rows, 2)
+        drawn, module = torch_stream(self._entropy, "support"), self._module
+        values = self._nodes_of_noise(self._noise_of(rows, drawn))
+        values |= {name: rows[:, [k]] for k, name in enumerate(module.names)}
+        counts = {
+            name: ~np.isnan(_side_by_side(values, [name, *parents])).any(1)
+            for name, parents in module.parents.items()
+        }
+        for k, name in enumerate(module.names):
+            counts[name] &= changed[:, k] == 0
+        return values, counts
+
     def _query(self, interventions, X=None, *args, **options):
         check_is_fitted(self)
         numbers = {}

@@ -137,6 +137,7 @@ VERBS = {
     "hybridise": lambda m, X: m.hybridise(X, ROWS, next(iter(m.nodes_)), 0),
     "hybridise from": lambda m, X: m.hybridise(ROWS, X, next(iter(m.nodes_)), 0),
     "influence_map": lambda m, X: m.influence_map(next(iter(m.nodes_)), 0, X),
+    "support": lambda m, X: m.support({}, X),
     "was_fitted_on": lambda m, X: m.was_fitted_on(X),
     "transform": lambda m, X: m.transform(X),
     "inverse_transform": lambda m, X: m.inverse_transform(X),
