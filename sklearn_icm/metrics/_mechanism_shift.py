@@ -13,10 +13,13 @@ from ..utils.checks import check_level, check_scalar
 from ..utils.environments import find_rows, resolve_environments
 from ..utils.pipelines import before_last, check_graph_generator
 from ..utils.reports import Report
+from ..utils.support import MOST_FITTED, support_distances
 
 __all__ = ["families", "mechanism_shift"]
 
-COLUMNS = ["node", "distance", "n_rows", "p_value"]
+COLUMNS = ["node", "distance", "n_rows", "outside", "p_value"]
+# Share of rows whose parents left the support, above which there is no verdict.
+MOST_OUTSIDE = 0.05
 # Rows whose matching is optimal, and entries of weights held at a time.
 BLOCK, AT_ONCE = 300, 2**21
 
@@ -57,8 +60,11 @@ def mechanism_shift(
     Report
         A sentence for each environment, and in ``table_`` ``environment``, ``node``,
         ``distance`` (energy distance of the noise, in standardised units), ``n_rows``
-        of the environment that were used, ``p_value``, ``q_value``
-        (Benjamini-Hochberg) and ``changed`` (q_value <= alpha).
+        of the environment that were used, ``outside`` (the share of them whose parents
+        left the joint support of the observational ones), ``p_value``, ``q_value``
+        (Benjamini-Hochberg) and ``changed`` (q_value <= alpha). Where more than 5 % are
+        outside, there is no verdict: ``q_value`` and ``changed`` are missing, and the
+        p-value also tells of how the mechanism extrapolates.
 
     Raises
     ------
@@ -73,10 +79,13 @@ def mechanism_shift(
     mechanism which is only nearly right is not blamed for a shift of the parents, every
     row is compared with one of like parents: rows are matched one to one, in blocks of
     like parents, and labels are permuted within pairs. Where an environment's parents
-    are far from all observational ones, no row is alike, the block is no larger than
-    300 rows, and the test also sees how the mechanism extrapolates. A column without
-    parents is compared as it is, with all labels permuted; time and memory are linear
-    in the rows but for the matching within blocks.
+    left the support of the observational ones, as the generator's `support` measures
+    it, no row is alike and the test would also see how the mechanism extrapolates: of
+    80 worlds of 300 rows in which a cause was shifted by 3 standard deviations, it
+    called an unchanged mechanism changed in 66, and does so in 5 where such parents
+    give no verdict (6 if the shift is 0.5). A column without parents is compared as it
+    is, with all labels permuted; time and memory are linear in the rows but for the
+    matching within blocks.
 
     References
     ----------
@@ -111,7 +120,8 @@ def mechanism_shift(
         )
         tables.append(table.assign(environment=label))
     table = pd.concat(tables or [_compare_nothing()], ignore_index=True)
-    table["changed"] = table["q_value"] <= alpha
+    q_values = table["q_value"]
+    table["changed"] = (q_values <= alpha).astype("boolean").mask(q_values.isna())
     table = table[["environment", *COLUMNS, "q_value", "changed"]]
     told = {label: _sentence(own) for label, own in table.groupby("environment")}
     return Report(table, pd.Series(told, dtype=object))
@@ -119,12 +129,21 @@ def mechanism_shift(
 
 def _sentence(table):
     """What the rows of one environment say."""
-    changed = table[table["changed"]]
-    if not len(changed):
-        return f"No mechanism differs (least q = {table['q_value'].min():.2g})."
-    named = zip(changed["node"], changed["q_value"], strict=True)
-    named = ", ".join(f"{node} (q = {q:.2g})" for node, q in named)
-    return f"Of {len(table)} mechanisms these differ: {named}."
+    judged, unknown = table.dropna(subset="q_value"), table[table["q_value"].isna()]
+    changed, told = judged[judged["changed"]], []
+    if len(changed):
+        named = zip(changed["node"], changed["q_value"], strict=True)
+        named = ", ".join(f"{node} (q = {q:.2g})" for node, q in named)
+        told.append(f"Of {len(judged)} mechanisms these differ: {named}.")
+    elif len(judged):
+        told.append(f"No mechanism differs (least q = {judged['q_value'].min():.2g}).")
+    if len(unknown):
+        named = zip(unknown["node"], unknown["outside"], strict=True)
+        named = ", ".join(f"{node} ({share:.0%} of the rows)" for node, share in named)
+        told.append(
+            f"No verdict where the parents left the observational support: {named}."
+        )
+    return " ".join(told)
 
 
 def _noise_behind(estimator, X):
@@ -145,10 +164,16 @@ def families(estimator):
 
 
 def _compare(estimator, values, noise, own, other, max_rows, n_permutations, rng):
-    rows = []
-    for name, (k, parents) in families(estimator).items():
+    rows, columns, levels = [], families(estimator), estimator.categories_
+    n_levels = [len(levels.get(name, ())) for name in columns]
+    for name, (k, parents) in columns.items():
+        outside = 0.0
         if parents:
             some = own[:max_rows], other[: 2 * max_rows]
+            places = other[:MOST_FITTED], some[0]
+            sides = ([values[rows, p, None] for p in parents] for rows in places)
+            distances, limit = support_distances(*sides, [n_levels[p] for p in parents])
+            outside = np.mean(distances > limit)
             first, second = _matched(values[:, parents], *some)
             draw = _swaps(len(first), rng)
         else:
@@ -156,9 +181,12 @@ def _compare(estimator, values, noise, own, other, max_rows, n_permutations, rng
             draw = _relabellings(len(first), len(second), rng)
         pooled = np.concatenate([noise[first, k], noise[second, k]])
         tested = _permutation_test(pooled, draw, n_permutations)
-        rows.append((name, tested[0], len(first), tested[1]))
+        rows.append((name, tested[0], len(first), outside, tested[1]))
     table = pd.DataFrame(rows, columns=COLUMNS)
-    return table.assign(q_value=false_discovery_control(table["p_value"]))
+    known = table["outside"] <= MOST_OUTSIDE
+    q_values = np.full(len(table), np.nan)
+    q_values[known] = false_discovery_control(table["p_value"][known])
+    return table.assign(q_value=q_values)
 
 
 def _compare_nothing():

@@ -175,6 +175,83 @@ def test_rows_are_matched_once_with_others_like_them(kind):
         assert apart < 0.05
 
 
+def bent(n, seed, shift=0.0, change=0.0):
+    rng = np.random.RandomState(seed)
+    cause = rng.randn(n) + shift
+    effect = cause**2 / 2 + change + 0.3 * rng.randn(n)
+    return pd.DataFrame({"cause": cause, "effect": effect, "alone": rng.randn(n)})
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_there_is_no_verdict_where_the_parents_left_the_support(seed):
+    parts = {
+        "seen": bent(300, seed),
+        "far": bent(200, seed + 100, shift=3.0),
+        "changed": bent(200, seed + 300, shift=0.3, change=0.3),
+    }
+    labels = np.repeat(list(parts), [len(rows) for rows in parts.values()])
+    est = GraphGenerator([("cause", "effect")], max_epochs=20, random_state=0)
+    est.fit(parts["seen"])
+    report = mechanism_shift(est, pd.concat(parts), labels, observational="seen")
+    table = report.table_.set_index(["environment", "node"])
+    assert table["changed"].isna().sum() == 1
+    assert table.loc["far", "changed"].isna().to_dict() == {
+        "cause": False, "effect": True, "alone": False
+    }  # fmt: skip
+    far = table.loc["far", "effect"]
+    assert far["outside"] > 0.3
+    assert far["p_value"] < 0.05
+    assert np.isnan(far["q_value"])
+    assert table.loc["changed", "effect"]["changed"]
+    # What is unknown does not count among the tests of the others.
+    p_values = table.loc["far", "p_value"][["cause", "alone"]]
+    assert table.loc["far", "q_value"].min() == pytest.approx(2 * p_values.min())
+    told = f"the observational support: effect ({far['outside']:.0%} of the rows)."
+    assert told in report.sentences_["far"]
+    assert report.sentences_["far"].startswith("Of 2 mechanisms these differ: cause ")
+    assert "No verdict" not in report.sentences_["changed"]
+
+
+def test_there_is_no_verdict_of_a_combination_of_levels_that_never_occurred():
+    rng = np.random.RandomState(0)
+    sex, drug = rng.randint(2, size=400), rng.randint(8, size=400)
+    # Of women every other level, whose codes are close to those of men alone.
+    drug[sex == 0] -= drug[sex == 0] % 2
+    frame = pd.DataFrame({"age": rng.randn(400), "y": rng.randn(400)})
+    frame["sex"], frame["drug"] = (
+        np.array(["f", "m"])[sex],
+        np.array(list("abcdefgh"))[drug],
+    )
+    new = frame[sex == 0].assign(drug="b")
+    est = GraphGenerator({"y": ["sex", "drug", "age"]}, max_epochs=2, random_state=0)
+    est.fit(frame)
+    both, labels = pd.concat([frame, new]), np.repeat(["seen", "new"], [400, len(new)])
+    table = mechanism_shift(est, both, labels, observational="seen").table_
+    assert table["node"][table["changed"].isna()].tolist() == ["y"]
+    assert table["outside"].max() == 1
+
+
+@pytest.mark.slow
+def test_an_unchanged_mechanism_is_rarely_blamed_when_a_cause_moves_far():
+    blamed, n_rows = [], 200
+    for seed in range(20):
+        params = {"n_nodes": 3 + seed % 3, "density": 0.9, "random_state": seed}
+        world = make_scm(300, **params)
+        truth = FixedGenerator(world.mechanisms, random_state=0).fit(world.data)
+        root = next(iter(world.graph))
+        moved = truth.intervene({root: Shift(3.0)}, n_samples=n_rows, random_state=1)
+        est = GraphGenerator(world.graph, random_state=0).fit(world.data)
+        labels = np.repeat(["seen", "moved"], [300, n_rows])
+        X = np.concatenate([world.data, moved])
+        params = {"observational": "seen", "n_permutations": 199}
+        report = mechanism_shift(est, X, labels, **params)
+        found = changed_nodes(report.table_, "moved")
+        assert root in found
+        blamed.append(len(found) > 1)
+    # Of .05 more than three of 20 have a probability of .02.
+    assert sum(blamed) <= 3
+
+
 def rows_with_levels(n, seed, shift=0.0):
     rng = np.random.RandomState(seed)
     dose = rng.randn(n) + shift
