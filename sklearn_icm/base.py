@@ -12,6 +12,7 @@ from ._counterfactual import CounterfactualMixin, check_abduction, check_rows_or
 from ._training.fitting import TrainedEstimator
 from ._training.queries import RowQueries, stacked
 from .independence._table import independence_table
+from .interventions._affine import undone
 from .interventions._base import is_random
 from .mechanisms._modules import tensor_of
 from .utils._sklearn import in_output_container
@@ -82,6 +83,15 @@ class DensityMixin:
         check_is_fitted(self)
         X = observational_rows(plain_rows(X), y, environments, self.observational)
         return float(np.mean(self.score_samples(X)))
+
+    def _before_data(self, rows, interventions):
+        """Rows before an intervention on their values, and the log volume it makes."""
+        data, layout = self._module.graph.data_node, self._module.layout
+        if data not in interventions:
+            return rows, 0.0
+        node = layout.to_node(torch.tensor(rows, dtype=torch.float64))
+        before, volume = undone(interventions[data], node, data)
+        return layout.to_rows(before).numpy(), volume
 
 
 class BaseGenerator(GeneratorMixin, CounterfactualMixin, TrainedEstimator):

@@ -182,21 +182,14 @@ class RowQueries:
 
         The factual pass is run only where it is needed: else its nodes are None.
         """
-        graph, hidden = self.module.graph, self._hidden(interventions)
+        graph = self.module.graph
+        hidden = acting_inside(interventions, self.data_node)
         with_factual = paired or record is not None or not hidden
         before = graph(noise) if with_factual else None
         after = graph(noise, hidden, factual=before) if hidden else before
         if record is not None:
             record.append((_to_numpy(before), _to_numpy(after)))
         return before, after
-
-    def _hidden(self, interventions: Interventions) -> Interventions:
-        """What acts inside the graph: at the data node, only on its mechanism."""
-        inside = {k: v for k, v in interventions.items() if k != self.data_node}
-        change = interventions.get(self.data_node)
-        if getattr(change, "acts_on_mechanism", False):
-            inside[self.data_node] = change.mechanism_part()
-        return inside
 
     def _finished(
         self,
@@ -251,6 +244,15 @@ class RowQueries:
     def clip(self, rows: np.ndarray) -> np.ndarray:
         """Rows inside the bounds."""
         return np.clip(rows, self.low, self.high)
+
+
+def acting_inside(interventions: Interventions, data_node: str) -> Interventions:
+    """What acts inside a graph: at the data node, only on its mechanism."""
+    inside = {k: v for k, v in interventions.items() if k != data_node}
+    change = interventions.get(data_node)
+    if getattr(change, "acts_on_mechanism", False):
+        inside[data_node] = change.mechanism_part()
+    return inside
 
 
 def _started(interventions: Interventions, entropy: int) -> Interventions:

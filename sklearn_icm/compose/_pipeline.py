@@ -296,7 +296,8 @@ class GenerativePipeline(HybridMixin, Pipeline):
         ----------
         X : array-like of shape (n_samples, n_features)
         **params
-            As the generator's `score_samples` takes them.
+            As the generator's `score_samples` takes them, such as ``interventions``,
+            which act on its nodes in its units.
 
         Returns
         -------

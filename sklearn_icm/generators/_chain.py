@@ -426,19 +426,44 @@ class ChainGenerator(DensityMixin, BaseGenerator):
         """DataFrame with one row per step: loss and fit term (and penalty) before."""
         return super().history_.rename_axis(index="step")
 
-    def score_samples(self, X):
+    def score_samples(self, X, *, interventions=None):
         """Log density of each row under the fitted normal distribution.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
+        interventions : dict of str to intervention, optional
+            As `intervene` takes them: the density is that of ``intervene(interventions,
+            n_samples=...)``. They must be affine, or mechanisms of other chains.
 
         Returns
         -------
         ndarray of shape (n_samples,)
-            In nats; exact.
+            In nats; exact. Behind a hidden node that is set to a value the noise of
+            later nodes is left, which is scored.
+
+        Raises
+        ------
+        ValueError
+            For other interventions, of which no density is known, and for those on the
+            data node that have no inverse.
+
+        Examples
+        --------
+        >>> from sklearn_icm.datasets import make_linear_chain
+        >>> from sklearn_icm.interventions import Scale
+        >>> X = make_linear_chain(100, n_features=5, random_state=0).data
+        >>> model = ChainGenerator(random_state=0).fit(X)
+        >>> doubled = {"dense1": Scale(2.0)}
+        >>> rows = model.intervene(doubled, n_samples=100, random_state=0)
+        >>> scores = model.score_samples(rows, interventions=doubled)
+        >>> bool(scores.mean() > model.score_samples(rows).mean())
+        True
         """
         check_is_fitted(self)
-        rows = torch.from_numpy(self._check_rows(X).astype(np.float64))
+        changes = self._module.graph.check_interventions(interventions or {})
+        rows = self._check_rows(X).astype(np.float64)
+        rows, volume = self._before_data(rows, changes)
         with torch.no_grad():
-            return self._module.density().log_prob(rows).numpy()
+            density = self._module.density(changes)
+            return density.log_prob(torch.from_numpy(rows)).numpy() - volume

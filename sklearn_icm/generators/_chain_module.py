@@ -7,7 +7,9 @@ from torch import nn
 from torch.distributions import MultivariateNormal
 from torch.nn import functional
 
+from .._training.queries import acting_inside
 from ..exceptions import FitDivergedError
+from ..interventions._affine import linear_part
 from ..mechanisms import GaussianLikelihood, LinearOperator, MechanismGraph
 
 # Of the data's mean variance: below it a density of rank-deficient data has no value.
@@ -153,11 +155,34 @@ class ChainModule(nn.Module):
         residual = x.to(self.gain) - self.likelihood.link.offset
         return residual.flatten(1) @ self.gain.T
 
-    def density(self):
-        """Distribution of the rows."""
-        matrix, offset = self.matrix(), self.likelihood.link.offset.flatten()
+    def density(self, interventions):
+        """Distribution of the rows: normal, since the interventions are affine.
+
+        Those on the data node act on observed values, noise included.
+        """
+        data = self.graph.data_node
+        inside = acting_inside(interventions, data)
+        for name, change in inside.items():
+            if getattr(change, "acts_on_mechanism", False):
+                _check_linear(name, change.replaced(self.graph.mechanism(name)))
+        linear = {name: linear_part(change, name) for name, change in inside.items()}
+        white = torch.eye(self.n_inputs, dtype=torch.float64)
+        mean = self.graph(0 * white[:1], inside)[data].flatten()
+        units = self.graph(torch.cat([0 * white[:1], white]), linear)[data].flatten(1)
+        matrix = (units[1:] - units[0]).T
         isotropic = self.likelihood.variance * torch.eye(len(matrix)).to(matrix)
-        return MultivariateNormal(offset, matrix @ matrix.T + isotropic)
+        return MultivariateNormal(mean, matrix @ matrix.T + isotropic)
+
+
+def _check_linear(name, module):
+    """Refuse a mechanism of another kind of generator."""
+    link = getattr(module, "mechanism", module)
+    if not isinstance(link, (DenseLink, ConvLink)):
+        raise ValueError(
+            f"The density of a chain is known if its mechanisms are linear, but that "
+            f"given to node {name!r} is a {type(link).__name__}: take it from another "
+            "ChainGenerator."
+        )
 
 
 def _chain_graph(layout, shapes, circular):

@@ -346,3 +346,26 @@ class CategoricalColumn(ColumnMechanism):
             noise.clamp(-MOST_NOISE, MOST_NOISE).masked_fill(unknown, torch.nan),
             log_chance.masked_fill(unknown, torch.nan),
         )
+
+
+class ChangedColumn(nn.Module):
+    """A column's mechanism, and its value changed to ``slope * value + offset``.
+
+    It explains given values, those after the change. With slope 0 it sets the column,
+    which leaves nothing to explain.
+    """
+
+    def __init__(self, mechanism: ColumnMechanism, slope: float, offset: float) -> None:
+        super().__init__()
+        self.mechanism, self.index = mechanism, mechanism.index
+        self.slope, self.offset = slope, offset
+
+    def explain(
+        self, value: Tensor, parents: Sequence[Tensor], place: Tensor | None = None
+    ) -> tuple:
+        """Noise behind a value, and the log of d noise / d value; each (n, 1)."""
+        if self.slope == 0:
+            return (torch.full_like(value, torch.nan),) * 2
+        before = (value - self.offset) / self.slope
+        noise, log_slope = self.mechanism.explain(before, parents, place)
+        return noise, log_slope - math.log(abs(self.slope))

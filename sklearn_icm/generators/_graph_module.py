@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -12,10 +13,12 @@ from torch.nn.utils.rnn import pad_sequence
 from .._training.mapped import MappedRows
 from .._training.reservoir import renewed
 from .._training.seeds import torch_stream
+from ..interventions._affine import affine_map
 from ..mechanisms import DataLayout, GaussianLikelihood
 from ._column_module import (
     LEAST_VARIANCE,
     CategoricalReader,
+    ChangedColumn,
     NumericReader,
 )
 from ._fit_module import FittedBanks
@@ -296,11 +299,38 @@ class GraphModule(nn.Module):
         draw = None if generator is None else self._draw(x, generator)
         return self.explain(x, draw, places=places)[0]
 
+    def under(self, interventions: Mapping[str, Callable]) -> GraphModule:
+        """A copy whose columns are explained as what interventions made of them.
+
+        Raises
+        ------
+        ValueError
+            For interventions that are not known to be affine, or replace a mechanism by
+            one of another family or column.
+        """
+        made = copy.deepcopy(self)
+        for name, change in interventions.items():
+            mechanism = own = made.graph.mechanism(name)
+            if getattr(change, "acts_on_mechanism", False):
+                mechanism = copy.deepcopy(change.replaced(own))
+                # It reads its own noise alone, else two columns would share one.
+                if getattr(mechanism, "index", None) != own.index:
+                    raise ValueError(
+                        f"There is no density with the mechanism that {change!r} gives "
+                        f"node {name!r}: take that of a GraphGenerator for a column in "
+                        "the same place."
+                    )
+            slope, offset = map(float, affine_map(change, (1,), name))
+            place = list(made.parents).index(name)
+            made.graph.mechanisms[place] = ChangedColumn(mechanism, slope, offset)
+        return made
+
     def log_prob(self, x: Tensor, draw: Tensor | None = None) -> Tensor:
         """Log density of each row and noise variable given the parents, (n, n_noise).
 
         A standard normal draw for unobserved nodes gives that of the row with them. It
-        is 0 where a column or one of its parents is missing.
+        is 0 where a column or one of its parents is missing, and for columns that are
+        set.
         """
         noise, slopes = self.explain(x, draw)
         counts = ~noise.isnan() & self.noise.varies

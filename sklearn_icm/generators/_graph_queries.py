@@ -1,6 +1,5 @@
 """Questions to a fitted graph of columns: noise, densities, independence."""
 
-import copy
 from collections.abc import Mapping
 from numbers import Integral
 
@@ -15,6 +14,7 @@ from .._training.queries import RowQueries
 from .._training.seeds import stream_seed, torch_stream
 from ..independence._hsic import hsic_test
 from ..interventions import Compose, Do
+from ..interventions._base import apply_intervention
 from ..utils.checks import check_scalar
 from ..utils.rows import draws_by_content, in_dtype, plain_rows
 from ._hidden_module import generic_effects
@@ -131,27 +131,67 @@ class GraphQueriesMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         rows[:, list(self._whole)] = np.rint(rows[:, list(self._whole)])
         return decode_levels(rows.astype(noise.dtype, copy=False), self._levels)
 
-    def score_samples(self, X):
+    def score_samples(self, X, *, interventions=None):
         """Log density of each row, in nats; of levels, log probability.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
+        interventions : dict of str to intervention, optional
+            On columns or the data node, as `intervene` takes them: the density is that
+            of ``intervene(interventions, n_samples=...)``. They must be affine, or
+            mechanisms of another `GraphGenerator`.
 
         Returns
         -------
         ndarray of shape (n_samples,)
-            Under the density that `sample` uses (before its values are clipped). A
-            column that did not vary in `fit` counts for nothing. With
+            Under the density that `sample` uses (before its values are clipped or
+            rounded). A column that did not vary in `fit` counts for nothing. With
             ``missing="available"`` the sum over the mechanisms whose column and parents
             are known in the row.
+
+        Raises
+        ------
+        ValueError
+            For interventions of which no density is known: random ones, callables,
+            those on the noise, in a graph with hidden nodes all but those on the data
+            node, and those on the data node that have no inverse.
+
+        Notes
+        -----
+        The mechanism of an intervened column is changed, and the others read the value
+        that the row has, so that all other factors are as they were. Under ``Do`` the
+        column has no factor: it has no density, and what is scored is that of the other
+        columns given the column's value in the row, be it the one that was set or not.
+
+        Examples
+        --------
+        >>> from sklearn_icm.datasets import make_scm
+        >>> from sklearn_icm.generators import GraphGenerator
+        >>> from sklearn_icm.interventions import Shift
+        >>> scm = make_scm(200, n_nodes=3, mechanism="linear", random_state=0)
+        >>> model = GraphGenerator(scm.graph, max_epochs=2, random_state=0)
+        >>> rows = scm.render({"x0": Shift(2.0)})
+        >>> scores = [
+        ...     model.fit(scm.data).score_samples(rows, interventions=changes).mean()
+        ...     for changes in ({}, {"x0": Shift(2.0)})
+        ... ]
+        >>> bool(scores[0] < scores[1])
+        True
         """
         check_is_fitted(self)
         takes_missing = self.missing == "available"
         options = {"ensure_all_finite": "allow-nan"} if takes_missing else {}
         rows = self._check_rows(X, **options)
+        changes = self._in_codes(interventions or {})
+        rows, volume = self._before_data(rows, changes)
+        changes.pop(self._module.graph.data_node, None)
+        self._refuse_without_density(changes)
         if not self._module.hidden:
-            return self._in_double([rows], lambda module, x: module.log_prob(x).sum(1))
+            scores = self._in_double(
+                [rows], lambda module, x: module.log_prob(x).sum(1), changes
+            )
+            return scores - volume
         n_dims = self._n_features_out - self.n_features_in_
         # One set of draws for all rows, so that none depends on its neighbours.
         draws = torch.randn(
@@ -166,7 +206,46 @@ class GraphQueriesMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
             weights = torch.stack([module.log_weight(x, d) for d in draws])
             return weights.logsumexp(0) - np.log(N_IMPORTANCE)
 
-        return self._in_double([rows], bound)
+        return self._in_double([rows], bound) - volume
+
+    def _refuse_without_density(self, interventions):
+        names, data = self._module.names, self._module.graph.data_node
+        if interventions and self._module.hidden:
+            raise ValueError(
+                f"There is no density under interventions on {list(interventions)} in "
+                "a graph with hidden nodes, of which the encoder knows the unchanged "
+                f"mechanisms alone: those on {data!r} have one. Compare samples by a "
+                "distance (make_extrapolation_scorer)."
+            )
+        others = [name for name in interventions if name not in names]
+        if others:
+            raise ValueError(
+                f"There is no density under interventions on {others}: those on the "
+                f"columns {names} and on {data!r} have one."
+            )
+
+    def _before_data(self, rows, interventions):
+        data = self._module.graph.data_node
+        if data not in interventions:
+            return rows, 0.0
+        change = interventions[data]
+        if getattr(change, "acts_on_mechanism", False):
+            raise ValueError(
+                f"There is no density with another mechanism of node {data!r}: change "
+                "those of columns."
+            )
+        if np.isnan(rows).any():
+            raise ValueError(
+                f"X has missing values, which an intervention on node {data!r} may mix "
+                "with others: score complete rows."
+            )
+        before, volume = super()._before_data(rows, interventions)
+        # An affine change of some columns shows at units and the origin.
+        probes = torch.eye(rows.shape[1] + 1, rows.shape[1], dtype=torch.float64)
+        kept = keeping_levels(data, change, self._names_of_levels())
+        apply_intervention({data: kept}, data, probes)
+        before[:, list(self._levels)] = rows[:, list(self._levels)]
+        return before, volume
 
     def _noise_of(self, rows, generator=None, places=None):
         """Noise behind rows; uniform draws place it in the intervals of levels."""
@@ -195,9 +274,9 @@ class GraphQueriesMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         places = draws_by_content(rows, len(self._levels), entropy)
         return self._noise_of(rows, places=places)
 
-    def _in_double(self, arrays, ask):
+    def _in_double(self, arrays, ask, changes=None):
         """Answers about rows in float64, so that none depends on its neighbours."""
-        module = copy.deepcopy(self._module).cpu().double()
+        module = self._module.under(changes or {}).cpu().double()
         parts = [
             torch.from_numpy(array.astype(np.float64)).split(SCORE_CHUNK)
             for array in arrays
@@ -296,29 +375,35 @@ class GraphQueriesMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
             counts[name] &= changed[:, k] == 0
         return values, counts
 
-    def _query(self, interventions, X=None, *args, **options):
-        check_is_fitted(self)
-        numbers = {}
+    def _names_of_levels(self):
+        return {k: self._module.names[k] for k in self._levels}
+
+    def _in_codes(self, interventions):
+        """Checked interventions, those on columns of levels as ones on codes."""
         if isinstance(interventions, Mapping):
-            levels, names = self.categories_, self._module.names
+            levels = self.categories_
             interventions = {
                 name: in_codes(name, change, levels[name]) if name in levels else change
                 for name, change in interventions.items()
             }
-            data = self._module.graph.data_node
-            if data in interventions:
-                own = {k: names[k] for k in self._levels}
-                kept = keeping_levels(data, interventions[data], own)
-                interventions[data] = kept
-            interventions = self._module.graph.check_interventions(interventions)
-            refuse_other_levels(interventions, self)
-            scale = self._module.likelihood.link.scale.cpu().numpy()
-            warn_if_far(interventions, names, self._range, scale)
-            for k, known in self._levels.items():
-                change = interventions.get(names[k])
-                warn_of_unseen(names[k], change, known, self._n_rows_of_levels[k])
-            numbers = set_numbers(interventions, names)
-            interventions = self._on_whole(interventions, given=X is not None)
+        interventions = self._module.graph.check_interventions(interventions)
+        refuse_other_levels(interventions, self)
+        return interventions
+
+    def _query(self, interventions, X=None, *args, **options):
+        check_is_fitted(self)
+        interventions, names = self._in_codes(interventions), self._module.names
+        data = self._module.graph.data_node
+        if data in interventions:
+            own = self._names_of_levels()
+            interventions[data] = keeping_levels(data, interventions[data], own)
+        scale = self._module.likelihood.link.scale.cpu().numpy()
+        warn_if_far(interventions, names, self._range, scale)
+        for k, known in self._levels.items():
+            change = interventions.get(names[k])
+            warn_of_unseen(names[k], change, known, self._n_rows_of_levels[k])
+        numbers = set_numbers(interventions, names)
+        interventions = self._on_whole(interventions, given=X is not None)
         queries, X, chunks, n_rows = super()._query(interventions, X, *args, **options)
         free = self._free_whole(interventions)
         ranges, places = {k: self._range[:, k] for k in self._whole}, None

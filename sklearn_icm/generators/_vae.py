@@ -11,7 +11,7 @@ from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
 from .._training.fitting import CONSTRAINTS
-from .._training.queries import RowQueries
+from .._training.queries import RowQueries, acting_inside
 from .._training.seeds import torch_stream
 from ..base import BaseGenerator, DensityMixin
 from ..exceptions import CollapsedDecoderWarning
@@ -405,12 +405,16 @@ class VAEGenerator(
         rows = RowQueries(self._module, self.bounds_).decode(Z)
         return rows.astype(Z.dtype, copy=False)
 
-    def score_samples(self, X, *, n_importance=None):
+    def score_samples(self, X, *, interventions=None, n_importance=None):
         """Lower bound of the log density of each row, in nats.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
+        interventions : dict of str to intervention, optional
+            On the data node alone, affine and invertible, such as ``{"data":
+            Scale(2.0)}``: the bound is that of ``intervene(interventions,
+            n_samples=...)``.
         n_importance : int, optional
             None gives the evidence lower bound at beta = 1; an int the tighter
             importance-weighted bound with that many draws (Burda et al. 2016, arXiv
@@ -422,6 +426,12 @@ class VAEGenerator(
             Under the density that `sample` uses (before its values are clipped). All
             rows share one fixed set of noise, so that a row's value does not depend
             on the others.
+
+        Raises
+        ------
+        ValueError
+            For interventions on other nodes: the encoder knows what is behind the rows
+            of the unchanged decoder alone, so that their bound would say nothing.
 
         Notes
         -----
@@ -435,7 +445,17 @@ class VAEGenerator(
             raise ValueError(
                 f"n_importance must be None or a positive int, got {n_importance!r}."
             )
-        X = self._check_rows(X)
+        changes = self._module.graph.check_interventions(interventions or {})
+        inside = list(acting_inside(changes, self._module.graph.data_node))
+        if inside:
+            raise ValueError(
+                f"There is no density under interventions on {inside}: the encoder of "
+                "this generator knows the unchanged decoder alone. Change the values "
+                f"of {self._module.graph.data_node!r}, compare samples by a distance "
+                "(make_extrapolation_scorer), or take a ChainGenerator or a "
+                "GraphGenerator."
+            )
+        X, volume = self._before_data(self._check_rows(X), changes)
         n_draws = n_importance or N_BOUND_DRAWS
         noise = torch.randn(
             n_draws,
@@ -452,7 +472,7 @@ class VAEGenerator(
             if n_importance is not None:
                 bound = weights.logsumexp(0) - np.log(n_draws)
             scores.append(bound.numpy())
-        return np.concatenate(scores)
+        return np.concatenate(scores) - volume
 
     def _double_chunks(self, X):
         for start in range(0, len(X), SCORE_CHUNK):
