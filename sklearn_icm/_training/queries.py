@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..exceptions import ClippedInterventionWarning
+from ..exceptions import ClippedInterventionWarning, UnexplainedRowsWarning
 from ..interventions._base import apply_intervention, is_random, started
 from ..mechanisms._modules import tensor_of
 from .seeds import torch_stream
@@ -26,6 +26,8 @@ MOST_ROWS, FEWEST_ROWS = 32768, 32
 VALUES_PER_CHUNK = 2**21
 # Of the range, on average over all entries.
 NOTICEABLE = 0.05
+# Share of given rows: where more is unexplained, dropping it was usually better.
+MOST_UNEXPLAINED = 0.25
 
 
 class RowQueries:
@@ -48,6 +50,7 @@ class RowQueries:
         # Rows that are asked about, once they are checked.
         self.given: np.ndarray | None = None
         self._excess: list[float] = []
+        self._unexplained: list[np.ndarray] = []
         per_row = sum(math.prod(shape) for shape in module.graph.nodes.values())
         fitting = 2 ** int(math.log2(max(1, VALUES_PER_CHUNK / per_row)))
         self.chunk = min(MOST_ROWS, max(FEWEST_ROWS, fitting))
@@ -123,6 +126,8 @@ class RowQueries:
             factual, changed = (self.to_rows(nodes[self.data_node]) for nodes in pair)
             low, high = self.low, self.high
             if keep:
+                if acting_inside(interventions, self.data_node):
+                    self._unexplained.append(self.unexplained(rows, factual))
                 # Where nothing changed, the row itself. Elsewhere a difference is added
                 # to it, unless the model explains all of a row.
                 moved = changed if self.is_exact else rows + (changed - factual)
@@ -213,11 +218,31 @@ class RowQueries:
         self._excess.append(excess)
         return rows
 
-    def warn_if_clipped(self) -> None:
-        """Say so if the bounds took back much of what interventions did."""
+    def unexplained(self, rows: np.ndarray, means: np.ndarray) -> np.ndarray:
+        """Share of each row that is left of it: squares over the fitted rows' spread.
+
+        A module that has no ``spread`` explains every row.
+        """
+        spread = float(getattr(self.module, "spread", 0.0))
+        if not spread:
+            return np.zeros(len(rows))
+        left = self.to_node(rows - means).to(self.device)
+        squared = self.module.likelihood.squared(left).flatten(1).mean(1)
+        return squared.cpu().numpy().astype(np.float64) / spread
+
+    def warn_of_doubt(self) -> None:
+        """Say what makes the answers doubtful: bounds, or rows that are not explained.
+
+        Bounds that took back much of what interventions did; and rows of which much is
+        kept as it is, since the model does not explain it.
+        """
         excess = float(np.mean(self._excess)) if self._excess else 0.0
         if excess > NOTICEABLE:
             warnings.warn(ClippedInterventionWarning(excess), stacklevel=3)
+        shares = np.concatenate([np.zeros(0), *self._unexplained])
+        if len(shares) and shares.mean() > MOST_UNEXPLAINED:
+            share = float(shares.mean())
+            warnings.warn(UnexplainedRowsWarning(share), stacklevel=3)
 
     def to_node(self, rows: np.ndarray) -> Tensor:
         """Rows as values of the data node, in the module's precision, on the CPU."""

@@ -192,6 +192,11 @@ class FixedModule(nn.Module):
         # The noise has one deviation in the units of the data, not in these.
         self.likelihood.variance = (self.noise_std / scale) ** 2
 
+    @property
+    def spread(self):
+        """Mean squared deviation of an entry of the rows from their mean."""
+        return self.likelihood.squared(self.deviation).mean()
+
     def _count(self, x):
         """Join moments of rows with those of earlier ones."""
         mean, deviation = (m.to(self.mean) for m in self.likelihood.moments(x))

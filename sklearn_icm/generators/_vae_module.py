@@ -20,9 +20,10 @@ MOST_KEPT, DRAWS_WHEN_RENEWED = 1024, 2
 # Of a row, by which the course of the variance goes.
 ENTRIES_PER_ROW = 8
 CHUNK = 1024
-# For the share that principal components explain: so many rows, and of their largest
-# variance the least that counts.
-PCA_ROWS, PCA_FLOOR = 200, 1e-9
+# By which the variance of the rows goes, and what principal components explain of it.
+FEW_ROWS = 200
+# Of the largest variance of a component, the least that counts.
+PCA_FLOOR = 1e-9
 # Beyond these the exponential is no number that means anything.
 LOG_VARIANCES = (-30.0, 20.0)
 
@@ -49,6 +50,8 @@ class VAEModule(nn.Module):
         n_entries = min(ENTRIES_PER_ROW, layout.n_features)
         self.sizes = (self.n_latents, self.n_latents, n_entries, n_entries)
         self.register_buffer("kept", torch.empty(0, sum(self.sizes)))
+        # Mean squared deviation of an entry of the rows from their mean.
+        self.register_buffer("spread", torch.zeros(()))
 
     def prepare(self, x):
         """Take the units of the data."""
@@ -89,10 +92,14 @@ class VAEModule(nn.Module):
         """
         generator = torch_stream(entropy, "finish")
         rows, squared = self._explained(x, generator, torch_stream(entropy, "entries"))
-        if not renew:
-            shares = torch_stream(entropy, "shares")
-            self.explained = self._shares(x, squared, shares)
+        order = torch.randperm(len(x), generator=torch_stream(entropy, "shares"))
+        (some,) = x[order[:FEW_ROWS]].split(FEW_ROWS)  # Of a file too.
+        spread = self.likelihood.squared(some - some.mean(0)).mean()
         earlier = self.kept if renew else self.kept[:0]
+        self.spread.lerp_(spread, len(x) / (len(x) + len(earlier)))
+        if not renew:
+            explained = 1 - float(squared.mean() / spread)
+            self.explained = explained, self._linear_share(some)
         self.kept = renewed(earlier, rows, MOST_KEPT, generator)
         if renew:
             rows = self.kept
@@ -130,13 +137,11 @@ class VAEModule(nn.Module):
             filled = stop
         return rows, total / len(x)
 
-    def _shares(self, x, squared, generator):
-        """Shares of the variance of rows: what the decoder explains, what PCA does.
+    def _linear_share(self, x):
+        """Share of the variance of rows that principal components explain.
 
-        Principal components of one half of some rows are judged on the other half.
+        Those of one half of the rows are judged on the other half.
         """
-        chosen = torch.randperm(len(x), generator=generator)[:PCA_ROWS]
-        (x,) = x[chosen].split(PCA_ROWS)  # Of a file too.
         rows = self.likelihood.standardised(x).flatten(1).cpu().double()
         fitted, other = rows.tensor_split(2)
         # In the space of the rows, of which there are fewer than of entries.
@@ -145,9 +150,7 @@ class VAEModule(nn.Module):
         values, vectors = (v[..., -self.n_latents :] for v in (values, vectors))
         kept = values > PCA_FLOOR * values.max()
         scores = other @ fitted.mT @ vectors[:, kept] / values[kept].sqrt()
-        linear = scores.square().sum() / other.square().sum()
-        variance = self.likelihood.squared(x - x.mean(0)).mean(0).sum()
-        return 1 - float(squared.sum() / variance), float(linear)
+        return float(scores.square().sum() / other.square().sum())
 
     def _fit_mixture(self, mean, spread, generator, entropy, renew):
         """Fit a mixture to draws from all posteriors together."""
