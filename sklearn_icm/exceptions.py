@@ -156,11 +156,11 @@ class UnexplainedRowsWarning(UserWarning):
     def __init__(self, share):
         self.share = share
         super().__init__(
-            f"The model does not explain {share:.0%} of these rows (squared, relative to "
-            "how the fitted rows vary), and residual='keep' returns this part as it is, "
-            "whatever the intervention. Set residual='drop' to leave it out, which is "
-            "better unless it is noise that has nothing to do with the intervention; "
-            "or train the model longer."
+            f"The model does not explain {share:.0%} of these rows (squared, relative "
+            "to how the fitted rows vary), and residual='keep' returns this part as it "
+            "is, whatever the intervention. Set residual='drop' to leave it out, which "
+            "is better unless it is noise that has nothing to do with the "
+            "intervention; or train the model longer."
         )
 
     def __reduce__(self):
