@@ -154,8 +154,8 @@ class GraphQueriesMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         ------
         ValueError
             For interventions of which no density is known: random ones, callables,
-            those on the noise, in a graph with hidden nodes all but those on the data
-            node, and those on the data node that have no inverse.
+            those on the noise, in a graph with unobserved nodes all but those on the
+            data node, and those on the data node that have no inverse.
 
         Notes
         -----
@@ -213,7 +213,7 @@ class GraphQueriesMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         if interventions and self._module.hidden:
             raise ValueError(
                 f"There is no density under interventions on {list(interventions)} in "
-                "a graph with hidden nodes, of which the encoder knows the unchanged "
+                "a graph with unobserved nodes, whose encoder knows the unchanged "
                 f"mechanisms alone: those on {data!r} have one. Compare samples by a "
                 "distance (make_extrapolation_scorer)."
             )

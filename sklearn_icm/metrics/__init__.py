@@ -4,6 +4,7 @@ from ..utils.units import column_units
 from ._alignment import alignment_r2
 from ._compare import compare_models
 from ._counterfactual_errors import counterfactual_errors
+from ._density_scorer import make_density_scorer
 from ._disentanglement import dci_scores, mig_score
 from ._distances.neighbours import precision_recall_density_coverage
 from ._distances.pairwise import energy_distance, mmd2
@@ -34,6 +35,7 @@ __all__ = [
     "extrapolation_skill",
     "fit_refits",
     "layout_distance",
+    "make_density_scorer",
     "make_extrapolation_scorer",
     "make_identifiability_scorer",
     "make_refit_scorer",

@@ -9,13 +9,11 @@ from scipy.spatial.distance import cdist
 
 from ..base import is_generator
 from ..utils.checks import check_choice, is_count
-from ..utils.environments import as_label_list
-from ..utils.pipelines import before_last, last_step
 from ..utils.reports import Report
 from ..utils.units import check_units
 from ._baselines import PEERS
 from ._distances.named import check_distance, distance_to
-from ._predictions import PredictingScorer
+from ._predictions import PredictingScorer, check_environments
 from ._skill import BASELINES, paired_error, skill_components, skill_interval
 
 __all__ = ["ExtrapolationScorer", "make_extrapolation_scorer"]
@@ -226,12 +224,6 @@ class ExtrapolationScorer(PredictingScorer):
         change = prediction.interventions
         return {**parts, "n_rows": n_rows, "interventions": change}
 
-    def _is_training_fold(self, estimator, X, labels):
-        observational = as_label_list(self.observational)
-        if not all(label in observational for label in labels.tolist()):
-            return False
-        return last_step(estimator).was_fitted_on(before_last(estimator, X))
-
 
 def _changes_of_means(predictions):
     """How the predicted changes of means go with the observed ones, by environment."""
@@ -346,28 +338,7 @@ def make_extrapolation_scorer(
     axis=None)}}, observational='narrow', predict='auto', residual='keep',
     distance='transport', baseline='mean', units='auto', n_samples=None, random_state=0)
     """
-    if not isinstance(interventions, dict) or not interventions:
-        raise ValueError(
-            "interventions must be a non-empty dict {environment label: {node: "
-            f"intervention}}, got {interventions!r}."
-        )
-    for label, change in interventions.items():
-        is_change = isinstance(change, dict) or hasattr(change, "fit_to")
-        if change is not None and not is_change:
-            raise TypeError(
-                f"interventions[{label!r}] must be a dict {{node: intervention}} or a "
-                f"FamilyFit, got {change!r}."
-            )
-        if label in as_label_list(observational):
-            raise ValueError(
-                f"The environment {label!r} is observational={observational!r}: the "
-                "scorer is about environments that the model is not fitted to."
-            )
-    if all(change is None for change in interventions.values()):
-        raise ValueError(
-            "interventions must say what was changed in at least one environment, got "
-            f"{interventions!r}."
-        )
+    check_environments(interventions, observational)
     if n_samples is not None and not is_count(n_samples, 2):
         raise ValueError(f"n_samples must be None or an int >= 2, got {n_samples!r}.")
     check_choice("predict", predict, PREDICT)

@@ -10,13 +10,13 @@ from sklearn.utils import check_consistent_length, column_or_1d
 from ..compose._wrap import rows_under
 from ..utils.checks import plain
 from ..utils.environments import as_label_list, find_rows, resolve_environments
-from ..utils.pipelines import last_step, numeric_rows
+from ..utils.pipelines import before_last, last_step, numeric_rows
 from ..utils.rows import take_rows
 from ..utils.units import in_units, row_units
 from ._baselines import peer_rows
 from ._scorer import RoutedScorer
 
-__all__ = ["Prediction", "PredictingScorer"]
+__all__ = ["Prediction", "PredictingScorer", "check_environments"]
 
 
 @dataclass(frozen=True)
@@ -59,10 +59,16 @@ class PredictingScorer(RoutedScorer):
     """Scorer that asks a generator for the rows of environments under interventions."""
 
     metadata = ("environments", "pairs")
+    title = "The extrapolation scorer"
 
     def _labels(self, X, y, environments):
-        by = "The extrapolation scorer"
-        return resolve_environments(X, y, environments, required_by=by)
+        return resolve_environments(X, y, environments, required_by=self.title)
+
+    def _is_training_fold(self, estimator, X, labels):
+        observational = as_label_list(self.observational)
+        if not all(label in observational for label in labels.tolist()):
+            return False
+        return last_step(estimator).was_fitted_on(before_last(estimator, X))
 
     def _predictions(self, estimator, X, labels, pairs=None):
         """Each prediction, with the function that makes those of baselines."""
@@ -176,9 +182,35 @@ class PredictingScorer(RoutedScorer):
             )
         if missing:
             raise ValueError(
-                f"The fold has no rows of the environment {missing[0]!r}, which the "
-                f"extrapolation scorer needs (it has {sorted(present, key=str)}). Use "
+                f"The fold has no rows of the environment {missing[0]!r}. {self.title} "
+                f"needs them (there are {sorted(present, key=str)}). Use "
                 f"cv=LeaveEnvironmentOut(observational={self.observational!r}), which "
                 "puts held-out observational rows and the environment's rows into "
                 "every test fold."
             )
+
+
+def check_environments(interventions, observational):
+    """Refuse what does not say by environment what was changed there."""
+    if not isinstance(interventions, dict) or not interventions:
+        raise ValueError(
+            "interventions must be a non-empty dict {environment label: {node: "
+            f"intervention}}, got {interventions!r}."
+        )
+    for label, change in interventions.items():
+        is_change = isinstance(change, dict) or hasattr(change, "fit_to")
+        if change is not None and not is_change:
+            raise TypeError(
+                f"interventions[{label!r}] must be a dict {{node: intervention}} or a "
+                f"FamilyFit, got {change!r}."
+            )
+        if label in as_label_list(observational):
+            raise ValueError(
+                f"The environment {label!r} is observational={observational!r}: the "
+                "scorer is about environments that the model is not fitted to."
+            )
+    if all(change is None for change in interventions.values()):
+        raise ValueError(
+            "interventions must say what was changed in at least one environment, got "
+            f"{interventions!r}."
+        )

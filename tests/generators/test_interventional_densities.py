@@ -447,13 +447,13 @@ def test_nodes_without_a_density_are_named(linear, leveled, vae):
     found = model.score_samples(table, interventions={"data": whole})
     halves = table.assign(dose=table["dose"] / 2, level=table["level"] / 2)
     np.testing.assert_allclose(found, model.score_samples(halves) - 2 * np.log(2))
-    hidden = GraphGenerator(
-        [("H", 0), ("H", 1)], hidden={"H": 1}, max_epochs=1, random_state=0
+    confounded = GraphGenerator(
+        [("H", 0), ("H", 1)], unobserved={"H": 1}, max_epochs=1, random_state=0
     ).fit(PAIRS)
-    with pytest.raises(ValueError, match="hidden nodes.*'data' have one"):
-        hidden.score_samples(PAIRS, interventions={"x0": 1.0})
-    found = hidden.score_samples(2 * PAIRS, interventions={"data": Scale(2.0)})
-    np.testing.assert_allclose(found, hidden.score_samples(PAIRS) - 2 * np.log(2))
+    with pytest.raises(ValueError, match="unobserved nodes.*'data' have one"):
+        confounded.score_samples(PAIRS, interventions={"x0": 1.0})
+    found = confounded.score_samples(2 * PAIRS, interventions={"data": Scale(2.0)})
+    np.testing.assert_allclose(found, confounded.score_samples(PAIRS) - 2 * np.log(2))
 
 
 def test_mechanisms_of_other_kinds_have_no_density(linear, vae):
