@@ -404,7 +404,7 @@ def test_the_right_kernel_is_likelier(seed):
         Units([0], Noise(1.0)),
         Where([True], np.tanh),
     ],
-    ids=str,
+    ids=["clip", "noise", "callable", "clip at last", "units", "where"],
 )
 def test_what_is_not_affine_has_no_density(change, linear, vae):
     for est, rows, nodes in [
