@@ -29,7 +29,7 @@ ADJUSTED = [
 ]
 HIDDEN = "hidden node"
 METHODS = {
-    HIDDEN: (TRUE_EDGES, {"hidden": {"cause": 1}}),
+    HIDDEN: (TRUE_EDGES, {"unobserved": {"cause": 1}}),
     "cause observed": (TRUE_EDGES, {}),
     "proxies as causes": (ADJUSTED, {}),
     "confounder ignored": ([("treatment", "outcome")], {}),
