@@ -7,6 +7,8 @@ from sklearn.decomposition import PCA
 
 from sklearn_icm.base import GeneratorMixin
 from sklearn_icm.generators import VAEGenerator
+from sklearn_icm.interventions import Shift
+from sklearn_icm.metrics import make_extrapolation_scorer
 
 TABLE = np.random.RandomState(0).uniform(size=(40, 4))
 NAMES = ["cause", "middle", "effect", "alone"]
@@ -17,6 +19,26 @@ def small(**params):
     """A generator that trains in milliseconds."""
     defaults = {"hidden": (8,), "n_latents": 2, "max_epochs": 2, "random_state": 0}
     return VAEGenerator(**{**defaults, **params})
+
+
+def shifted(n=60, shift=2.0, seed=0):
+    """A table in two environments; in the other one all columns are shifted."""
+    rng = np.random.RandomState(seed)
+    X = rng.randn(2 * n, 3)
+    X[n:] += shift
+    return X, np.repeat(["seen", "moved"], n)
+
+
+def table_model(**params):
+    """A generator of such a table, fitted to what is seen."""
+    return small(max_epochs=3, observational="seen", bounds=None, **params)
+
+
+def table_scorer(shift, **params):
+    """Scorer that takes this shift for what was changed."""
+    return make_extrapolation_scorer(
+        {"moved": {"data": Shift(shift)}}, observational="seen", **params
+    )
 
 
 def label(value):

@@ -39,7 +39,7 @@ def compare_models(
     *,
     observational,
     environments=None,
-    residual="keep",
+    residual="drop",
     units="auto",
     level=0.95,
     random_state=0,
@@ -118,10 +118,13 @@ def compare_models(
         units=units,
         random_state=direction_stream(random_state).randint(2**31 - 1),
     )
-    asked = {
-        name: scorer.predictions(model, X, y, environments=environments)
-        for name, model in models.items()
-    }
+    asked = {}
+    for name, model in models.items():
+        try:
+            asked[name] = scorer.predictions(model, X, y, environments=environments)
+        except (TypeError, ValueError) as error:
+            error.add_note(f"It was raised for {name!r} of the compared models.")
+            raise
     paired = all(hasattr(last_step(model), "abduct") for model in models.values())
     tables, told = {}, {}
     for predictions in zip(*asked.values(), strict=True):
@@ -156,8 +159,10 @@ def _compared(predictions, names, level, seed):
     """Skills of the models for one environment, and what they lack to the best."""
     skills, parts = [], []
     for prediction in predictions:
-        found = skill_components(*prediction.samples)
-        zero = baseline_rows(prediction.X_env, prediction.X_baseline)["mean"]
+        known = prediction.X_known
+        found = skill_components(*prediction.samples, X_known=known)
+        known = prediction.X_env if known is None else known
+        zero = baseline_rows(known, prediction.X_baseline)["mean"]
         samples, stream = (*prediction.samples, zero), direction_stream(seed)
         of_parts = distances_of_parts(samples, "transport", stream)
         skills.append(found["skill"])

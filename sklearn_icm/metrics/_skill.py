@@ -30,7 +30,7 @@ NOTHING_LEFT = {
 }
 # Of the variance of an environment: the least that its mean row counts for.
 LEAST_PART = 0.25
-# Disjoint parts of the rows, whose spread makes the interval of a transport distance.
+# Disjoint parts of the rows, whose spread makes the interval.
 MOST_PARTS, LEAST_PARTS, PART_ROWS = 8, 3, 30
 UNSURE = ("low", "high", "noise_floor", "ceiling", "p_value")
 
@@ -112,6 +112,8 @@ def _chance(distance, distance_of, X_env, X_baseline, value):
     """About one standard deviation of a distance if there were no shift."""
     if _is_transport(distance):
         return distance_of.chance()
+    if distance is paired_error:
+        return 0.0
     if callable(distance):
         pooled, n = np.concatenate([X_env, X_baseline]), len(X_env)
         stream = np.random.RandomState(0)
@@ -190,6 +192,7 @@ def skill_interval(
     *,
     distance="transport",
     baseline="mean",
+    X_known=None,
     level=0.95,
     units=None,
     random_state=None,
@@ -200,7 +203,7 @@ def skill_interval(
     ----------
     X_env, X_intervened, X_baseline : array-like of shape (n_rows, n_features)
         As :func:`extrapolation_skill` takes them.
-    distance, baseline, units : optional
+    distance, baseline, X_known, units : optional
         As :func:`extrapolation_skill` takes them.
     level : float
         Of the interval and the noise floor.
@@ -210,7 +213,8 @@ def skill_interval(
     Returns
     -------
     sklearn.utils.Bunch
-        ``skill`` and its interval, ``low`` to ``high``; ``distance`` of the prediction,
+        ``skill`` and its interval, ``low`` to ``high`` (in units of chance if the
+        environment is no further from the baseline); ``distance`` of the prediction,
         ``noise_floor`` below which distances are chance, and ``p_value`` of the
         hypothesis that the prediction is perfect; ``baseline``, by name, and its
         ``baseline_distance``; ``is_shifted``, whether the environment is further from
@@ -233,12 +237,20 @@ def skill_interval(
     """
     check_level(level)
     needs = {"smallest": LEAST_ROWS, "needed_by": "A skill", "units": units}
+    X_known = X_env if X_known is None else X_known
+    _, X_known = check_samples(X_env, X_known, **needs)
     _, X_intervened = check_samples(X_env, X_intervened, **needs)
     X_env, X_baseline = check_samples(X_env, X_baseline, **needs)
     whole = skill_components(
-        X_env, X_intervened, X_baseline, distance=distance, baseline=baseline
+        X_env,
+        X_intervened,
+        X_baseline,
+        distance=distance,
+        baseline=baseline,
+        X_known=X_known,
+        floored=True,
     )
-    zero = baseline_rows(X_env, X_baseline)[whole["baseline"]]
+    zero = baseline_rows(X_known, X_baseline)[whole["baseline"]]
     samples, stream = (X_env, X_intervened, X_baseline, zero), random_state
     parts = distances_of_parts(samples, distance, direction_stream(stream))
     unsure = dict.fromkeys(UNSURE, np.nan)

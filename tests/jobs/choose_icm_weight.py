@@ -27,9 +27,7 @@ search = GridSearchCV(
         random_state=0,
     ),
     {"icm_weight": WEIGHTS},
-    scoring=make_extrapolation_scorer(
-        {"wide": change}, observational="narrow", residual="drop"
-    ),
+    scoring=make_extrapolation_scorer({"wide": change}, observational="narrow"),
     cv=LeaveEnvironmentOut("narrow", n_splits=2),
 )
 search.fit(pairs.data, pairs.environments)

@@ -63,5 +63,9 @@ def test_bad_models(models):
     X, y = world(60, 1)
     with pytest.raises(ValueError, match="two or more fitted generators, got 1"):
         compare_models([models["linear"]], CHANGE, X, y, observational="seen")
+    both = {"good": models["linear"], "other": GraphGenerator().fit(X[:, :1])}
+    with pytest.raises(ValueError, match="expecting|columns|Unknown") as raised:
+        compare_models(both, CHANGE, X, y, observational="seen")
+    assert "'other' of the compared models" in raised.value.__notes__[0]
     with pytest.raises(TypeError, match="models must be generators.*got 3"):
         compare_models([models["linear"], 3], CHANGE, X, y, observational="seen")

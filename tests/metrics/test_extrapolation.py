@@ -4,6 +4,7 @@ import joblib
 import numpy as np
 import pytest
 import sklearn
+from helpers import shifted, table_model, table_scorer
 from sklearn.base import clone
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LinearRegression
@@ -12,7 +13,6 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler
 
 from sklearn_icm.compose import GenerativePipeline
-from sklearn_icm.generators import VAEGenerator
 from sklearn_icm.interventions import Scale, Shift, Stretch
 from sklearn_icm.metrics import (
     energy_distance,
@@ -25,32 +25,6 @@ from sklearn_icm.model_selection import LeaveEnvironmentOut
 SCORER = make_extrapolation_scorer(
     {"wide": {"conv2": Stretch(1.3)}}, observational="narrow"
 )
-
-
-def shifted(n=60, shift=2.0, seed=0):
-    """A table in two environments; in the other one all columns are shifted."""
-    rng = np.random.RandomState(seed)
-    X = rng.randn(2 * n, 3)
-    X[n:] += shift
-    return X, np.repeat(["seen", "moved"], n)
-
-
-def table_model(**params):
-    return VAEGenerator(
-        hidden=(8,),
-        n_latents=2,
-        max_epochs=3,
-        observational="seen",
-        bounds=None,
-        random_state=0,
-        **params,
-    )
-
-
-def table_scorer(shift):
-    return make_extrapolation_scorer(
-        {"moved": {"data": Shift(shift)}}, observational="seen"
-    )
 
 
 def test_skill_of_perfect_useless_and_harmful_predictions():
@@ -240,7 +214,10 @@ def test_environments_are_routed():
     [
         (lambda X, y: (X[:60], y[:60]), "no rows of the environment 'moved'"),
         (lambda X, y: (X[60:], y[60:]), "no rows of the environment 'seen'"),
-        (lambda X, y: (X[:61], y[:61]), "one row of the environment 'moved'"),
+        (
+            lambda X, y: (X[:61], y[:61]),
+            "1 of the at least 4 rows of the environment 'moved'",
+        ),
         (lambda X, y: (X, [None, *y[1:]]), "must not be missing, but 1 of 120"),
         (lambda X, y: (X, None), "needs the environment label of every row"),
         (lambda X, y: (X, y[:5]), "inconsistent numbers of samples"),

@@ -3,37 +3,13 @@
 import numpy as np
 import pytest
 import sklearn
+from helpers import shifted, table_model, table_scorer
 from sklearn.model_selection import cross_validate
 
-from sklearn_icm.generators import GraphGenerator, VAEGenerator
+from sklearn_icm.generators import GraphGenerator
 from sklearn_icm.interventions import Shift
 from sklearn_icm.metrics import make_extrapolation_scorer
 from sklearn_icm.model_selection import LeaveEnvironmentOut
-
-
-def shifted(n=60, shift=2.0, seed=0):
-    """A table in two environments; in the other one all columns are shifted."""
-    rng = np.random.RandomState(seed)
-    X = rng.randn(2 * n, 3)
-    X[n:] += shift
-    return X, np.repeat(["seen", "moved"], n)
-
-
-def table_model():
-    return VAEGenerator(
-        hidden=(8,),
-        n_latents=2,
-        max_epochs=3,
-        observational="seen",
-        bounds=None,
-        random_state=0,
-    )
-
-
-def table_scorer(shift):
-    return make_extrapolation_scorer(
-        {"moved": {"data": Shift(shift)}}, observational="seen"
-    )
 
 
 def test_baselines_are_shown_beside_the_skill():
@@ -89,11 +65,11 @@ def test_neighbours_are_observed_rows_with_the_nearest_values():
 def test_rows_or_draws_are_predicted():
     X, labels = shifted()
     model = table_model().fit(X, labels)
-    change = {"moved": {"data": Shift(2.0)}}
+    change = {"moved": {"dense1": Shift(0.5)}}
     ways = [
         {},
         {"predict": "rows"},
-        {"residual": "drop"},
+        {"residual": "keep"},
         {"predict": "draws"},
     ]
     scores = [
@@ -181,3 +157,45 @@ def test_the_right_environment_is_told_by_the_change_of_its_means():
     wrong = dict(zip(right, reversed(right.values()), strict=True))
     scorer = make_extrapolation_scorer(wrong, observational="seen")
     assert scorer.components(est, X[9:], labels[9:])["rank"].tolist() == [1, 1]
+
+
+def test_a_report_is_finite_where_nothing_changed():
+    X, labels = shifted(shift=0.0)
+    model = table_model().fit(X, labels)
+    for baseline in ("mean", "identity", "mean_shift", "best"):
+        scorer = table_scorer(0.0, baseline=baseline)
+        report = scorer.report(model, X[9:], labels[9:])
+        assert np.isfinite(report.table_.loc["moved", ["skill", "low", "high"]]).all()
+        assert "nothing to predict" in report.sentences_["moved"]
+
+
+class HalfKnown:
+    """What a fitted family looks like to the scorer."""
+
+    def fit_to(self, estimator, X_env, random_state):
+        return {"data": Shift(X_env[::2].mean(0))}, X_env[::2], X_env[1::2]
+
+
+@pytest.mark.parametrize("baseline", ["mean", "identity"])
+def test_score_and_report_take_the_mean_from_the_same_rows(baseline):
+    X, labels = shifted()
+    scorer = make_extrapolation_scorer(
+        {"moved": HalfKnown()}, observational="seen", baseline=baseline
+    )
+    model = table_model().fit(X, labels)
+    score = scorer(model, X[9:], labels[9:])
+    assert scorer.report(model, X[9:], labels[9:]).table_["skill"].item() == score
+
+
+def test_of_pairs_no_part_of_a_unit_is_chance():
+    X, labels, ids = paired_rows()
+    scorer = table_scorer(1.5, baseline="identity")
+    score = scorer(table_model().fit(X, labels), X[9:], labels[9:], pairs=ids[9:])
+    assert score == pytest.approx(1 - 0.5**2 / 2**2, abs=0.01)
+    found = scorer.score_components_.loc["moved"]
+    assert found["unit"] == found["baseline_distance"]
+
+
+def test_components_come_with_a_score():
+    with pytest.raises(AttributeError, match="score first"):
+        _ = table_scorer(1.0).score_components_

@@ -58,6 +58,7 @@ def test_matched_means_are_no_counterfactuals(seed):
         ((rows(0, 3), rows(1)), "needs at least 4 rows of each sample, got 3"),
         ((rows(0), rows(1, d=2)), "same number of features, got 3 and 2"),
         ((rows(0), np.full((9, 3), np.nan)), "NaN"),
+        ((1e200 * rows(0), rows(1)), "too large for it. Give units="),
     ],
 )
 def test_bad_input(samples, match):

@@ -131,6 +131,11 @@ class TransportTo:
 def _transport(first, second):
     """Mean squared distance of rows under the cheapest one-to-one assignment."""
     cost = cdist(first, second, "sqeuclidean")
+    if not np.isfinite(cost).all():
+        raise ValueError(
+            "The transport distance squares values that are too large for it. Give "
+            "units= that bring them near 1."
+        )
     return float(cost[linear_sum_assignment(cost)].mean())
 
 
