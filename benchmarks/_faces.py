@@ -64,14 +64,14 @@ class DilationPenalty:
     wide the bump is: a stretch moves bumps, and widens them.
     """
 
-    stochastic = True
-
     def __init__(self, n_groups, largest=1.7):
         self.n_groups, self.largest = n_groups, largest
 
-    def __call__(self, graph, nodes, generator=None):
+    def __call__(self, step):
+        graph, nodes, batch = step
         maps, image = nodes[map_node(graph)], nodes["data"]
-        draws = torch.rand(len(maps), 2, self.n_groups, generator=generator).to(maps)
+        shape = len(maps), 2, self.n_groups
+        draws = torch.rand(shape, generator=batch.generator).to(maps)
         factors = self.largest ** (2 * draws - 1)
         changed = image_of(graph, nodes, dilated(maps, factors))
         return (changed - image).square().mean() / image.detach().var()
@@ -80,11 +80,10 @@ class DilationPenalty:
 class TranslationPenalty:
     """Failure of the mechanisms behind the map to commute with fractional shifts."""
 
-    stochastic = True
-
-    def __call__(self, graph, nodes, generator=None):
+    def __call__(self, step):
+        graph, nodes, batch = step
         maps, image = nodes[map_node(graph)], nodes["data"]
-        offset, axis = torch.rand(2, generator=generator).tolist()
+        offset, axis = torch.rand(2, generator=batch.generator).tolist()
         offset, axis = 3 * offset - 1.5, "width" if axis < 0.5 else "height"
         scale = image.shape[-1] / maps.shape[-1]
         changed = image_of(graph, nodes, Translate(offset, axis)(maps))

@@ -1,6 +1,6 @@
 """The other ways to train the same model, and how two of them are compared.
 
-Every loop takes a module that has ``loss_terms(batch, generator)``, changes its
+Every loop takes a module that has ``loss_terms(batch)`` and ``track``, changes its
 parameters in place, and returns it. Adam, learning rate, epochs, batch size and the
 shuffling of rows are the same in all of them. Packages are imported where they are
 used, so that a missing one costs its own row only.
@@ -17,6 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import nn
+
+from sklearn_icm.rows._batches import Batch
 
 N_RESAMPLES = 4000
 
@@ -83,8 +85,11 @@ class Setup:
     device: str = "cpu"
 
 
-def summed_loss(module, batch, generator):
-    terms, _ = module.loss_terms(batch, generator)
+def summed_loss(module, x, generator):
+    batch = Batch(x, generator)
+    terms, nodes = module.loss_terms(batch)
+    if module.training:
+        module.track(batch, nodes)
     return sum(terms.values())
 
 

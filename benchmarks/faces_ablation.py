@@ -35,8 +35,10 @@ from torch import nn
 
 from sklearn_icm.datasets import make_faces
 from sklearn_icm.generators import VAEGenerator
+from sklearn_icm.independence import Step
 from sklearn_icm.interventions import Stretch
 from sklearn_icm.mechanisms import ConvMechanism, layout_decoder
+from sklearn_icm.rows._batches import Batch
 
 N_TEST, BATCH, LR = 500, 32, 4e-3
 N_FEW, FIRST_EXPLORED = 2, 100
@@ -93,7 +95,8 @@ def commutation(model, X, penalty):
     like = next(model.graph_.parameters())
     noise = torch.from_numpy(model.transform(X)).to(like)
     nodes, draws = model.graph_(noise), torch.Generator().manual_seed(0)
-    return np.mean([float(penalty(model.graph_, nodes, draws)) for _ in range(20)])
+    step = Step(model.graph_, nodes, Batch(nodes["data"], draws))
+    return np.mean([float(penalty(step)) for _ in range(20)])
 
 
 def judge(model, world, rows):

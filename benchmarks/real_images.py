@@ -30,9 +30,11 @@ import numpy as np
 import pandas as pd
 from _common import print_table, versions
 from scipy.stats import t
+from skorch.callbacks import Callback
 
 from sklearn_icm.datasets import load_glyphs
 from sklearn_icm.generators import VAEGenerator
+from sklearn_icm.independence import SpectralPenalty, Step
 from sklearn_icm.interventions import Stretch
 from sklearn_icm.metrics import layout_distance, patch_distance
 
@@ -200,10 +202,23 @@ def print_depths(title, found):
 
 
 # --------------------------------------------------------------------- training
+class Spread(Callback):
+    """Keep the mean (log rho)^2 at the end of every epoch, penalised or not."""
+
+    def initialize(self):
+        self.values = []
+        return self
+
+    def on_epoch_end(self, net, **kwargs):
+        value = SpectralPenalty()(Step(net.module_.graph))
+        self.values.append(float(value.detach()))
+
+
 def along_training(X, shape, epochs, seed, **params):
     """(log rho at the first, a middle and the last epoch, error of reconstruction)."""
-    model = fit(X, shape, seed, max_epochs=epochs, **params)
-    spread = np.sqrt(model.history_["penalty"].to_numpy())
+    callback = Spread()
+    model = fit(X, shape, seed, max_epochs=epochs, callbacks=[callback], **params)
+    spread = np.sqrt(callback.values)
     rebuilt = model.inverse_transform(model.transform(X))
     error = np.square(X - rebuilt).sum() / np.square(X - X.mean(0)).sum()
     return [spread[0], spread[epochs // 4], spread[-1], error]

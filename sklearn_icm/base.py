@@ -100,8 +100,8 @@ class BaseGenerator(GeneratorMixin, CounterfactualMixin, TrainedEstimator):
     A family adds its parameters to `_parameter_constraints`, lists those that shape
     its module in `_architecture_names`, and writes ``_make_layout()`` and
     ``_build_module(layout)``: a ``torch.nn.Module`` with a ``graph``, a ``noise`` and a
-    ``likelihood``, and the methods ``prepare(x)``, ``loss_terms(x, generator)``,
-    ``finish(x, entropy, *, renew)`` and ``abduct(x)``.
+    ``likelihood``, and the methods ``prepare(rows)``, ``loss_terms(batch)``,
+    ``track(batch, nodes)``, ``finish(rows, entropy, *, renew)`` and ``abduct(x)``.
     """
 
     @property

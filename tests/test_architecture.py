@@ -18,12 +18,14 @@ EVERYTHING = {"*"}
 ALLOWED = {
     "exceptions": set(),
     "interventions": set(),
+    "rows": {"exceptions", "utils"},
     "mechanisms": {"interventions"},
-    "independence": {"mechanisms", "interventions", "exceptions", "utils"},
+    "independence": {"mechanisms", "interventions", "rows", "exceptions", "utils"},
     "_training": {
         "mechanisms",
         "independence",
         "interventions",
+        "rows",
         "exceptions",
         "utils",
     },
@@ -44,6 +46,7 @@ ALLOWED = {
         "_training",
         "exceptions",
         "interventions",
+        "rows",
         "utils",
     },
     "datasets": {"mechanisms", "interventions", "utils"},
@@ -139,7 +142,9 @@ def foreign_privates(path):
         is_super = isinstance(node.value, ast.Call) and (
             ast.unparse(node.value.func) == "super"
         )
-        if not (is_own or is_super or node.attr.endswith("__")):
+        # A public method of named tuples.
+        is_public = node.attr.endswith("__") or node.attr == "_replace"
+        if not (is_own or is_super or is_public):
             yield node.attr
 
 

@@ -15,14 +15,14 @@ from torch import nn
 from ..exceptions import FitInterruptedWarning
 from ..independence._penalties import check_penalty, resolve_penalty
 from ..mechanisms._modules import tensor_of
+from ..rows._batches import Rows
 from ..utils._sklearn import Interval, StrOptions, fit_context, is_fold_of_search
 from ..utils.checks import new_stream, plain, unchanged_on_error
 from ..utils.environments import find_rows, resolve_environments
 from ..utils.rows import check_fits_float32, find_bounds, fingerprint, plain_rows
 from . import seeds, state
 from .device import resolve_device
-from .mapped import open_rows
-from .net import OPTIMIZERS, GeneratorNet, split_rows
+from .net import OPTIMIZERS, GeneratorNet
 from .penalty import PenaltyTerms
 from .progress import ProgressLine
 
@@ -129,8 +129,8 @@ class TrainedEstimator(BaseEstimator):
         """
         fresh = not (self.warm_start and self.__sklearn_is_fitted__())
         with unchanged_on_error(self):
-            X = self._rows_to_fit(X, y, environments, reset=fresh)
-            self._train(X, int(self.max_epochs), fresh=fresh)
+            rows = self._rows_to_fit(X, y, environments, reset=fresh)
+            self._train(rows, int(self.max_epochs), fresh=fresh)
         return self
 
     @fit_context(prefer_skip_nested_validation=True)
@@ -148,8 +148,8 @@ class TrainedEstimator(BaseEstimator):
         """
         fresh = not self.__sklearn_is_fitted__()
         with unchanged_on_error(self):
-            X = self._rows_to_fit(X, y, environments, reset=fresh)
-            self._train(X, 1, fresh=fresh, one_pass=True)
+            rows = self._rows_to_fit(X, y, environments, reset=fresh)
+            self._train(rows, 1, fresh=fresh, one_pass=True)
         return self
 
     def __sklearn_is_fitted__(self):
@@ -171,7 +171,7 @@ class TrainedEstimator(BaseEstimator):
                     f"observational={plain(self.observational)!r} labels {len(X)} "
                     "row; at least 2 are needed to fit."
                 )
-        return X
+        return Rows(X)
 
     def _check_rows(self, X, *, reset=False, **options):
         """Validate rows: finite float32 or float64, within the range of float32."""
@@ -190,15 +190,16 @@ class TrainedEstimator(BaseEstimator):
 
     @torch.inference_mode(False)
     @torch.enable_grad()
-    def _train(self, X, epochs, *, fresh, one_pass=False):
+    def _train(self, rows, epochs, *, fresh, one_pass=False):
         penalty = resolve_penalty(self.icm_penalty)
-        x, module = self._start(X) if fresh else self._continue(X)
-        x = x.float().to(tensor_of(module).device)
-        train, valid = x, None
-        if not one_pass:
-            train, valid = split_rows(
-                x, self.validation_fraction, self.early_stopping, self._entropy
-            )
+        X = rows.x
+        rows, module = self._start(rows) if fresh else self._continue(rows)
+        rows = rows.to(tensor_of(module).device)
+        fraction = 0 if one_pass else self._fraction_held_out()
+        fitted, held_out = rows, None
+        if fraction:
+            stream = seeds.torch_stream(self._entropy, "validation")
+            fitted, held_out = rows.split(fraction, stream)
         if not any(weight.requires_grad for weight in module.parameters()):
             # Nothing is trained: one pass for the history.
             epochs = 1
@@ -206,18 +207,29 @@ class TrainedEstimator(BaseEstimator):
         done = 0 if fresh else self.n_iter_
         with seeds.foreign_draws(module, penalty, self._entropy, f"modules {done}"):
             check_penalty(penalty, module.graph, self.icm_weight)
-            diverged = net.train_epochs(train, valid, epochs)
+            diverged = net.train_epochs(fitted, held_out, epochs)
         self._set_fitted(X, module, net, net.history_columns())
         # Not from the history: a callback may go back to an earlier one.
         interrupted = net.epochs_done < epochs and not net.stopped_early
         try:
-            module.finish(train, int(self._entropy), renew=one_pass and not fresh)
+            module.finish(fitted, int(self._entropy), renew=one_pass and not fresh)
         except KeyboardInterrupt:
             interrupted = True
         if diverged is not None:
             raise diverged
         if interrupted:
             warn_of_interrupt(net.epochs_done, epochs)
+
+    def _fraction_held_out(self):
+        fraction = self.validation_fraction
+        if fraction == "auto":
+            fraction = 0.1 if self.early_stopping else 0
+        if self.early_stopping and fraction == 0:
+            raise ValueError(
+                "early_stopping=True needs held-out rows: set validation_fraction to "
+                "more than 0 (or 'auto'), got 0."
+            )
+        return fraction
 
     def _set_fitted(self, X, module, training=None, history=None):
         """Keep what a fit leaves; ``training`` is what a continuation goes on with."""
@@ -226,7 +238,7 @@ class TrainedEstimator(BaseEstimator):
         self.n_iter_ = len(self._history.get("loss", ()))
         self._fitted_on = fingerprint(X)
 
-    def _start(self, X):
+    def _start(self, rows):
         """Build everything that a fresh fit starts from; return data and module."""
         self._entropy = new_stream(self.random_state).randint(seeds.ENTROPY_BOUND)
         self.random_state_ = seeds.numpy_stream(self._entropy, "sample")
@@ -234,15 +246,15 @@ class TrainedEstimator(BaseEstimator):
             name: _kept(getattr(self, name))
             for name in ("device", *self._architecture_names)
         }
-        self._dtype = X.dtype
-        self.bounds_ = self._find_bounds(X)
+        self._dtype = rows.x.dtype
+        self.bounds_ = self._find_bounds(rows.x)
         layout = self._make_layout()
         module = seeds.build_seeded(lambda: self._build_module(layout), self._entropy)
-        x = open_rows(X, module.layout.to_node)
-        module.prepare(x)
-        return x, module.to(resolve_device(self.device))
+        opened = rows.arranged(module.layout.to_node)
+        module.prepare(opened)
+        return opened, module.to(resolve_device(self.device))
 
-    def _continue(self, X):
+    def _continue(self, rows):
         """Return data and a copy of the module, so that a failure changes nothing."""
         for name in self._architecture_names:
             kept, asked = self._architecture[name], getattr(self, name)
@@ -252,12 +264,12 @@ class TrainedEstimator(BaseEstimator):
                     "continues. Set it back, or fit afresh with warm_start=False."
                 )
         module = copy.deepcopy(self._module)
-        x = open_rows(X, module.layout.to_node)
-        module.likelihood.check(x)
+        opened = rows.arranged(module.layout.to_node)
+        module.likelihood.check(opened.x)
         if self.bounds == "data" and self.bounds_ is not None:
-            (low, high), new = self.bounds_, self._find_bounds(X)
+            (low, high), new = self.bounds_, self._find_bounds(rows.x)
             self.bounds_ = np.stack([np.minimum(low, new[0]), np.maximum(high, new[1])])
-        return x, module
+        return opened, module
 
     def _make_net(self, module, penalty, epochs, *, fresh, one_pass):
         """Return the net that trains, with what is kept of earlier training."""

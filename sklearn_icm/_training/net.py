@@ -8,7 +8,6 @@ gathered once per epoch. Losses are summed on the device and read once per epoch
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,11 +18,10 @@ from skorch.callbacks import EarlyStopping
 from torch import Tensor, nn
 
 from ..exceptions import FitDivergedError
-from ..independence._penalties import blind_part
+from ..rows._batches import Batch, Rows
+from ..rows._mapped import batch_sizes
 from .history import continue_optimizer, to_columns, to_rows
-from .mapped import MappedRows, batch_sizes, epoch_batches
 from .penalty import PenaltyTerms
-from .seeds import torch_stream
 from .state import is_spoiled, snapshot
 
 HELD_OUT_CHUNK = 4096
@@ -37,7 +35,10 @@ OPTIMIZERS = {
 
 
 class GeneratorNet(NeuralNet):
-    """Train a module whose ``loss_terms`` returns the terms and the node values."""
+    """Train a module whose ``loss_terms`` returns the terms and the node values.
+
+    That writes to nothing: what moves beside the weights does so in ``track``.
+    """
 
     def __init__(
         self,
@@ -63,19 +64,16 @@ class GeneratorNet(NeuralNet):
         return []
 
     def train_epochs(
-        self,
-        x: Tensor | MappedRows,
-        x_valid: Tensor | MappedRows | None,
-        epochs: int,
+        self, rows: Rows, held_out: Rows | None, epochs: int
     ) -> FitDivergedError | None:
         """Train for some epochs more; Ctrl-C ends training and keeps the model.
 
         Returns the error of a training that diverged but leaves a model to keep;
         without one, it is raised.
         """
-        self._check_monitors(x_valid)
+        self._check_monitors(held_out)
         try:
-            self.partial_fit(x, x_valid, epochs=epochs)
+            self.partial_fit(rows.x, epochs=epochs, rows=rows, held_out=held_out)
             # By a callback, or in an epoch that Ctrl-C ended.
             if is_spoiled(self.module_, self._good):
                 self.module_.load_state_dict(self._good)
@@ -89,12 +87,12 @@ class GeneratorNet(NeuralNet):
             self.__dict__.pop("_good", None)
         return None
 
-    def _check_monitors(self, x_valid: Tensor | MappedRows | None) -> None:
+    def _check_monitors(self, held_out: Rows | None) -> None:
         """Refuse callbacks that wait for the loss of rows which nobody held out."""
         for _, callback in self.callbacks_:
             monitor = getattr(callback, "monitor", None)
-            held_out = isinstance(monitor, str) and monitor.startswith("valid_")
-            if held_out and x_valid is None:
+            waits = isinstance(monitor, str) and monitor.startswith("valid_")
+            if waits and held_out is None:
                 instead = monitor.replace("valid_", "train_", 1)
                 raise ValueError(
                     f"{type(callback).__name__} in callbacks monitors {monitor!r}, but "
@@ -132,23 +130,24 @@ class GeneratorNet(NeuralNet):
             for _, c in self.callbacks_
         )
 
-    def fit_loop(self, X, y=None, epochs=None, **kwargs):
-        """Train for ``epochs``; ``X`` and ``y`` are training and held-out tensors."""
-        scheduler = self._scheduler(len(X), epochs)
+    def fit_loop(self, X, y=None, *, epochs, rows, held_out, **kwargs):
+        """Train for ``epochs`` on rows, and evaluate others; callbacks see X alone."""
+        told = {"dataset_train": X, "dataset_valid": held_out and held_out.x}
+        scheduler = self._scheduler(len(rows), epochs)
         self._good = snapshot(self.module_)
         first = len(self.history)
         for epoch in range(first, first + epochs):
             start = time.perf_counter()
-            self.notify("on_epoch_begin", dataset_train=X, dataset_valid=y)
-            row = self._train_epoch(X, self._weight(epoch), scheduler)
-            if y is not None:
-                row |= {f"valid_{k}": v for k, v in self._evaluate(y).items()}
+            self.notify("on_epoch_begin", **told)
+            row = self._train_epoch(rows, epoch, scheduler)
+            if held_out is not None:
+                row |= {f"valid_{k}": v for k, v in self._evaluate(held_out).items()}
             self._check_finite(row, epoch)
             self._good = snapshot(self.module_)
             row["duration"] = time.perf_counter() - start
             self._record(row)
             self.epochs_done += 1
-            self.notify("on_epoch_end", dataset_train=X, dataset_valid=y)
+            self.notify("on_epoch_end", **told)
         return self
 
     def _weight(self, epoch: int) -> float:
@@ -186,69 +185,43 @@ class GeneratorNet(NeuralNet):
             ]
         )
 
-    def _train_epoch(
-        self, x: Tensor | MappedRows, weight: float, scheduler: Any
-    ) -> dict[str, float]:
+    def _train_epoch(self, rows: Rows, epoch: int, scheduler: Any) -> dict[str, float]:
         self.module_.train()
-        order = torch.randperm(len(x), generator=self.generator)
-        sums, nodes = None, None
-        for batch in epoch_batches(x, order, self.batch_size):
-            values, nodes = self._train_batch(batch, weight)
+        weight, sums = self._weight(epoch), 0.0
+        for batch in rows.batches(self.batch_size, self.generator, epoch):
+            names, values = self._train_batch(batch, weight)
             if scheduler is not None:
                 scheduler.step()
-            values = values * len(batch)
-            sums = values if sums is None else sums + values
-        means = dict(zip(self._names, (sums / len(x)).tolist(), strict=True))
-        if weight == 0:
-            means |= self._unweighted_penalty(nodes)
+            sums = sums + values * len(batch.x)
+        means = dict(zip(names, (sums / len(rows)).tolist(), strict=True))
         return means | {"icm_weight": weight}
 
-    @torch.no_grad()
-    def _unweighted_penalty(self, nodes: Any) -> dict[str, float]:
-        """Penalty that is only logged: NaN where it fails, or sees nothing."""
-        penalty, graph = self.penalty.penalty, self.module_.graph
-        try:
-            parts = self.penalty(graph, nodes)
-            if penalty is not None and blind_part(penalty, graph) is penalty:
-                return {"penalty": float("nan")}
-            return {name: float(value) for name, value in parts.items()}
-        except Exception as error:
-            # The weights of a training that diverged are no fault of the penalty.
-            if all(bool(value.isfinite().all()) for value in nodes.values()):
-                warnings.warn(
-                    f"icm_penalty failed: {error!r}. Its weight is 0, so that training "
-                    "goes on without it, and its values in history_ are NaN. Mend it, "
-                    "or set icm_penalty=None.",
-                    stacklevel=2,
-                )
-            return {"penalty": float("nan")}
-
-    def _train_batch(self, batch: Tensor, weight: float) -> tuple[Tensor, Any]:
-        self._notify_batch("on_batch_begin", batch=(batch, None))
+    def _train_batch(self, batch: Batch, weight: float) -> tuple[list[str], Tensor]:
+        self._notify_batch("on_batch_begin", batch=(batch.x, None))
         self.optimizer_.zero_grad(set_to_none=True)
-        terms, nodes = self.module_.loss_terms(batch, self.generator)
-        logged = self.penalty.added(terms, self.module_.graph, nodes, weight)
+        terms, nodes = self.module_.loss_terms(batch)
+        logged = self.penalty.added(terms, self.module_.graph, nodes, batch, weight)
         loss = logged["loss"]
         if loss.requires_grad:
             loss.backward()
         if self.notifies_batches:
             weights = list(self.get_all_learnable_params())
             self._notify_batch(
-                "on_grad_computed", named_parameters=weights, batch=(batch, None)
+                "on_grad_computed", named_parameters=weights, batch=(batch.x, None)
             )
         self.optimizer_.step()
+        self.module_.track(batch, nodes)
         if self.notifies_batches:
             self.history.record_batch("train_loss", float(loss.detach()))
-            self.history.record_batch("train_batch_size", len(batch))
+            self.history.record_batch("train_batch_size", len(batch.x))
             # A family whose mechanisms are trained side by side has no output.
             output = None
             if nodes is not None:
                 output = nodes[self.module_.graph.data_node].detach()
             self._notify_batch(
-                "on_batch_end", batch=(batch, None), loss=loss.detach(), y_pred=output
+                "on_batch_end", batch=(batch.x, None), loss=loss.detach(), y_pred=output
             )
-        self._names = list(logged)
-        return torch.stack(list(logged.values())).detach(), nodes
+        return list(logged), torch.stack(list(logged.values())).detach()
 
     def _notify_batch(self, event: str, **kwargs: Any) -> None:
         """Tell given callbacks, for whose sake alone batches are in the history."""
@@ -256,24 +229,19 @@ class GeneratorNet(NeuralNet):
             self.notify(event, training=True, **kwargs)
 
     @torch.no_grad()
-    def _evaluate(self, x: Tensor | MappedRows) -> dict[str, float]:
+    def _evaluate(self, rows: Rows) -> dict[str, float]:
         self.module_.eval()
         fixed = torch.Generator().manual_seed(0)
         totals: dict[str, float] = {}
-        for chunk in x.split(HELD_OUT_CHUNK):
-            terms, _ = self.module_.loss_terms(chunk, fixed)
+        for batch in rows.chunks(HELD_OUT_CHUNK, fixed):
+            terms, _ = self.module_.loss_terms(batch)
             for name, value in terms.items():
-                share = float(value) * len(chunk) / len(x)
+                share = float(value) * len(batch.x) / len(rows)
                 totals[name] = totals.get(name, 0.0) + share
         return {"loss": sum(totals.values())} | totals
 
     def _check_finite(self, row: Mapping[str, float], epoch: int) -> None:
-        ignored = "penalty" if row["icm_weight"] == 0 else ()
-        bad = [
-            name
-            for name, value in row.items()
-            if not abs(value) < float("inf") and not name.startswith(ignored)
-        ]
+        bad = [name for name, value in row.items() if not abs(value) < float("inf")]
         # The last step of an epoch shows in no loss of it.
         if not bad and not is_spoiled(self.module_, self._good):
             return
@@ -281,27 +249,3 @@ class GeneratorNet(NeuralNet):
         self.module_.load_state_dict(self._good)
         term = next((k for k in bad if k != "loss"), bad[0])
         raise FitDivergedError(epoch + 1, term)
-
-
-def split_rows(
-    x: Tensor | MappedRows, fraction: float | str, early_stopping: bool, entropy: int
-) -> tuple[Tensor | MappedRows, Tensor | MappedRows | None]:
-    """Split off held-out rows, where they are asked for."""
-    if fraction == "auto":
-        fraction = 0.1 if early_stopping else 0.0
-    if early_stopping and fraction == 0:
-        raise ValueError(
-            "early_stopping=True needs held-out rows: set validation_fraction to more "
-            "than 0 (or 'auto'), got 0."
-        )
-    if fraction == 0:
-        return x, None
-    n_valid = max(1, round(float(fraction) * len(x)))
-    if n_valid > len(x) - 2:
-        raise ValueError(
-            f"validation_fraction={fraction} leaves {len(x) - n_valid} of {len(x)} "
-            "rows to fit; at least 2 are needed. Give more rows, or "
-            "validation_fraction=0 to hold out none."
-        )
-    order = torch.randperm(len(x), generator=torch_stream(entropy, "validation"))
-    return x[order[n_valid:]], x[order[:n_valid]]

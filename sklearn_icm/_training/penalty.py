@@ -4,47 +4,50 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..independence._penalties import call_penalty
+from ..independence._penalties import Step, call_penalty
 from ..mechanisms import MechanismGraph
-from ..mechanisms._modules import tensor_of
+from ..rows._batches import Batch
 
 
 @dataclass(frozen=True)
 class PenaltyTerms:
-    """Evaluate a penalty as ``{"penalty": total, ...}`` with a term per part of a sum.
+    """Add a penalty to a loss as ``{"penalty": total, ...}``, a term per part of a sum.
 
     (It also hides penalties that are torch modules from skorch, which would take them
     for a part of the model.)
     """
 
-    penalty: Callable[..., Tensor] | None
+    penalty: Callable[[Step], Tensor] | None
     generator: torch.Generator
-
-    def __call__(self, graph: MechanismGraph, nodes: Any) -> dict[str, Tensor]:
-        if self.penalty is None:
-            return {"penalty": tensor_of(graph).new_zeros(())}
-        if not hasattr(self.penalty, "terms"):
-            return {"penalty": call_penalty(self.penalty, graph, nodes, self.generator)}
-        parts = self.penalty.terms(graph, nodes, self.generator)
-        total = self.penalty.weighted(parts)
-        return {"penalty": total} | {f"penalty {k}": v for k, v in parts.items()}
 
     def added(
         self,
         terms: Mapping[str, Tensor],
         graph: MechanismGraph,
-        nodes: Any,
+        nodes: Mapping[str, Tensor] | None,
+        batch: Batch,
         weight: float,
     ) -> dict[str, Tensor]:
-        """Terms of a loss and of the penalty, behind the "loss" that sums them up."""
+        """Terms of a loss and of the penalty, behind the "loss" that sums them up.
+
+        At weight 0 a penalty is not computed.
+        """
         first, *others = terms.values()
         loss, parts = sum(others, first), {}
-        if weight > 0:
-            parts = self(graph, nodes)
+        if self.penalty is not None and weight > 0:
+            # A stream of its own, so that a penalty moves no noise of the model.
+            step = Step(graph, nodes, batch._replace(generator=self.generator))
+            parts = self._terms(step)
             loss = loss + weight * parts["penalty"]
         return {"loss": loss, **terms, **parts}
+
+    def _terms(self, step: Step) -> dict[str, Tensor]:
+        if not hasattr(self.penalty, "terms"):
+            return {"penalty": call_penalty(self.penalty, step)}
+        parts = self.penalty.terms(step)
+        total = self.penalty.weighted(parts)
+        return {"penalty": total} | {f"penalty {k}": v for k, v in parts.items()}

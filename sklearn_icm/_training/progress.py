@@ -41,5 +41,6 @@ class ProgressLine(Callback):
         parts = [f"epoch {self.done_}/{self.n_epochs}", f"loss {row['loss']:.4f}"]
         if "valid_loss" in row:
             parts.append(f"valid loss {row['valid_loss']:.4f}")
-        parts += [f"penalty {row['penalty']:.3g}", f"{left:.0f} s left"]
-        return "  ".join(parts)
+        if "penalty" in row:
+            parts.append(f"penalty {row['penalty']:.3g}")
+        return "  ".join([*parts, f"{left:.0f} s left"])

@@ -1,5 +1,6 @@
 """Linear chains of mechanisms: the models whose theory is exact."""
 
+from itertools import count
 from numbers import Integral, Real
 
 import numpy as np
@@ -14,6 +15,7 @@ from .._training.penalty import PenaltyTerms
 from ..base import BaseGenerator, DensityMixin
 from ..independence._penalties import check_penalty, resolve_penalty
 from ..mechanisms import DataLayout
+from ..rows._batches import Batch
 from ..utils._sklearn import Interval, StrOptions, fit_context
 from ..utils.checks import unchanged_on_error
 from ..utils.environments import find_rows, resolve_environments
@@ -265,10 +267,10 @@ class ChainGenerator(DensityMixin, BaseGenerator):
         """
         fresh = not self.__sklearn_is_fitted__()
         with unchanged_on_error(self):
-            X, Z = self._rows_and_inputs(X, y, environments, inputs, reset=fresh)
+            rows, Z = self._rows_and_inputs(X, y, environments, inputs, reset=fresh)
             full = self.batch_size is None or self.optimizer == "gd"
-            n_steps = 1 if full else -(-len(X) // int(self.batch_size))
-            self._train(X, Z, n_steps, fresh=fresh)
+            n_steps = 1 if full else -(-len(rows) // int(self.batch_size))
+            self._train(rows, Z, n_steps, fresh=fresh)
         return self
 
     def _rows_and_inputs(self, X, y, environments, inputs, *, reset):
@@ -289,13 +291,13 @@ class ChainGenerator(DensityMixin, BaseGenerator):
 
     @torch.inference_mode(False)
     @torch.enable_grad()
-    def _train(self, X, Z, n_steps, *, fresh):
+    def _train(self, rows, Z, n_steps, *, fresh):
         penalty = resolve_penalty(self.icm_penalty)
         n_inputs = None if Z is None else Z.shape[1]
         start = self._fresh_module if fresh else self._kept_module
-        module = start(X, n_inputs)
+        module = start(rows, n_inputs)
         module.likelihood.link.offset.zero_()
-        objective = self._objective(module, X, Z)
+        objective = self._objective(module, rows.x, Z)
         if fresh:
             self._start_weights(module, objective)
         size = None if self.optimizer == "gd" else self.batch_size
@@ -307,16 +309,21 @@ class ChainGenerator(DensityMixin, BaseGenerator):
             batches.set_state(before.batches.get_state())
             continue_optimizer(optimizer, before.optimizer)
         terms_of = PenaltyTerms(penalty, seeds.torch_stream(self._entropy, "penalty"))
+        earlier = [] if fresh else to_rows(self._history)
+        steps = count(len(earlier))
 
         def loss_terms():
             fit, nodes = objective.loss(module, size, batches)
-            return terms_of.added({"fit": fit}, module.graph, nodes, self.icm_weight)
+            # What is fitted to moments has no rows but its own.
+            batch = Batch(nodes[module.graph.data_node].detach(), epoch=next(steps))
+            return terms_of.added(
+                {"fit": fit}, module.graph, nodes, batch, self.icm_weight
+            )
 
-        earlier = [] if fresh else to_rows(self._history)
         stream = f"modules {len(earlier)}"
         with seeds.foreign_draws(module, penalty, self._entropy, stream):
             check_penalty(penalty, module.graph, self.icm_weight)
-            rows, diverged = descend(
+            made, diverged = descend(
                 module, loss_terms, optimizer, n_steps, len(earlier)
             )
         if diverged is not None and not diverged.keeps_model:
@@ -324,13 +331,13 @@ class ChainGenerator(DensityMixin, BaseGenerator):
         with torch.no_grad():
             module.complete(*objective.rest(module))
         training = Bunch(optimizer=optimizer, batches=batches)
-        self._set_fitted(X, module, training, to_columns([*earlier, *rows]))
+        self._set_fitted(rows.x, module, training, to_columns([*earlier, *made]))
         if diverged is not None:
             raise diverged
-        if len(rows) < n_steps:
-            warn_of_interrupt(len(rows), n_steps)
+        if len(made) < n_steps:
+            warn_of_interrupt(len(made), n_steps)
 
-    def _fresh_module(self, X, n_inputs):
+    def _fresh_module(self, rows, n_inputs):
         layout, given = self._make_layout(), given_weights(self.init, self.n_layers)
         if self.kind == "dense":
             if n_inputs is None:
@@ -347,16 +354,16 @@ class ChainGenerator(DensityMixin, BaseGenerator):
             self._shapes = conv_shapes(
                 layout.node_shape[1:], self.kernel_size, self.n_layers, given
             )
-        return self._start(X)[1]
+        return self._start(rows)[1]
 
-    def _kept_module(self, X, n_inputs):
+    def _kept_module(self, rows, n_inputs):
         wanted = self._module.n_inputs
         if n_inputs not in {None, wanted}:
             raise ValueError(
                 f"inputs must have {wanted} columns, as in the fit that continues, got "
                 f"{n_inputs}."
             )
-        return self._continue(X)[1]
+        return self._continue(rows)[1]
 
     def _objective(self, module, X, Z):
         """What the weights are fitted to: pairs of rows, or second-order statistics."""

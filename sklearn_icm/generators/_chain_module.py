@@ -120,7 +120,7 @@ class ChainModule(nn.Module):
         self.register_buffer("gain", torch.zeros(self.n_inputs, layout.n_features))
         self.double()
 
-    def prepare(self, x):
+    def prepare(self, rows):
         """Keep the units of the data."""
 
     @property
@@ -231,7 +231,7 @@ class Regression:
             z, x = self.z[rows], self.x[rows]
             if self.label_noise:
                 noise = torch.randn(x.shape, generator=generator, dtype=x.dtype)
-                x = x + self.label_noise * noise
+                x = x + self.label_noise * noise.to(x)
         nodes, output = module.linear(z)
         return (output - x).square().mean(), nodes
 

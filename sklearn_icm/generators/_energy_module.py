@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ..rows._batches import Batch
 from ._column_module import (
     LEAST_SCALE,
     UNIT_SCALE,
@@ -98,12 +99,9 @@ class PreAdditiveBank(ColumnBank):
         self.scale = nn.Parameter(torch.full((len(columns),), UNIT_SCALE))
         self.curves = MonotoneCurves(len(columns), n_units)
 
-    def losses(
-        self, inputs: Tensor, targets: Tensor, generator: torch.Generator
-    ) -> Tensor:
+    def losses(self, inputs: Tensor, targets: Tensor, batch: Batch) -> Tensor:
         """Energy score of draws for each entry, (n, n_columns); lower is better."""
-        shape = (N_DRAWS, *targets.shape)
-        noise = torch.randn(shape, generator=generator).to(targets)
+        noise = batch.randn(N_DRAWS, *targets.shape)
         location = self(inputs)[:, 0]
         draws = self.curves(location + scale_of(self.scale) * noise)
         spread = (draws[:, None] - draws).abs().sum((0, 1)) / (N_DRAWS * (N_DRAWS - 1))

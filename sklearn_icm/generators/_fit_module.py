@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..mechanisms import MechanismGraph
+from ..rows._batches import Batch
 from ._choice_module import choose_kind, is_clear
 from ._column_module import UNIT_SCALE, ColumnBank, Part, scale_of
 from ._energy_module import PreAdditiveBank
@@ -158,31 +159,27 @@ class FittedBanks(nn.Module):
 
     # ------------------------------------------------------------------ training
     def loss_terms(
-        self,
-        inputs: Tensor,
-        targets: Tensor,
-        known: Tensor,
-        fold: Tensor,
-        generator: torch.Generator,
+        self, inputs: Tensor, targets: Tensor, batch: Batch
     ) -> dict[str, Tensor]:
         """Loss of each kind of mechanism, summed over the columns that allow it."""
         absent = inputs.isnan()
         # Filled, not masked afterwards: a NaN would pass through zero gradients.
         inputs, targets = inputs.nan_to_num(), targets.nan_to_num()
-        is_complete = not bool(absent.any()) and bool(known.all())
         solved = self.lines or not self.banks
         terms, errors = {"linear": self.left} if solved else {}, {}
         for name, bank in self.banks.items():
-            loss = self._losses(
-                name, inputs, targets[:, bank.columns], errors, generator
-            )
+            loss = self._losses(name, inputs, targets[:, bank.columns], errors, batch)
             counts = torch.ones_like(loss)
+            if batch.weights is not None:
+                counts = counts * batch.weights[:, None, None]
             if bank.n_copies > 1:
-                copies = torch.arange(bank.n_copies).to(fold)
-                counts = counts * (fold[:, None] != copies)[:, :, None]
-            if not is_complete:
-                counts = counts * _known_with_parents(known, absent, bank)[:, None]
-            total = (loss * counts).sum(0) / counts.sum(0).clamp(min=1)
+                copies = torch.arange(bank.n_copies).to(batch.fold)
+                counts = counts * (batch.fold[:, None] != copies)[:, :, None]
+            if batch.known is not None:
+                joint = _known_with_parents(batch.known, absent, bank)
+                counts = counts * joint[:, None]
+            tiny = torch.finfo(loss.dtype).tiny
+            total = (loss * counts).sum(0) / counts.sum(0).clamp(min=tiny)
             kind = name.split()[0]
             terms[kind] = terms.get(kind, 0.0) + total.mean(0).sum()
         return terms
@@ -192,27 +189,26 @@ class FittedBanks(nn.Module):
         name: str,
         inputs: Tensor,
         targets: Tensor,
-        errors: dict[int, Tensor],
-        generator: torch.Generator,
+        errors: dict[str, Tensor],
+        batch: Batch,
     ) -> Tensor:
         """Losses of rows in a bank, (n, n_copies, n_columns)."""
         bank = self.banks[name]
         if name == "energy":
-            return bank.losses(inputs, targets, generator)[:, None]
+            return bank.losses(inputs, targets, batch)[:, None]
         heads = bank(inputs)
         if name == "categorical":
             return _cross_entropies(heads[:, 0], targets, bank.heads)[:, None]
         if name == "additive":
             left = targets[:, None] - heads
-            errors.update(
-                zip(bank.columns.tolist(), left.detach().unbind(2), strict=True)
-            )
+            errors[name] = left.detach()
             return 0.5 * left.square()
         if name == "location-scale":
-            size = torch.stack([errors[k] for k in bank.columns.tolist()], 2).abs()
+            places = torch.searchsorted(self.banks["additive"].columns, bank.columns)
+            size = errors["additive"][..., places].abs()
             scale = scale_of(heads)
             tiny = torch.finfo(size.dtype).tiny
-            return size / size.mean(0).clamp(min=tiny) / scale + scale.log()
+            return size / batch.mean(size).clamp(min=tiny) / scale + scale.log()
         location, scale = heads, scale_of(self.noise_scale[bank.columns])
         if name == "location-scale hidden":
             location, scale = heads[..., ::2], scale_of(heads[..., 1::2])

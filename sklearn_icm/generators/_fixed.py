@@ -149,12 +149,13 @@ class FixedGenerator(BaseGenerator):
             is_table=self.data_shape is None,
         )
 
-    def _train(self, X, epochs, *, fresh, one_pass=False):
+    def _train(self, rows, epochs, *, fresh, one_pass=False):
+        X = rows.x
         if fresh:
-            _, module = self._start(X)
+            _, module = self._start(rows)
         else:
-            x, module = self._continue(X)
-            module.prepare(x)
+            rows, module = self._continue(rows)
+            module.prepare(rows)
         self._set_fitted(X, module)
 
 
@@ -174,9 +175,9 @@ class FixedModule(nn.Module):
         self.register_buffer("mean", torch.zeros(layout.node_shape))
         self.register_buffer("deviation", torch.zeros(layout.node_shape))
 
-    def prepare(self, x):
+    def prepare(self, rows):
         """Take the units of all rows so far, and the observation noise in them."""
-        self._count(x)
+        self._count(rows.x)
         moments = (m.cpu().double() for m in (self.mean, self.deviation))
         self.likelihood.take_units(*moments)
         scale = self.likelihood.link.scale

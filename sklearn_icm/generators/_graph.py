@@ -1,6 +1,7 @@
 """Tables over a causal graph: one mechanism per column."""
 
 import warnings
+from dataclasses import replace
 from numbers import Integral
 
 import numpy as np
@@ -8,7 +9,6 @@ import torch
 from sklearn.utils.validation import validate_data
 
 from .._training.fitting import CONSTRAINTS
-from .._training.mapped import beside
 from .._training.reservoir import renewed
 from .._training.seeds import torch_stream
 from ..base import BaseGenerator, DensityMixin
@@ -16,7 +16,7 @@ from ..mechanisms import DataLayout
 from ..mechanisms._modules import tensor_of
 from ..utils._sklearn import Interval, StrOptions
 from ..utils.environments import find_rows, resolve_environments
-from ..utils.rows import fingerprint, plain_rows
+from ..utils.rows import plain_rows
 from ..utils.support import MOST_FITTED
 from ._edges_module import check_unobserved, parse_graph, targeted_entries
 from ._fit_module import N_FOLDS
@@ -331,14 +331,14 @@ class GraphGenerator(GraphQueriesMixin, DensityMixin, BaseGenerator):
             self.graph, names, list(check_unobserved(self.unobserved, names))
         )
 
-    def _start(self, X):
-        x, module = super()._start(X)
+    def _start(self, rows):
+        opened, module = super()._start(rows)
         self._architecture["graph"] = module.parents
-        self._range = self._range_of(X)
-        self._n_rows_of_levels = self._count_levels(X, module, {})
-        return self._with_folds(x), module
+        self._range = self._range_of(rows.x)
+        self._n_rows_of_levels = self._count_levels(rows.x, module, {})
+        return self._with_folds(opened), module
 
-    def _continue(self, X):
+    def _continue(self, rows):
         parents = self._parents()
         if parents != self._module.parents:
             raise ValueError(
@@ -346,14 +346,14 @@ class GraphGenerator(GraphQueriesMixin, DensityMixin, BaseGenerator):
                 f"{parents} while training continues. Set it back, or fit afresh with "
                 "warm_start=False."
             )
-        (low, high), (new_low, new_high) = self._range, self._range_of(X)
+        (low, high), (new_low, new_high) = self._range, self._range_of(rows.x)
         self._range = np.stack([np.minimum(low, new_low), np.maximum(high, new_high)])
-        x, module = super()._continue(X)
+        opened, module = super()._continue(rows)
         earlier = self._n_rows_of_levels
-        self._n_rows_of_levels = self._count_levels(X, module, earlier)
+        self._n_rows_of_levels = self._count_levels(rows.x, module, earlier)
         device = tensor_of(module).device
-        module.cpu().solve(x, add=self._is_stream)
-        return self._with_folds(x), module.to(device)
+        module.cpu().solve(opened, add=self._is_stream)
+        return self._with_folds(opened), module.to(device)
 
     def _count_levels(self, X, module, earlier):
         """Rows of each level by column; a level without any gets a prior weight."""
@@ -367,11 +367,9 @@ class GraphGenerator(GraphQueriesMixin, DensityMixin, BaseGenerator):
             prior.copy_(torch.from_numpy(weight))
         return counted
 
-    def _with_folds(self, x):
-        """Rows with the fold that each belongs to beside them."""
+    def _with_folds(self, rows):
         stream = torch_stream(self._entropy, "folds")
-        folds = torch.randperm(len(x), generator=stream) % N_FOLDS
-        return beside(x, folds[:, None].float())
+        return replace(rows, fold=torch.randperm(len(rows), generator=stream) % N_FOLDS)
 
     def _column_names(self):
         names = getattr(self, "feature_names_in_", None)
@@ -400,13 +398,14 @@ class GraphGenerator(GraphQueriesMixin, DensityMixin, BaseGenerator):
     def _rows_to_fit(self, X, y, environments, *, reset):
         rows = super()._rows_to_fit(X, y, environments, reset=reset)
         changed = self._changed_entries(X, y, environments)
-        if reset and self.missing == "available":
-            unchanged = np.zeros(rows.shape, bool) if changed is None else changed
-            check_known(rows, unchanged, self._parents(), self._column_names())
-        if changed is None:
+        if changed is None and self.missing == "raise":
             return rows
-        # Beside the values, so that they are split and shuffled together.
-        return np.hstack([rows, changed.astype(rows.dtype)])
+        known = ~np.isnan(rows.x)
+        if changed is not None:
+            known &= ~changed
+        if reset and self.missing == "available":
+            check_known(rows.x, known, self._parents(), self._column_names())
+        return rows if known.all() else replace(rows, known=torch.from_numpy(known))
 
     def _changed_entries(self, X, y, environments):
         """Which entries of fitted rows come from changed mechanisms, if any do."""
@@ -422,7 +421,6 @@ class GraphGenerator(GraphQueriesMixin, DensityMixin, BaseGenerator):
 
     def _range_of(self, X):
         """Smallest and largest known value of each column."""
-        X = X[:, : self.n_features_in_]
         return np.stack([np.fmin.reduce(X), np.fmax.reduce(X)])
 
     def _find_bounds(self, X):
@@ -437,21 +435,22 @@ class GraphGenerator(GraphQueriesMixin, DensityMixin, BaseGenerator):
             bounds[:, column] = 0, len(levels) - 1
         return bounds
 
-    def _some_rows(self, X, *, renew):
-        """Rows that `support` compares with; beside them what environments changed."""
+    def _some_rows(self, rows, *, renew):
+        """Rows that `support` compares with; beside them which entries are unknown."""
         stream = torch_stream(self._entropy, f"support {self.n_iter_}")
-        some = torch.randperm(len(X), generator=stream)[:MOST_FITTED].numpy()
-        rows = np.pad(X[some], [(0, 0), (0, 2 * self.n_features_in_ - X.shape[1])])
+        some = torch.randperm(len(rows), generator=stream)[:MOST_FITTED].numpy()
+        values = rows.x[some]
+        unknown = np.zeros_like(values) if rows.known is None else ~rows.known[some]
+        values = np.hstack([values, unknown], dtype=values.dtype)
         if not renew:
-            return rows
-        kept, rows = map(torch.from_numpy, (self._fitted_rows, rows))
-        return renewed(kept, rows, MOST_FITTED, stream).numpy()
+            return values
+        kept, values = map(torch.from_numpy, (self._fitted_rows, values))
+        return renewed(kept, values, MOST_FITTED, stream).numpy()
 
-    def _train(self, X, epochs, *, fresh, one_pass=False):
+    def _train(self, rows, epochs, *, fresh, one_pass=False):
         self._is_stream = one_pass
-        super()._train(X, epochs, fresh=fresh, one_pass=one_pass)
-        self._fitted_on = fingerprint(X[:, : self.n_features_in_])
-        self._fitted_rows = self._some_rows(X, renew=one_pass and not fresh)
+        super()._train(rows, epochs, fresh=fresh, one_pass=one_pass)
+        self._fitted_rows = self._some_rows(rows, renew=one_pass and not fresh)
         if one_pass:
             return
         fit = self._module.fit

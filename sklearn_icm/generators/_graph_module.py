@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from .._training.mapped import MappedRows
 from .._training.reservoir import renewed
 from .._training.seeds import torch_stream
 from ..interventions._affine import affine_map
 from ..mechanisms import DataLayout, GaussianLikelihood
+from ..rows._batches import Batch, Rows
 from ._column_module import (
     LEAST_VARIANCE,
     CategoricalReader,
@@ -103,43 +103,35 @@ class GraphModule(nn.Module):
         self.training = mode
         return self
 
-    def split(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Values of rows, which of them other mechanisms made, and folds.
-
-        The latter two stand beside the values, where there are any.
-        """
-        n_columns = len(self.names)
-        changed = torch.zeros_like(x[:, :n_columns], dtype=torch.bool)
-        if x.shape[1] > 2 * n_columns:
-            changed = x[:, n_columns : 2 * n_columns] > 0
-        return x[:, :n_columns], changed, x[:, -1]
-
-    def prepare(self, x: Tensor | MappedRows) -> None:
+    def prepare(self, rows: Rows) -> None:
         """Take the units of the columns, and solve what is linear."""
-        n_columns = len(self.names)
-        self._set_units(x[:, :n_columns] if isinstance(x, Tensor) else x)
-        self.solve(x, add=False, start=True)
+        self._set_units(rows)
+        self.solve(rows, add=False, start=True)
 
-    def solve(self, x: Tensor | MappedRows, *, add: bool, start: bool = False) -> None:
-        """Solve what is linear for rows without folds, alone or with earlier ones."""
-        chunks = (torch.cat([c, c.new_zeros(len(c), 1)], 1) for c in x.split(CHUNK))
-        self.fit.solve((self._known_rows(c)[:3] for c in chunks), add=add, start=start)
+    def solve(self, rows: Rows, *, add: bool, start: bool = False) -> None:
+        """Solve what is linear for rows, alone or with earlier ones."""
+        chunks = (self._known_rows(batch)[:3] for batch in rows.chunks(CHUNK))
+        self.fit.solve(chunks, add=add, start=start)
 
-    def _known_rows(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def _known_rows(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
         """What mechanisms read and explain of rows, which of it is known, and folds."""
-        x, changed, fold = self.split(x)
-        return *self._read_rows(x), ~(x.isnan() | changed), fold
+        known = batch.known
+        if known is None:
+            known = torch.ones_like(batch.x, dtype=torch.bool)
+        return *self._read_rows(batch.x), known, batch.fold
 
-    def _set_units(self, x: Tensor | MappedRows) -> None:
+    def _set_units(self, rows: Rows) -> None:
         link = self.likelihood.link
-        if isinstance(x, Tensor) and bool(x.isnan().any()):
+        chunks = [] if rows.known is None else rows.x.split(CHUNK)
+        if any(bool(chunk.isnan().any()) for chunk in chunks):
             # The mean of a column stands for what is missing of it in other ones' sums.
-            for k in range(x.shape[1]):
+            for k in range(len(self.names)):
+                parts = (chunk[:, k, None] for chunk in rows.x.split(CHUNK))
                 column = GaussianLikelihood((1,))
-                column.set_units(x[~x[:, k].isnan(), k, None])
+                column.set_units(torch.cat([p[~p[:, 0].isnan()] for p in parts]))
                 link.offset[k], link.scale[k] = column.link.offset, column.link.scale
         else:
-            self.likelihood.set_units(x)
+            self.likelihood.set_units(rows.x)
         for k, reader in enumerate(self.readers):
             if isinstance(reader, NumericReader):
                 reader.units.offset.copy_(link.offset[k])
@@ -157,14 +149,13 @@ class GraphModule(nn.Module):
         ]
         return torch.cat(read, 1), torch.cat(targets, 1)
 
-    def posterior(self, x: Tensor, changed: Tensor | None = None) -> Posterior:
+    def posterior(self, x: Tensor, known: Tensor | None = None) -> Posterior:
         """Noise behind the unobserved nodes, given the columns that tell of it.
 
-        Values that other mechanisms made tell nothing.
+        Values that other mechanisms made are not `known`, and tell nothing.
         """
         read, _ = self._read_rows(x)
-        unknown = x.isnan() if changed is None else x.isnan() | changed
-        return self.encoder(read, unknown)
+        return self.encoder(read, x.isnan() if known is None else ~known)
 
     def _hidden_values(self, x: Tensor, own: Tensor) -> dict[str, Tensor]:
         """Values of the unobserved nodes for their noise, (n, n_dims) each."""
@@ -204,46 +195,45 @@ class GraphModule(nn.Module):
             values[self.names[k]] = torch.where(column.isnan(), usual, column)
         return values
 
-    def loss_terms(
-        self, x: Tensor, generator: torch.Generator
-    ) -> tuple[dict[str, Tensor], None]:
+    def loss_terms(self, batch: Batch) -> tuple[dict[str, Tensor], None]:
         """Loss of each kind of mechanism, summed over the columns that allow it.
 
         With unobserved nodes also "kl", the divergence of their noise from the prior.
         """
-        inputs, *others = self._known_rows(x)
+        inputs, targets = self._read_rows(batch.x)
         terms = {}
         if self.hidden:
-            x, changed, _ = self.split(x)
-            posterior = self.posterior(x, changed)
-            draw = torch.randn(posterior.mean.shape, generator=generator).to(x)
-            hidden = self._hidden_values(x, posterior.at(draw))
+            posterior = self.posterior(batch.x, batch.known)
+            draw = batch.randn(*posterior.mean.shape)
+            hidden = self._hidden_values(batch.x, posterior.at(draw))
             inputs = torch.cat([inputs, *hidden.values()], 1)
-            terms["kl"] = posterior.divergence().mean()
-        return terms | self.fit.loss_terms(inputs, *others, generator), None
+            terms["kl"] = batch.mean(posterior.divergence())
+        return terms | self.fit.loss_terms(inputs, targets, batch), None
+
+    def track(self, batch: Batch, nodes: None) -> None:
+        """Nothing moves beside the weights."""
 
     @torch.no_grad()
-    def finish(
-        self, x: Tensor | MappedRows, entropy: int, *, renew: bool = False
-    ) -> None:
+    def finish(self, rows: Rows, entropy: int, *, renew: bool = False) -> None:
         """Give every column its mechanism, and its residuals as noise.
 
         To renew it is to keep kinds and earlier residuals, and let these fade.
         """
         if not renew:
-            rows = x
-            if len(x) > MOST_RESIDUALS:
+            some = rows
+            if len(rows) > MOST_RESIDUALS:
                 stream = torch_stream(entropy, "choosing")
-                rows = x[torch.randperm(len(x), generator=stream)[:MOST_RESIDUALS]]
+                order = torch.randperm(len(rows), generator=stream)
+                some = rows[order[:MOST_RESIDUALS]]
             link = self.likelihood.link
             zeros = -link.offset / link.scale
-            self.fit.choose(lambda: map(self._known_rows, rows.split(CHUNK)), zeros)
+            self.fit.choose(lambda: map(self._known_rows, some.chunks(CHUNK)), zeros)
         self.fit.place(self.graph)
         self.renewals = self.renewals + 1 if renew else torch.zeros_like(self.renewals)
         # Another stream each time, so that none of the old residuals is safe.
         name = f"residuals {int(self.renewals)}" if renew else "residuals"
         stream = torch_stream(entropy, name)
-        residuals = self._residuals(x, stream)
+        residuals = self._residuals(rows, stream)
         kept = [own[:MOST_POINTS] for own in residuals]
         if renew:
             kept = residuals = [
@@ -253,28 +243,26 @@ class GraphModule(nn.Module):
         self.residuals = pad_sequence(kept, padding_value=torch.nan)
         self.noise.set(residuals, choose=not renew)
 
-    def _residuals(
-        self, x: Tensor | MappedRows, stream: torch.Generator
-    ) -> list[Tensor]:
+    def _residuals(self, rows: Rows, stream: torch.Generator) -> list[Tensor]:
         """Known noise of each column in some of the rows; none of categorical ones."""
-        order = torch.randperm(len(x), generator=stream)[:MOST_RESIDUALS]
-        noise = torch.cat(
-            [self._own_noise(chunk, stream) for chunk in x[order].split(CHUNK)]
-        )
+        order = torch.randperm(len(rows), generator=stream)[:MOST_RESIDUALS]
+        chunks = rows[order].chunks(CHUNK, stream)
+        noise = torch.cat([self._own_noise(batch) for batch in chunks])
         known = [own[~own[:, 0].isnan()] for own in noise.unbind(1)]
         for k, reader in enumerate(self.readers):
             if isinstance(reader, CategoricalReader):
                 known[k] = known[k][:0]
         return known
 
-    def _own_noise(self, x: Tensor, generator: torch.Generator) -> Tensor:
+    def _own_noise(self, batch: Batch) -> Tensor:
         """Noise behind rows and its scale, (n, n_noise, 2).
 
         NaN where another mechanism made a value.
         """
-        x, changed, _ = self.split(x)
-        noise, slopes = self.explain(x, self._draw(x, generator), changed)
-        noise[:, : x.shape[1]][changed] = torch.nan
+        x, known = batch.x, batch.known
+        noise, slopes = self.explain(x, self._draw(x, batch.generator), known)
+        if known is not None:
+            noise[:, : x.shape[1]][~known] = torch.nan
         scales = torch.ones_like(noise)
         for k in self.fit.scaled():
             scales[:, k] = (-slopes[:, k]).exp() / self.likelihood.link.scale[k]
@@ -351,7 +339,7 @@ class GraphModule(nn.Module):
         self,
         x: Tensor,
         draw: Tensor | None = None,
-        changed: Tensor | None = None,
+        known: Tensor | None = None,
         places: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Noise behind rows, and the log of d noise / d value of the columns."""
@@ -359,7 +347,7 @@ class GraphModule(nn.Module):
         slopes = torch.zeros_like(noise)
         values = {name: x[:, k, None] for k, name in enumerate(self.names)}
         if self.hidden:
-            posterior = self.posterior(x, changed)
+            posterior = self.posterior(x, known)
             own = posterior.mean if draw is None else posterior.at(draw)
             noise[:, x.shape[1] :] = own
             values |= self._hidden_values(x, own)

@@ -363,7 +363,7 @@ class GraphQueriesMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
 
         Beside them by mechanism in which rows it is known, and was not changed.
         """
-        rows, changed = np.hsplit(self._fitted_rows, 2)
+        rows, unknown = np.hsplit(self._fitted_rows, 2)
         drawn, module = torch_stream(self._entropy, "support"), self._module
         values = self._nodes_of_noise(self._noise_of(rows, drawn))
         values |= {name: rows[:, [k]] for k, name in enumerate(module.names)}
@@ -372,7 +372,7 @@ class GraphQueriesMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
             for name, parents in module.parents.items()
         }
         for k, name in enumerate(module.names):
-            counts[name] &= changed[:, k] == 0
+            counts[name] &= unknown[:, k] == 0
         return values, counts
 
     def _names_of_levels(self):

@@ -175,16 +175,15 @@ def with_columns(frame, columns):
     return frame
 
 
-def check_known(X, changed, parents, names):
+def check_known(X, known, parents, names):
     """Refuse mechanisms of which too few rows are known; warn of few.
 
-    A row counts where the column and its parents are known, and no environment changed
-    the column.
+    A row counts where the column is `known`, and its parents are not missing.
     """
-    known = pd.DataFrame(~(np.isnan(X)), columns=names)
+    there = pd.DataFrame(~(np.isnan(X)), columns=names)
     for k, name in enumerate(names):
         causes = [parent for parent in parents[name] if parent in names]
-        n_joint = int((known[[name, *causes]].all(axis=1) & ~changed[:, k]).sum())
+        n_joint = int((there[causes].all(axis=1) & known[:, k]).sum())
         rows = f"Column {name!r} is known in {n_joint} of {len(X)} rows"
         if causes:
             rows = (

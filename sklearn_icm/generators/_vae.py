@@ -339,8 +339,8 @@ class VAEGenerator(
         n_outputs = 2 * int(self.n_latents)
         return build(layout.node_shape, n_outputs, **self._hidden_layers(layout))
 
-    def _train(self, X, epochs, *, fresh, one_pass=False):
-        super()._train(X, epochs, fresh=fresh, one_pass=one_pass)
+    def _train(self, rows, epochs, *, fresh, one_pass=False):
+        super()._train(rows, epochs, fresh=fresh, one_pass=one_pass)
         share, linear = self._module.explained
         # A table may have nothing that its columns share: then no decoder varies.
         judged = self.data_shape is not None and not one_pass

@@ -53,9 +53,9 @@ class VAEModule(nn.Module):
         # Mean squared deviation of an entry of the rows from their mean.
         self.register_buffer("spread", torch.zeros(()))
 
-    def prepare(self, x):
+    def prepare(self, rows):
         """Take the units of the data."""
-        self.likelihood.set_units(x)
+        self.likelihood.set_units(rows.x)
 
     def posterior(self, x):
         """Mean and log variance of q(z | x)."""
@@ -66,30 +66,38 @@ class VAEModule(nn.Module):
             log_variance = log_variance.clamp(*LOG_VARIANCES)
         return mean, log_variance
 
-    def loss_terms(self, x, generator):
+    def loss_terms(self, batch):
         """Terms of the negative evidence bound per feature, and the node values."""
-        mean, log_variance = self.posterior(x)
-        noise = torch.randn(mean.shape, generator=generator).to(mean)
+        mean, log_variance = self.posterior(batch.x)
+        noise = batch.randn(*mean.shape)
         nodes = self.graph(mean + (0.5 * log_variance).exp() * noise)
         output = nodes[self.graph.data_node]
+        # In training that which follows the step; `track` writes it afterwards.
+        variance = None
         if self.training:
-            self.likelihood.track(x, output.detach())
+            variance = self.likelihood.tracked(batch.x, output, batch.weights)
         per_feature = 1 / self.layout.n_features
         divergence = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(
             1
         )
+        log_prob = self.likelihood.log_prob(batch.x, output, variance)
         terms = {
-            "reconstruction": -per_feature * self.likelihood.log_prob(x, output).mean(),
-            "kl": self.beta * per_feature * divergence.mean(),
+            "reconstruction": -per_feature * batch.mean(log_prob),
+            "kl": self.beta * per_feature * batch.mean(divergence),
         }
         return terms, nodes
 
+    def track(self, batch, nodes):
+        """Let the variance follow a step of training."""
+        self.likelihood.track(batch.x, nodes[self.graph.data_node], batch.weights)
+
     @torch.no_grad()
-    def finish(self, x, entropy, *, renew=False):
+    def finish(self, rows, entropy, *, renew=False):
         """Fit what sampling needs to the rows: variances, density of the latents.
 
         With ``renew`` earlier batches count too, by the rows that are kept of them.
         """
+        x = rows.x
         generator = torch_stream(entropy, "finish")
         rows, squared = self._explained(x, generator, torch_stream(entropy, "entries"))
         order = torch.randperm(len(x), generator=torch_stream(entropy, "shares"))

@@ -20,7 +20,7 @@ from ..mechanisms._modules import deterministic, tensor_of
 from ..utils.checks import check_scalar
 from ._common import like_input
 from ._contrasts import power
-from ._penalties import SMALLEST_RATIO, PenaltyValue
+from ._penalties import SMALLEST_RATIO, PenaltyValue, Step
 
 ArrayLike = np.ndarray | Tensor
 Mechanism = Callable[[Tensor], Tensor]
@@ -251,14 +251,10 @@ class GenericPenalty(PenaltyValue):
     n_draws : int
         Number of group elements per node and call.
 
-    Attributes
-    ----------
-    stochastic : bool
-        True: the value depends on the ``generator`` of the call.
-
     Notes
     -----
-    The mean over nodes of :math:`(\log \rho)^2`, with
+    Draws come from the generator of the step's batch; without a batch all calls share
+    the same draws. The mean over nodes of :math:`(\log \rho)^2`, with
 
     .. math:: \rho = C(f(v)) / \mathrm{E}_{g \sim \mu}\, C(f(g v))
 
@@ -274,32 +270,22 @@ class GenericPenalty(PenaltyValue):
     causal generative models*, AISTATS, arXiv 1705.02212.
     """
 
-    stochastic = True
-
     def __init__(self, group="orthogonal", contrast=None, n_draws=4):
         self.group = group
         self.contrast = contrast
         self.n_draws = n_draws
 
-    def __call__(
-        self,
-        graph: MechanismGraph,
-        nodes: dict[str, Tensor],
-        generator: torch.Generator | None = None,
-    ) -> Tensor:
+    def __call__(self, step: Step) -> Tensor:
         """Penalty of a graph, a differentiable 0-d tensor; 0 without any such node.
 
         Parameters
         ----------
-        graph : MechanismGraph
-        nodes : dict of str to Tensor of shape (n,) + node shape
-            Values of a batch, from a call of the graph.
-        generator : torch.Generator, optional
-            On the CPU; None takes a fixed seed, hence the same draws at every call.
+        step : Step
         """
-        contrast = self._checked_contrast()
-        if generator is None:
-            generator = torch.Generator().manual_seed(0)
+        contrast, (graph, nodes, batch) = self._checked_contrast(), step
+        generator = torch.Generator().manual_seed(0)
+        if batch is not None:
+            generator = batch.generator
         values = []
         for node, child in _only_children(graph, self.group):
             module, value = graph.mechanism(child), nodes[node]

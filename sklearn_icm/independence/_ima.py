@@ -16,7 +16,7 @@ from ..mechanisms import MechanismGraph
 from ..mechanisms._modules import deterministic
 from ..utils.checks import is_count
 from ._common import as_tensors, like_input
-from ._penalties import PenaltyValue
+from ._penalties import PenaltyValue, Step
 
 ArrayLike = np.ndarray | Tensor
 RowMap = Callable[[Tensor], Tensor]
@@ -100,7 +100,11 @@ def ima_contrast(jacobian: ArrayLike) -> ArrayLike:
     >>> round(ima_contrast(np.array([[1.0, 1.0], [0.0, 1.0]])), 4)  # log sqrt 2
     0.3466
     """
-    j = _checked_jacobian(jacobian)
+    return like_input(_contrasts(_checked_jacobian(jacobian)), jacobian)
+
+
+def _contrasts(j: Tensor) -> Tensor:
+    """Contrast of each finite matrix."""
     d, k = j.shape[-2:]
     if d < k:
         raise ValueError(
@@ -113,7 +117,7 @@ def ima_contrast(jacobian: ArrayLike) -> ArrayLike:
     eye = torch.eye(k, dtype=j.dtype, device=j.device)
     shrunk = (1 - delta) * _off_diagonal(units.mT @ units) + eye
     log_det = torch.linalg.slogdet(shrunk).logabsdet.clamp(max=0)
-    return like_input(log_det.abs() / 2, jacobian)
+    return log_det.abs() / 2
 
 
 def _row_function(f: RowMap, z: Tensor) -> tuple[Callable[[Tensor], Tensor], Tensor]:
@@ -201,13 +205,14 @@ class IMAPenalty(PenaltyValue):
     def __init__(self, n_rows=8):
         self.n_rows = n_rows
 
-    def __call__(self, graph: MechanismGraph, nodes: Mapping[str, Tensor]) -> Tensor:
+    def __call__(self, step: Step) -> Tensor:
         """Penalty at the first rows of a batch's node values, a 0-d tensor."""
-        rows = self._rows(graph, nodes)
+        graph = step.graph
+        rows = self._rows(graph, step.nodes or {})
         (root,) = graph.roots
         with deterministic(graph):
             j = _finite_jacobian(lambda z: graph({root: z})[graph.data_node], rows)
-        return rows.new_zeros(()) if j is None else ima_contrast(j).mean() / j.shape[-1]
+        return rows.new_zeros(()) if j is None else _contrasts(j).mean() / j.shape[-1]
 
     def applies_to(self, graph: MechanismGraph) -> bool:
         """Whether there is a single root, of 2 latents up to the number of features."""
@@ -227,16 +232,19 @@ class IMAPenalty(PenaltyValue):
                 f"{list(graph.roots)}: merge them, or use icm_penalty='auto'."
             )
         (root,) = graph.roots
-        if root not in (nodes or {}):
+        if root not in nodes:
             raise ValueError(
                 f"IMAPenalty: nodes must hold the value of the root {root!r}, got "
-                f"{sorted(nodes or {})}. Pass the result of graph(noise)."
+                f"{sorted(nodes)}. Pass the result of graph(noise)."
             )
         return nodes[root].detach()[: self.n_rows]
 
 
 def _finite_jacobian(f: RowMap, rows: Tensor) -> Tensor | None:
     """Jacobians at the rows where they are finite, None without any such row."""
+    if rows.is_meta:
+        # Nothing is known of values there.
+        return jacobian(f, rows)
     rows = rows[_finite_rows(rows)]
     if not len(rows):
         return None

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from numbers import Real
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor
 from ..interventions._apart import versions
 from ..mechanisms import MechanismGraph
 from ..mechanisms._modules import tensor_of
+from ..rows._batches import Batch
 from ._pairs import MechanismPair, mechanism_pairs, unread_pairs
 
 SMALLEST_RATIO = 1e-3
@@ -22,6 +24,32 @@ NEEDED = (
     "Spectral penalties need a hidden map, trace penalties a hidden vector, 'auto' "
     "takes either, and IMAPenalty needs two latents;"
 )
+
+
+class Step(NamedTuple):
+    """What a penalty sees: ``penalty(step)`` returns a 0-d tensor.
+
+    Parameters
+    ----------
+    graph : MechanismGraph
+        The model's graph, which trains.
+    nodes : dict of str to Tensor of shape (n,) + node shape, optional
+        Values of all its nodes at the rows of the step, noise first.
+    batch : Batch, optional
+        The rows: ``batch.x`` are values of the data node, ``batch.generator`` is where
+        a penalty draws random numbers from, and ``batch.epoch`` counts from 0.
+
+    Examples
+    --------
+    >>> from sklearn_icm.independence import AutoPenalty, Step
+    >>> from sklearn_icm.mechanisms import dense_decoder
+    >>> AutoPenalty()(Step(dense_decoder(2, (5,), (4, 4)))).ndim
+    0
+    """
+
+    graph: MechanismGraph
+    nodes: Mapping[str, Tensor] | None = None
+    batch: Batch | None = None
 
 
 class PenaltyValue(BaseEstimator):
@@ -49,12 +77,12 @@ class _PairPenalty(PenaltyValue):
     measures: tuple[str, ...] = ()
     forms: tuple[str, ...] = ()
 
-    def __call__(self, graph: MechanismGraph, nodes: Any = None) -> Tensor:
+    def __call__(self, step: Step) -> Tensor:
         """Penalty of a graph, a differentiable 0-d tensor; 0 without any such pair."""
         self._check()
-        values = [self._of_pair(pair, nodes) for pair in self._pairs(graph)]
+        values = [self._of_pair(pair, step.nodes) for pair in self._pairs(step.graph)]
         if not values:
-            return tensor_of(graph).new_zeros(())
+            return tensor_of(step.graph).new_zeros(())
         return torch.stack(values).mean()
 
     def applies_to(self, graph: MechanismGraph) -> bool:
@@ -68,7 +96,8 @@ class _PairPenalty(PenaltyValue):
         form = getattr(self, "form", "weights")
         if form == "activation" and nodes is None:
             raise ValueError(
-                f"{self!r} needs the values of the nodes: call penalty(graph, nodes)."
+                f"{self!r} needs the values of the nodes: call it on "
+                "Step(graph, nodes)."
             )
         hidden = nodes[pair.first] if form == "activation" else None
         rho = pair.measure(form, hidden=hidden, described=False).rho
@@ -168,7 +197,7 @@ class SumPenalty(PenaltyValue):
     Parameters
     ----------
     penalties : list of penalties
-        Callables ``penalty(graph, nodes) -> 0-d tensor``.
+        Callables ``penalty(step) -> 0-d tensor``, see `Step`.
     weights : list of float, default=None
         One per penalty, at least 0; None weighs all by 1. Penalties of weight 0 are
         switched off: neither checked nor logged.
@@ -224,14 +253,9 @@ class SumPenalty(PenaltyValue):
                 self.penalties[int(position)] = params[key]
         return self
 
-    @property
-    def stochastic(self) -> bool:
-        """Whether one of the penalties draws random numbers."""
-        return any(getattr(p, "stochastic", False) for p in self.penalties)
-
-    def __call__(self, graph, nodes=None, generator=None):
+    def __call__(self, step: Step) -> Tensor:
         """Weighted sum, a differentiable 0-d tensor."""
-        return self.weighted(self.terms(graph, nodes, generator))
+        return self.weighted(self.terms(step))
 
     def weighted(self, terms: dict[str, Tensor]) -> Tensor:
         """Weighted sum of the values that `terms` returns."""
@@ -239,12 +263,10 @@ class SumPenalty(PenaltyValue):
         parts = (w * v for w, v in zip(weights, terms.values(), strict=True))
         return sum(parts, start=torch.zeros(()))
 
-    def terms(self, graph, nodes=None, generator=None) -> dict[str, Tensor]:
+    def terms(self, step: Step) -> dict[str, Tensor]:
         """Value of each penalty before it is weighted, by position and name."""
         return {
-            f"{k} {type(penalty).__name__}": call_penalty(
-                penalty, graph, nodes, generator
-            )
+            f"{k} {type(penalty).__name__}": call_penalty(penalty, step)
             for k, _, penalty in self._active()
         }
 
@@ -296,17 +318,15 @@ def blind_part(penalty: Any, graph: MechanismGraph) -> Any:
     return None if sees(graph) else penalty
 
 
-def call_penalty(
-    penalty: Any, graph: MechanismGraph, nodes: Any, generator: Any = None
-) -> Tensor:
-    """Call a penalty; those that draw random numbers are given a generator."""
-    drawn = (generator,) if getattr(penalty, "stochastic", False) else ()
-    if nodes is None:
-        return penalty(graph, nodes, *drawn)
-    before = versions(nodes.values())
+def call_penalty(penalty: Any, step: Step) -> Tensor:
+    """Call a penalty, which may not write into the values that it sees."""
+    if step.nodes is None:
+        return penalty(step)
+    values = step.nodes.values()
+    before = versions(values)
     # A dict of its own; the loss, and other penalties, read the same tensors.
-    result = penalty(graph, dict(nodes), *drawn)
-    if versions(nodes.values()) != before:
+    result = penalty(step._replace(nodes=dict(step.nodes)))
+    if versions(values) != before:
         raise ValueError(
             f"The penalty {penalty!r} wrote into the values of nodes, which others "
             "read: clone what it changes in place."
@@ -333,7 +353,7 @@ def resolve_penalty(penalty: Any) -> Any:
     if penalty is not None and (not callable(penalty) or isinstance(penalty, type)):
         raise TypeError(
             f"icm_penalty must be one of {sorted(PENALTIES)}, a callable "
-            f"penalty(graph, nodes) -> 0-d tensor, or None, got {penalty!r}."
+            f"penalty(step) -> 0-d tensor, or None, got {penalty!r}."
         )
     return penalty
 
@@ -361,16 +381,36 @@ def check_penalty(penalty: Any, graph: MechanismGraph, weight: float) -> None:
         name: torch.randn(8, *shape, generator=start).to(device)
         for name, shape in graph.roots.items()
     }
-    value = call_penalty(penalty, graph, graph(noise), start)
+    _check_takes_step(penalty)
+    nodes = graph(noise)
+    batch = Batch(nodes[graph.data_node], start)
+    value = call_penalty(penalty, Step(graph, nodes, batch))
     if not isinstance(value, Tensor) or value.ndim != 0:
         got = type(value).__name__
         if isinstance(value, Tensor):
             got += f" of shape {tuple(value.shape)}"
         raise TypeError(
-            "icm_penalty must be a callable penalty(graph, nodes) that returns a 0-d "
-            f"tensor, got {got}."
+            "icm_penalty must be a callable penalty(step) that returns a 0-d tensor, "
+            f"got {got}."
         )
     if not bool(torch.isfinite(value)):
         raise ValueError(
             f"icm_penalty={penalty!r} is {float(value)} before training has started."
         )
+
+
+def _check_takes_step(penalty: Any) -> None:
+    if isinstance(penalty, SumPenalty):
+        for part in penalty.penalties:
+            _check_takes_step(part)
+        return
+    try:
+        inspect.signature(getattr(penalty, "forward", penalty)).bind(None)
+    except TypeError:
+        raise TypeError(
+            "icm_penalty must be a callable penalty(step) of one argument, with "
+            f"step.graph, step.nodes and step.batch, got {penalty!r}."
+        ) from None
+    except ValueError:
+        # Of something that is not written in Python nothing is known.
+        return

@@ -91,12 +91,17 @@ class GaussianLikelihood(nn.Module):
         """Data in the units that the encoder reads."""
         return self.link.inverse(x)
 
-    def log_prob(self, x: Tensor, mean: Tensor) -> Tensor:
-        """Log density of each row, shape (n,)."""
-        return self._log_densities(x, mean).flatten(1).sum(1)
+    def log_prob(
+        self, x: Tensor, mean: Tensor, variance: Tensor | None = None
+    ) -> Tensor:
+        """Log density of each row, shape (n,); of a given variance, or its own."""
+        return self._log_densities(x, mean, variance).flatten(1).sum(1)
 
-    def _log_densities(self, x: Tensor, mean: Tensor) -> Tensor:
-        variance = self.variance_at(mean).clamp(self.FLOOR)
+    def _log_densities(
+        self, x: Tensor, mean: Tensor, variance: Tensor | None = None
+    ) -> Tensor:
+        if variance is None:
+            variance = self.variance_at(mean).clamp(self.FLOOR)
         # Not log(scale^2): the square of a large unit overflows float32.
         constant = (2 * math.pi * variance).log() + 2 * self.link.scale.log()
         return -0.5 * (self.squared(x - mean) / variance + constant)
@@ -150,11 +155,17 @@ class GaussianLikelihood(nn.Module):
         return torch.lerp(self.variances[right - 1], self.variances[right], share)
 
     @torch.no_grad()
-    def track(self, x: Tensor, mean: Tensor) -> None:
-        """Move the common variance towards this batch's, and go by it alone."""
+    def tracked(self, x: Tensor, mean: Tensor, weights: Tensor | None = None) -> Tensor:
+        """The common variance, moved towards that of a batch of rows."""
+        own = self.squared(x - mean)
+        if weights is not None:
+            own = weights @ own.flatten(1) / weights.sum()
+        return self.variance.lerp(own.mean(), self.RATE).clamp(min=self.FLOOR)
+
+    def track(self, x: Tensor, mean: Tensor, weights: Tensor | None = None) -> None:
+        """Take the variance that is `tracked`, and go by it alone."""
         self.knots, self.variances = self.knots[:0], self.variances[:0]
-        self.variance.lerp_(self.squared(x - mean).mean(), self.RATE)
-        self.variance.clamp_(min=self.FLOOR)
+        self.variance.copy_(self.tracked(x, mean, weights))
 
     @torch.no_grad()
     def fit_variance(self, means: Tensor, squared: Tensor) -> None:
@@ -209,7 +220,7 @@ class BernoulliLikelihood(nn.Module):
     def find_levels(self, x: Tensor, *, renew: bool = False) -> None:
         """There are no densities."""
 
-    def log_prob(self, x: Tensor, mean: Tensor) -> Tensor:
+    def log_prob(self, x: Tensor, mean: Tensor, variance: None = None) -> Tensor:
         """Log probability of each row, shape (n,)."""
         p = mean.clamp(self.MARGIN, 1 - self.MARGIN)
         return (x * p.log() + (1 - x) * (1 - p).log()).flatten(1).sum(1)
@@ -220,7 +231,10 @@ class BernoulliLikelihood(nn.Module):
         """Squared residuals."""
         return residual.square()
 
-    def track(self, x: Tensor, mean: Tensor) -> None:
+    def tracked(self, x: Tensor, mean: Tensor, weights: Tensor | None = None) -> None:
+        """The mean determines the variance."""
+
+    def track(self, x: Tensor, mean: Tensor, weights: Tensor | None = None) -> None:
         """Nothing to fit."""
 
     def fit_variance(self, means: Tensor, squared: Tensor) -> None:

@@ -332,8 +332,8 @@ def test_divergence_keeps_the_last_finite_weights():
 def test_interruption_leaves_a_usable_model():
     calls = []
 
-    def penalty(graph, nodes):
-        calls.append(nodes)
+    def penalty(step):
+        calls.append(step.batch.epoch)
         if len(calls) > 6:
             raise KeyboardInterrupt
         return torch.zeros(())
@@ -342,6 +342,7 @@ def test_interruption_leaves_a_usable_model():
     with pytest.warns(FitInterruptedWarning, match="after 5 of 20"):
         model.fit(X)
     assert model.n_iter_ == 5
+    assert calls == [0, *range(6)]
     assert model.sample(3).shape == (3, N)
 
 
@@ -403,8 +404,8 @@ def test_the_report_shows_the_ratio_of_the_weights_as_they_are():
 def test_foreign_penalties_draw_under_the_seed():
     X = np.random.RandomState(0).randn(40, 3)
 
-    def draws(graph, nodes):
-        return torch.rand(()) * nodes["data"].square().mean()
+    def draws(step):
+        return torch.rand(()) * step.nodes["data"].square().mean()
 
     before = torch.get_rng_state()
     params = {"icm_penalty": draws, "icm_weight": 0.1, "max_iter": 5, "random_state": 0}

@@ -323,8 +323,8 @@ def test_a_fit_that_diverges_late_can_be_asked_about_levels(declared, monkeypatc
     est, X = declared
     calls, loss_terms = [], GraphModule.loss_terms
 
-    def failing(module, x, generator):
-        terms, values = loss_terms(module, x, generator)
+    def failing(module, batch):
+        terms, values = loss_terms(module, batch)
         calls.append(len(calls) > 8)
         return {k: v * (np.nan if calls[-1] else 1) for k, v in terms.items()}, values
 

@@ -39,9 +39,11 @@ def test_divergence_keeps_the_last_finite_model():
 
         calls = 0
 
-        def forward(self, graph, nodes):
+        def forward(self, step):
             self.calls += 1
-            return next(graph.parameters()).sum() * (np.inf if self.calls > 3 else 0.0)
+            return next(step.graph.parameters()).sum() * (
+                np.inf if self.calls > 3 else 0.0
+            )
 
     model = small(icm_penalty=Spoil(), icm_weight=1.0, max_epochs=9)
     with pytest.raises(FitDivergedError, match="'penalty'.*epoch 3.*epoch 2 is kept"):
@@ -59,8 +61,8 @@ def test_divergence_in_the_first_epoch_leaves_nothing():
 
 
 def test_divergence_of_the_last_step_is_seen():
-    def root_of_zero(graph, nodes):
-        weight = next(graph.parameters()).sum()
+    def root_of_zero(step):
+        weight = next(step.graph.parameters()).sum()
         return (weight - weight.detach()).abs().sqrt()
 
     model = small(icm_penalty=root_of_zero, icm_weight=1.0, max_epochs=1)
@@ -83,11 +85,11 @@ def test_failed_continuation_changes_nothing():
     before = model.sample(5, random_state=0)
     calls = []
 
-    def fails(graph, nodes):
+    def fails(step):
         calls.append(1)
         if len(calls) > 2:
             raise RuntimeError("from the penalty")
-        return next(graph.parameters()).sum()
+        return next(step.graph.parameters()).sum()
 
     for train in (model.fit, model.partial_fit):
         calls.clear()
@@ -374,8 +376,8 @@ def with_dropout(n, shape):
     )
 
 
-def noisy_penalty(graph, nodes):
-    return (torch.rand(()) * nodes["data"]).square().mean()
+def noisy_penalty(step):
+    return (torch.rand(()) * step.nodes["data"]).square().mean()
 
 
 @pytest.mark.parametrize(

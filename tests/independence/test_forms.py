@@ -14,8 +14,8 @@ from torch import nn
 from sklearn_icm.exceptions import DegenerateMechanismWarning
 from sklearn_icm.independence import (
     AutoPenalty,
-    GenericPenalty,
     SpectralPenalty,
+    Step,
     SumPenalty,
     TracePenalty,
     spectral_ratio,
@@ -191,8 +191,8 @@ def test_isotropy_satisfies_the_ratio_but_not_in_null_deviations():
 
 
 def test_activation_form_needs_node_values():
-    with pytest.raises(ValueError, match="call penalty.graph, nodes."):
-        SpectralPenalty("activation")(conv())
+    with pytest.raises(ValueError, match="call it on Step.graph, nodes."):
+        SpectralPenalty("activation")(Step(conv()))
 
 
 EXTREMES = [*FORMS, *TRACE_FORMS, AutoPenalty()]
@@ -211,7 +211,7 @@ def test_huge_and_tiny_weights_in_single_precision(penalty, scale):
                 next(module.parameters()).mul_(factor)
         nodes = batch(make())
         nodes = {k: factor * v.float() for k, v in nodes.items()}
-        values.append(penalty(graph, nodes))
+        values.append(penalty(Step(graph, nodes)))
         values[-1].backward()
         assert all(
             p.grad is None or p.grad.isfinite().all() for p in graph.parameters()
@@ -224,7 +224,7 @@ def test_nan_weights_are_not_independent(form):
     graph = conv()
     with torch.no_grad():
         next(graph.mechanisms[1].parameters()).view(-1)[0] = np.nan
-    assert SpectralPenalty(form)(graph).isnan()
+    assert SpectralPenalty(form)(Step(graph)).isnan()
     with pytest.raises(ValueError, match="conv1 -> conv2.*not finite"):
         independence_table(graph)
 
@@ -261,14 +261,15 @@ def test_sum_of_penalties_and_its_terms():
     nodes = batch(graph)
     parts = [SpectralPenalty(), SpectralPenalty("triplet")]
     total = SumPenalty(parts, weights=[2.0, 0.5])
-    values = [p(graph, nodes) for p in parts]
-    assert total(graph, nodes).item() == pytest.approx(
+    values = [p(Step(graph, nodes)) for p in parts]
+    assert total(Step(graph, nodes)).item() == pytest.approx(
         (2 * values[0] + 0.5 * values[1]).item()
     )
-    assert list(total.terms(graph, nodes)) == ["0 SpectralPenalty", "1 SpectralPenalty"]
+    assert list(total.terms(Step(graph, nodes))) == [
+        "0 SpectralPenalty",
+        "1 SpectralPenalty",
+    ]
     assert clone(total) == total
-    assert not total.stochastic
-    assert SumPenalty([GenericPenalty()]).stochastic
     assert total.applies_to(graph)
     assert not SumPenalty([TracePenalty()]).applies_to(graph)
 
@@ -277,7 +278,7 @@ def test_sum_of_penalties_and_its_terms():
 def test_bad_weights_of_a_sum(weights):
     total = SumPenalty([SpectralPenalty(), TracePenalty()], weights)
     with pytest.raises(ValueError, match="2 finite numbers >= 0"):
-        total(conv())
+        total(Step(conv()))
 
 
 @pytest.mark.parametrize(

@@ -13,12 +13,14 @@ from sklearn_icm.independence import (
     GenericPenalty,
     Kurtosis,
     PatchStatistics,
+    Step,
     generic_ratio,
     response,
     trace_ratio,
 )
 from sklearn_icm.interventions import InterventionFamily, Scale
 from sklearn_icm.mechanisms import MechanismGraph, conv_decoder, dense_decoder
+from sklearn_icm.rows._batches import Batch
 
 UNIT_GROUPS = ["orthogonal", "permute", "flip_signs"]
 MAP_GROUPS = ["translate", "stretch"]
@@ -255,10 +257,14 @@ def dependence(graph, nodes):
     return trace_ratio(graph.mechanism("data").weight.detach(), v.T @ v / len(v)).item()
 
 
+def step_of(graph, nodes, generator):
+    return Step(graph, nodes, Batch(nodes["data"], generator))
+
+
 def test_penalty_is_the_squared_log_of_the_ratio():
     graph = aligned_graph()
     nodes = graph(normal(50, 4))
-    value = GenericPenalty(n_draws=2000)(graph, nodes)
+    value = GenericPenalty(n_draws=2000)(Step(graph, nodes))
     exact = np.log(dependence(graph, nodes)) ** 2
     assert exact > 0.1
     assert value.item() == pytest.approx(exact, rel=0.1)
@@ -271,7 +277,7 @@ def test_descent_makes_a_linear_pair_independent():
     start = dependence(graph, graph(noise))
     for _ in range(150):
         optimiser.zero_grad()
-        penalty(graph, graph(noise), generator).backward()
+        penalty(step_of(graph, graph(noise), generator)).backward()
         optimiser.step()
     assert start > 1.4
     assert dependence(graph, graph(noise)) == pytest.approx(1, abs=0.1)
@@ -286,7 +292,7 @@ def test_penalty_gradient_in_double_precision():
             module = graph.mechanism(node)
             module.register_parameter("weight", None)
             module.weight = weight
-        return GenericPenalty()(graph, graph(noise))
+        return GenericPenalty()(Step(graph, graph(noise)))
 
     weights = [graph.mechanism(k).weight for k in graph.parents]
     assert torch.autograd.gradcheck(value, weights)
@@ -296,11 +302,12 @@ def test_penalty_draws_come_from_its_generator():
     graph = aligned_graph()
     nodes, penalty = graph(normal(10, 4)), GenericPenalty()
     before = torch.get_rng_state()
-    assert penalty.stochastic
-    assert penalty(graph, nodes) == penalty(graph, nodes)
-    assert penalty(graph, nodes, rng(5)) == penalty(graph, nodes, rng(5))
+    assert penalty(Step(graph, nodes)) == penalty(Step(graph, nodes))
+    assert penalty(step_of(graph, nodes, rng(5))) == penalty(
+        step_of(graph, nodes, rng(5))
+    )
     generator = rng(5)
-    first, second = (penalty(graph, nodes, generator) for _ in range(2))
+    first, second = (penalty(step_of(graph, nodes, generator)) for _ in range(2))
     assert first != second
     assert torch.equal(torch.get_rng_state(), before)
 
@@ -312,9 +319,9 @@ def test_penalty_takes_the_nodes_that_the_group_accepts():
     assert local.applies_to(conv)
     assert not local.applies_to(dense)
     assert GenericPenalty().applies_to(dense)
-    assert local(dense, dense(torch.randn(5, 2))) == 0
+    assert local(Step(dense, dense(torch.randn(5, 2)))) == 0
     for graph in (conv, dense):
-        value = GenericPenalty()(graph, graph(torch.randn(5, 2)))
+        value = GenericPenalty()(Step(graph, graph(torch.randn(5, 2))))
         value.backward()
         assert value > 0
         weights = [p for n, p in graph.named_parameters() if n.endswith("weight")]
@@ -339,18 +346,18 @@ def test_penalty_leaves_out_shared_and_joint_nodes_and_roots():
     single = MechanismGraph({"noise": (2,)}, {"data": ("noise", linear)})
     for graph in (joint, shared, single):
         assert not GenericPenalty().applies_to(graph)
-        assert GenericPenalty()(graph, graph(torch.ones(3, 2))) == 0
+        assert GenericPenalty()(Step(graph, graph(torch.ones(3, 2)))) == 0
 
 
 def test_penalty_is_bounded_where_the_ratio_vanishes():
     """The later mechanism reads only what the earlier one leaves empty."""
     graph = linear_graph(torch.diag(torch.tensor([1.0, 0])), torch.tensor([[0.0, 1]]))
-    value = GenericPenalty()(graph, graph(normal(5, 2)))
+    value = GenericPenalty()(Step(graph, graph(normal(5, 2))))
     value.backward()
     assert value.item() == pytest.approx(np.log(1e-3) ** 2)
     assert all(p.grad.isfinite().all() for p in graph.parameters())
     nothing = linear_graph(torch.eye(2), torch.zeros(1, 2))
-    assert GenericPenalty()(nothing, nothing(normal(5, 2))) == 0
+    assert GenericPenalty()(Step(nothing, nothing(normal(5, 2)))) == 0
 
 
 # Value objects and errors
@@ -413,7 +420,7 @@ class Shrink(Quiet):
             "Unknown family 'x'",
         ),
         (
-            lambda: GenericPenalty(n_draws=0)(aligned_graph(), {}),
+            lambda: GenericPenalty(n_draws=0)(Step(aligned_graph(), {})),
             ValueError,
             "n_draws == 0",
         ),
@@ -436,12 +443,12 @@ def test_the_invariance_trap_on_a_decoder():
         nodes = graph(z)
         f, v = graph.mechanism("data"), nodes["conv2"]
         moved = response(f, v, "stretch", n_draws=8, random_state=0)
-        return penalty(graph, nodes).item(), moved.item()
+        return penalty(Step(graph, nodes)).item(), moved.item()
 
     before = measured()
     for _ in range(150):
         optimiser.zero_grad()
-        penalty(graph, graph(z), generator).backward()
+        penalty(step_of(graph, graph(z), generator)).backward()
         optimiser.step()
     after = measured()
     assert after[0] < 0.1 * before[0]

@@ -9,7 +9,7 @@ from sklearn.model_selection import GridSearchCV, KFold
 from torch.profiler import profile
 
 from sklearn_icm.generators import VAEGenerator
-from sklearn_icm.independence import SpectralPenalty
+from sklearn_icm.independence import SpectralPenalty, Step
 from sklearn_icm.independence import _correlations as correlations
 from sklearn_icm.independence._correlations import Resizing
 from sklearn_icm.independence._pairs import mechanism_pairs
@@ -181,7 +181,7 @@ def test_float32_is_exact_to_rounding_at_any_scale(scale):
 
 def test_penalty_is_the_mean_over_the_triplets_of_real_mechanisms():
     graph = conv_decoder(4, (1, 14, 14), (6, 4)).double()
-    found = SpectralPenalty("triplet", loss="squared")(graph)
+    found = SpectralPenalty("triplet", loss="squared")(Step(graph))
     values = [
         (pair.measure("triplet").rho - 1).square().mean()
         for pair in mechanism_pairs(graph)
@@ -194,7 +194,7 @@ def test_squared_loss_of_the_other_forms(form):
     graph = conv_decoder(4, (1, 14, 14), (6, 4)).double()
     rhos = [pair.measure(form).rho for pair in mechanism_pairs(graph)]
     expected = torch.stack([(rho - 1).square().mean() for rho in rhos]).mean()
-    assert torch.allclose(SpectralPenalty(form, loss="squared")(graph), expected)
+    assert torch.allclose(SpectralPenalty(form, loss="squared")(Step(graph)), expected)
 
 
 def test_parameters_of_the_loss():
@@ -202,7 +202,7 @@ def test_parameters_of_the_loss():
     assert penalty == SpectralPenalty("triplet", loss="squared")
     graph = conv_decoder(4, (1, 14, 14), (6, 4))
     with pytest.raises(ValueError, match="loss must be one of"):
-        SpectralPenalty(loss="cubic")(graph)
+        SpectralPenalty(loss="cubic")(Step(graph))
 
 
 def test_loss_can_be_searched():

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from sklearn_icm.independence import IMAPenalty, ima_contrast, jacobian
+from sklearn_icm.independence import IMAPenalty, Step, ima_contrast, jacobian
 from sklearn_icm.independence._ima import RIDGE_IN_EPS
 from sklearn_icm.mechanisms import (
     MechanismGraph,
@@ -172,11 +172,11 @@ def test_a_single_column_has_nothing_to_compare():
 @pytest.mark.parametrize("scale", [1e-6, 1e6])
 def test_penalties_do_not_depend_on_the_unit_of_the_data(scale):
     graph = decoder()
-    before = PENALTY(graph, nodes_of(graph)).item()
+    before = PENALTY(Step(graph, nodes_of(graph))).item()
     with torch.no_grad():
         for parameter in graph.mechanisms[-1].parameters():
             parameter *= scale
-    assert PENALTY(graph, nodes_of(graph)).item() == pytest.approx(before)
+    assert PENALTY(Step(graph, nodes_of(graph))).item() == pytest.approx(before)
 
 
 def linear_decoder(weight):
@@ -188,10 +188,10 @@ def linear_decoder(weight):
 
 def test_perfect_decoders_cost_nothing_and_the_worst_cost_the_bound():
     graph = linear_decoder(torch.eye(6)[:, [4, 0, 2]] * 7)
-    assert PENALTY(graph, nodes_of(graph)) == 0
+    assert PENALTY(Step(graph, nodes_of(graph))) == 0
     graph = linear_decoder(torch.full((6, 3), -0.3))
     delta = RIDGE_IN_EPS * 3 * torch.finfo(torch.float64).eps
-    worst = PENALTY(graph, nodes_of(graph))
+    worst = PENALTY(Step(graph, nodes_of(graph)))
     assert math.log(1 / delta) / 4 < worst < math.log(1 / delta) / 3
 
 
@@ -200,11 +200,11 @@ def test_the_penalty_is_the_mean_of_the_contrast_over_the_first_rows():
     nodes = nodes_of(graph)
     j = jacobian(lambda z: graph(z)["data"], nodes["noise"][:3])
     expected = ima_contrast(j).mean().item() / 3
-    assert IMAPenalty(n_rows=3)(graph, nodes).item() == pytest.approx(expected)
+    assert IMAPenalty(n_rows=3)(Step(graph, nodes)).item() == pytest.approx(expected)
 
 
 def value_with_finite_gradients(graph, nodes):
-    value = PENALTY(graph, nodes)
+    value = PENALTY(Step(graph, nodes))
     graph.zero_grad()
     # The second term is that of a loss: a penalty of 0 may have no gradient.
     (value + sum(p.sum() for p in graph.parameters())).backward()
@@ -226,11 +226,11 @@ def test_non_finite_rows_are_left_out(bad):
     graph, rows = decoder(), randn(2, 3)
     rows[1, 0] = bad
     value = value_with_finite_gradients(graph, {"noise": rows})
-    assert value == pytest.approx(PENALTY(graph, {"noise": rows[:1]}).item())
-    assert PENALTY(graph, {"noise": rows[1:]}) == 0
-    assert PENALTY(graph, {"noise": rows[:0]}) == 0
+    assert value == pytest.approx(PENALTY(Step(graph, {"noise": rows[:1]})).item())
+    assert PENALTY(Step(graph, {"noise": rows[1:]})) == 0
+    assert PENALTY(Step(graph, {"noise": rows[:0]})) == 0
     nn.init.constant_(graph.mechanisms[-1].linear.weight, bad)
-    assert PENALTY(graph, {"noise": rows}) == 0
+    assert PENALTY(Step(graph, {"noise": rows})) == 0
 
 
 class Root(nn.Module):
@@ -250,7 +250,7 @@ def test_non_finite_jacobians_are_left_out():
     graph = MechanismGraph({"noise": (3,)}, {"data": ("noise", Root())}).double()
     rows = randn(2, 3) * torch.tensor([[0.0], [1.0]])
     value = value_with_finite_gradients(graph, {"noise": rows})
-    assert value == pytest.approx(PENALTY(graph, {"noise": rows[1:]}).item())
+    assert value == pytest.approx(PENALTY(Step(graph, {"noise": rows[1:]})).item())
 
 
 def test_the_penalty_applies_where_there_is_something_to_see():
@@ -272,9 +272,9 @@ def test_a_single_latent_costs_nothing():
 def test_penalties_take_images_and_single_precision():
     torch.manual_seed(0)
     graph = conv_decoder(3, (1, 6, 5), (3, 2))
-    assert PENALTY(graph, graph(randn(8, 3).float())) > 0
+    assert PENALTY(Step(graph, graph(randn(8, 3).float()))) > 0
     encoder = dense_encoder((1, 2, 2), 6, (4,))
-    assert PENALTY(encoder, encoder(randn(8, 1, 2, 2).float())) > 0
+    assert PENALTY(Step(encoder, encoder(randn(8, 1, 2, 2).float()))) > 0
 
 
 J = np.ones((3, 2))
@@ -294,13 +294,16 @@ NODES = {"noise": Z.double()}
         (lambda: jacobian(torch.sum, Z), r"one row per row of z, got Tensor of shape"),
         (lambda: jacobian(lambda z: (z, z), Z), "one row per row of z, got tuple"),
         (
-            lambda: IMAPenalty(n_rows=0)(decoder(), {}),
+            lambda: IMAPenalty(n_rows=0)(Step(decoder(), {})),
             "n_rows must be an int > 0, got 0",
         ),
-        (lambda: IMAPenalty(n_rows=1.5)(decoder(), {}), "IMAPenalty: n_rows"),
-        (lambda: IMAPenalty()(decoder(), None), r"value of the root 'noise', got \[\]"),
-        (lambda: IMAPenalty()(decoder(n_features=2), NODES), "at least as many"),
-        (lambda: IMAPenalty()(two_roots(), {}), r"one root, got .* \['a', 'b'\]"),
+        (lambda: IMAPenalty(n_rows=1.5)(Step(decoder(), {})), "IMAPenalty: n_rows"),
+        (
+            lambda: IMAPenalty()(Step(decoder(), None)),
+            r"value of the root 'noise', got \[\]",
+        ),
+        (lambda: IMAPenalty()(Step(decoder(n_features=2), NODES)), "at least as many"),
+        (lambda: IMAPenalty()(Step(two_roots(), {})), r"one root, got .* \['a', 'b'\]"),
     ],
 )
 def test_bad_input(call, match):

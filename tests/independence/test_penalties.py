@@ -12,6 +12,7 @@ from sklearn_icm.independence import (
     GenericPenalty,
     IMAPenalty,
     SpectralPenalty,
+    Step,
     SumPenalty,
     TracePenalty,
     spectral_ratio,
@@ -30,6 +31,7 @@ from sklearn_icm.mechanisms import (
     dense_decoder,
     dense_encoder,
 )
+from sklearn_icm.rows._batches import Batch
 
 GRAPHS = {
     "conv decoder": lambda: conv_decoder(3, (1, 12, 9), (4, 3)),
@@ -59,6 +61,10 @@ def rng():
     return torch.Generator().manual_seed(0)
 
 
+def step_of(graph, nodes, generator):
+    return Step(graph, nodes, Batch(nodes[graph.data_node], generator))
+
+
 def seeded(name):
     torch.manual_seed(0)
     return GRAPHS[name]().double()
@@ -68,7 +74,7 @@ def seeded(name):
 def test_auto_penalty_sees_every_pair_and_is_differentiable(name):
     graph = seeded(name)
     assert len(list(mechanism_pairs(graph))) == 2
-    value = AutoPenalty()(graph)
+    value = AutoPenalty()(Step(graph))
     value.backward()
     assert value > 0
     assert all(
@@ -80,9 +86,9 @@ def test_auto_penalty_sees_every_pair_and_is_differentiable(name):
 
 def test_named_penalties_see_their_own_pairs():
     conv, dense = seeded("conv decoder"), seeded("dense decoder")
-    assert SpectralPenalty()(conv) == AutoPenalty()(conv)
-    assert TracePenalty()(dense) == AutoPenalty()(dense)
-    assert SpectralPenalty()(dense) == TracePenalty()(conv) == 0
+    assert SpectralPenalty()(Step(conv)) == AutoPenalty()(Step(conv))
+    assert TracePenalty()(Step(dense)) == AutoPenalty()(Step(dense))
+    assert SpectralPenalty()(Step(dense)) == TracePenalty()(Step(conv)) == 0
     assert SpectralPenalty().applies_to(conv)
     assert not SpectralPenalty().applies_to(dense)
 
@@ -98,7 +104,7 @@ def test_descent_lowers_every_penalty(penalty, name):
     values = []
     for _ in range(40):
         optimiser.zero_grad()
-        values.append(call_penalty(penalty, graph, graph(noise), rng()))
+        values.append(call_penalty(penalty, step_of(graph, graph(noise), rng())))
         values[-1].backward()
         grads = [p.grad for p in graph.parameters() if p.grad is not None]
         assert grads
@@ -197,7 +203,7 @@ def test_mechanisms_without_a_single_kernel_are_left_out():
     )
     with pytest.warns(UnreadMechanismWarning, match="of 'a' has no operator"):
         assert len(table(graph)) == 0
-    assert AutoPenalty()(graph) == 0
+    assert AutoPenalty()(Step(graph)) == 0
     reason = "a -> data: the mechanism of 'a' has no operator: it needs just one "
     with pytest.raises(ValueError, match=f"{reason}.*got Linear and Linear. icm_w"):
         check_penalty(AutoPenalty(), graph, 1.0)
@@ -272,7 +278,7 @@ def test_operators_are_seen_through_normalisation_dropout_and_nesting():
     # The pooled ratio of a hidden channel does not depend on the channel's scale.
     assert np.allclose(tables[0]["rho"], tables[1]["rho"])
     scales = graphs[0].mechanism("b")[1][1].weight
-    value = SpectralPenalty("full")(graphs[0])
+    value = SpectralPenalty("full")(Step(graphs[0]))
     value.backward()
     assert scales.grad.abs().sum() > 0
     check_penalty(AutoPenalty(), graphs[0], 1.0)

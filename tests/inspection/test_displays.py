@@ -127,7 +127,7 @@ def test_independence_and_training_curves(fitted):
     for points, table in zip(display.points_, display.tables.values(), strict=True):
         assert points.get_xdata() == pytest.approx(table["power_change"])
         assert (table["low"] < table["high"]).all()
-    curves = TrainingDisplay.from_estimator(fitted)
+    curves = TrainingDisplay(fitted.history_.assign(penalty=1.0)).plot()
     labels = [line.get_label() for line in curves.lines_]
     assert labels == ["loss", "reconstruction", "kl", "penalty (right)"]
 

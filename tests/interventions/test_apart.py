@@ -18,6 +18,7 @@ from sklearn_icm.generators import (
 )
 from sklearn_icm.independence import (
     IMAPenalty,
+    Step,
     SumPenalty,
     TracePenalty,
     generic_ratio,
@@ -344,14 +345,14 @@ def test_measures_keep_the_values_that_they_are_given():
 def test_penalties_that_write_into_nodes_are_refused():
     graph = apart(2, (3,))
 
-    def writes(graph, nodes):
-        return nodes["h1"].relu_().mean()
+    def writes(step):
+        return step.nodes["h1"].relu_().mean()
 
-    def takes_away(graph, nodes):
-        return nodes.pop("h1").mean()
+    def takes_away(step):
+        return step.nodes.pop("h1").mean()
 
     for penalty in (writes, SumPenalty([TracePenalty(), writes])):
         with pytest.raises(ValueError, match="writes.* wrote into the values of nodes"):
             check_penalty(penalty, graph, 1.0)
     twice = SumPenalty([takes_away, takes_away])
-    assert twice(graph, graph(torch.ones(3, 2))).isfinite()
+    assert twice(Step(graph, graph(torch.ones(3, 2)))).isfinite()

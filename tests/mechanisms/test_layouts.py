@@ -8,6 +8,7 @@ from sklearn_icm.exceptions import UnreadMechanismWarning
 from sklearn_icm.generators import VAEGenerator
 from sklearn_icm.independence import (
     IMAPenalty,
+    Step,
 )
 from sklearn_icm.interventions import Translate
 from sklearn_icm.mechanisms import layout_decoder
@@ -137,7 +138,7 @@ def test_jacobian_penalties_see_the_map_without_random_widths(penalty):
     torch.manual_seed(0)
     graph = layout_decoder(3, (1, 8, 8), n_parts=2, hidden=8, n_maps=4, kernel_size=3)
     nodes = graph(torch.randn(4, 3))
-    trained = penalty(graph, nodes)
+    trained = penalty(Step(graph, nodes))
     assert all(module.training for module in graph.modules())
-    assert penalty(graph, nodes) == trained == penalty(graph.eval(), nodes)
+    assert penalty(Step(graph, nodes)) == trained == penalty(Step(graph.eval(), nodes))
     assert trained.requires_grad

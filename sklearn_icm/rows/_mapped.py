@@ -25,9 +25,8 @@ def is_mapped(X: np.ndarray) -> bool:
 class MappedRows:
     """What training asks of a tensor of rows, for an array that stays in its file.
 
-    ``to_node`` arranges a tensor of rows as values of the data node, ``index`` says
-    which rows this object stands for (None: all), and ``beside`` has columns in memory
-    that stand beside those of the file.
+    ``to_node`` arranges a tensor of rows as values of the data node, and ``index`` says
+    which rows this object stands for (None: all).
     """
 
     def __init__(
@@ -38,9 +37,8 @@ class MappedRows:
         dtype: np.dtype | None = None,
         device: torch.device | str = "cpu",
         index: np.ndarray | None = None,
-        beside: Tensor | None = None,
     ) -> None:
-        self.X, self.to_node, self.index, self.beside = X, to_node, index, beside
+        self.X, self.to_node, self.index = X, to_node, index
         self.dtype = np.dtype(dtype or X.dtype)
         self.device = torch.device(device)
 
@@ -48,15 +46,15 @@ class MappedRows:
         return len(self.X) if self.index is None else len(self.index)
 
     def __getitem__(self, index: Tensor) -> MappedRows:
-        return self.changed(index=self._places(index.numpy()))
+        return self._changed(index=self._places(index.numpy()))
 
     def float(self) -> MappedRows:
         """The rows in single precision, converted as they are read."""
-        return self.changed(dtype=np.dtype(np.float32))
+        return self._changed(dtype=np.dtype(np.float32))
 
     def to(self, device: torch.device | str) -> MappedRows:
         """The rows on a device, moved there as they are read."""
-        return self.changed(device=device)
+        return self._changed(device=device)
 
     def split(self, size: int) -> Iterator[Tensor]:
         """Yield the rows in their order, ``size`` at a time."""
@@ -81,29 +79,15 @@ class MappedRows:
         forwards = np.argsort(places, kind="stable")
         rows = np.empty((len(places), self.X.shape[1]), self.dtype)
         rows[forwards] = self.X[places[forwards]]
-        read = self.to_node(torch.from_numpy(rows))
-        if self.beside is not None:
-            read = torch.cat([read, self.beside[torch.from_numpy(places)].to(read)], 1)
-        return read.to(self.device)
+        return self.to_node(torch.from_numpy(rows)).to(self.device)
 
     def _places(self, index: np.ndarray) -> np.ndarray:
         return index if self.index is None else self.index[index]
 
-    def changed(self, **options: object) -> MappedRows:
-        """The same rows with other options."""
-        names = ("dtype", "device", "index", "beside")
+    def _changed(self, **options: object) -> MappedRows:
+        names = ("dtype", "device", "index")
         kept = {name: getattr(self, name) for name in names}
         return MappedRows(self.X, self.to_node, **{**kept, **options})
-
-
-def open_rows(
-    X: np.ndarray, to_node: Callable[[Tensor], Tensor]
-) -> Tensor | MappedRows:
-    """Rows as values of the data node; those of a mapped file stay there."""
-    if is_mapped(X):
-        return MappedRows(X, to_node)
-    # A copy: torch cannot wrap read-only arrays, and training must not see later edits.
-    return to_node(torch.from_numpy(np.array(X)))
 
 
 def batch_sizes(n: int, size: int) -> list[int]:
@@ -116,19 +100,3 @@ def batch_sizes(n: int, size: int) -> list[int]:
     if rest == 1 and full:
         return [size] * (full - 1) + [size + 1]
     return [size] * full + [rest] * (rest > 0)
-
-
-def epoch_batches(
-    x: Tensor | MappedRows, order: Tensor, size: int
-) -> Iterator[Tensor] | tuple[Tensor, ...]:
-    """Batches of one epoch; those in memory are gathered all at once."""
-    if isinstance(x, MappedRows):
-        return x.batches(order, size)
-    return x[order.to(x.device)].split(batch_sizes(len(x), size))
-
-
-def beside(x: Tensor | MappedRows, columns: Tensor) -> Tensor | MappedRows:
-    """Rows of a table with more columns behind their own."""
-    if isinstance(x, MappedRows):
-        return x.changed(beside=columns)
-    return torch.cat([x, columns.to(x)], 1)

@@ -9,10 +9,11 @@ from helpers import small
 from sklearn.base import clone
 from torch import nn
 
-from sklearn_icm._training import mapped
-from sklearn_icm._training.mapped import MappedRows, batch_sizes, is_mapped
-from sklearn_icm.generators import VAEGenerator
+from sklearn_icm.generators import GraphGenerator, VAEGenerator
 from sklearn_icm.mechanisms import MechanismGraph
+from sklearn_icm.rows import _mapped as mapped
+from sklearn_icm.rows._batches import Rows
+from sklearn_icm.rows._mapped import MappedRows, batch_sizes, is_mapped
 
 
 def in_file(tmp_path, X, mode="r"):
@@ -117,3 +118,35 @@ def test_batches_hold_every_row_once(n_rows):
     assert min(sizes) > 1 or n_rows == 1
     assert set(sizes[:-1]) <= {8}
     assert batch_sizes(n_rows, 1) == [1] * n_rows
+
+
+def test_missing_values_of_a_file_are_left_out_of_the_units(tmp_path):
+    X = np.random.RandomState(0).randn(80, 2) + [5.0, -5.0]
+    X[::7, 1] = np.nan
+    model = GraphGenerator(
+        {"x0": [], "x1": ["x0"]}, missing="available", max_epochs=1, random_state=0
+    )
+    drawn = clone(model).fit(X).sample(5, 0)
+    assert np.array_equal(clone(model).fit(in_file(tmp_path, X)).sample(5, 0), drawn)
+
+
+def test_what_stands_beside_rows_goes_with_them(tmp_path, small_blocks):
+    X = np.arange(101.0)[:, None] * [1.0, 2.0]
+    beside = {"known": torch.tensor(X > 50), "fold": torch.tensor(X[:, 0]).long()}
+    in_memory, mapped_rows = (
+        Rows(values, **beside).arranged(lambda x: x).to("cpu")
+        for values in (X, in_file(tmp_path, X))
+    )
+    for rows in (in_memory, mapped_rows):
+        fitted, held_out = rows.split(0.2, torch.Generator().manual_seed(0))
+        assert (len(fitted), len(held_out)) == (81, 20)
+        dealt = list(fitted.batches(7, torch.Generator().manual_seed(1), epoch=3))
+        assert {batch.epoch for batch in dealt} == {3}
+        for batch in [*dealt, *held_out.chunks(6)]:
+            assert torch.equal(batch.fold, batch.x[:, 0].long())
+            assert torch.equal(batch.known, batch.x > 50)
+    first, second = (
+        [b.x for b in rows.batches(7, torch.Generator().manual_seed(1))]
+        for rows in (in_memory, mapped_rows)
+    )
+    assert all(map(torch.equal, first, second))

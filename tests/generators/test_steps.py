@@ -1,0 +1,245 @@
+"""Laws of a step of training: what it reads, what it leaves alone, what it weighs."""
+
+import copy
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from helpers import TABLE, small
+
+from sklearn_icm.generators import ChainGenerator, GraphGenerator
+from sklearn_icm.generators._chain_module import Regression, SecondOrder
+from sklearn_icm.independence import (
+    AutoPenalty,
+    GenericPenalty,
+    IMAPenalty,
+    SpectralPenalty,
+    Step,
+    SumPenalty,
+    TracePenalty,
+)
+from sklearn_icm.rows._batches import Batch
+
+GRAPH = {"x0": [], "x1": ["x0"], "x2": ["x0", "x1"], "x3": ["x2"]}
+HIDDEN = {"x0": [], "u": [], "x1": ["u", "x0"], "x2": ["u", "x1"], "x3": ["x2"]}
+LEVELS = pd.DataFrame(TABLE, columns=list(GRAPH)).assign(
+    x1=np.where(TABLE[:, 1] > 0.5, "a", "b")
+)
+IMAGES = np.random.RandomState(0).uniform(size=(20, 48))
+
+
+def table(mechanism="auto", X=TABLE, graph=GRAPH, **params):
+    model = GraphGenerator(
+        graph, mechanism=mechanism, n_units=4, max_epochs=1, random_state=0, **params
+    )
+    return model.fit(X)
+
+
+FITS = {
+    "vae": lambda: small().fit(TABLE),
+    "vae, dense": lambda: small(hidden=(8, 8)).fit(TABLE),
+    "vae, image": lambda: small(data_shape=(6, 8), hidden=(4, 3)).fit(IMAGES),
+    "vae, bernoulli": lambda: small(likelihood="bernoulli").fit(TABLE),
+    "table": table,
+    "table, energy": lambda: table("energy"),
+    "table, scales": lambda: table("location-scale"),
+    "table, levels": lambda: table(X=LEVELS),
+    "table, hidden": lambda: table(graph=HIDDEN, unobserved={"u": 2}),
+}
+
+
+@pytest.fixture(scope="module")
+def modules():
+    return {name: fit()._module.train() for name, fit in FITS.items()}
+
+
+def draws(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def batch_of(module, n=12, device="cpu", **options):
+    """A batch of some rows, of which a table knows not all."""
+    x = torch.rand(n, *module.layout.node_shape, generator=draws(1))
+    if hasattr(module, "fit"):
+        for k, reader in enumerate(module.readers):
+            if reader.width > 1:
+                x[:, k] = x[:, k].round()
+        x[2, 3] = torch.nan
+        known = ~x.isnan()
+        known[:3, 1] = False
+        fold = torch.arange(n) % 4
+        options |= {"known": known.to(device), "fold": fold.to(device)}
+    return Batch(x.to(device), draws(), **options)
+
+
+def penalties_of(graph):
+    found = [
+        AutoPenalty(),
+        *(SpectralPenalty(form) for form in SpectralPenalty.forms),
+        SpectralPenalty("triplet", loss="squared"),
+        *(TracePenalty(form) for form in TracePenalty.forms),
+        GenericPenalty(),
+        GenericPenalty("stretch"),
+        IMAPenalty(),
+        SumPenalty([AutoPenalty(), IMAPenalty()]),
+    ]
+    return [penalty for penalty in found if penalty.applies_to(graph)]
+
+
+@pytest.mark.parametrize("case", FITS)
+def test_a_step_runs_without_numbers(case, modules):
+    """No shape and no branch may depend on values: this device has none."""
+    module = copy.deepcopy(modules[case]).to("meta")
+    batch = batch_of(module, device="meta")
+    terms, nodes = module.loss_terms(batch)
+    loss = sum(terms.values())
+    for penalty in [] if nodes is None else penalties_of(module.graph):
+        value = penalty(Step(module.graph, nodes, batch))
+        assert value.is_meta, penalty
+        assert value.ndim == 0
+        loss = loss + value
+    loss.backward()
+    module.track(batch, nodes)
+
+
+@pytest.mark.parametrize("kind", ["dense", "conv"])
+@pytest.mark.parametrize("of_pairs", [False, True])
+@pytest.mark.parametrize("batch_size", [None, 5])
+def test_a_step_of_a_chain_runs_without_numbers(kind, of_pairs, batch_size):
+    module = ChainGenerator(kind, max_iter=1, random_state=0).fit(TABLE)._module
+    x = torch.from_numpy(TABLE)
+    if of_pairs:
+        objective = Regression(x, x, (0,), 0.1)
+    else:
+        grid = x.shape[1:] if module.on_circle else None
+        objective = SecondOrder(x, module.n_inputs, (0,), grid)
+    for name, value in vars(objective).items():
+        if isinstance(value, torch.Tensor):
+            setattr(objective, name, value.to("meta"))
+        elif name == "exact":
+            objective.exact = tuple(part.to("meta") for part in value)
+    module.to("meta")
+    loss, nodes = objective.loss(module, batch_size, draws())
+    assert loss.is_meta
+    batch = Batch(nodes["data"], draws())
+    for penalty in penalties_of(module.graph):
+        loss = loss + penalty(Step(module.graph, nodes, batch))
+    loss.backward()
+
+
+@pytest.mark.parametrize("case", FITS)
+def test_a_step_writes_to_nothing_and_draws_from_its_batch_alone(case, modules):
+    module, before = modules[case], torch.get_rng_state()
+    state = {k: v.clone() for k, v in module.state_dict().items()}
+    for training in (False, True):
+        module.train(training)
+        first, second = (module.loss_terms(batch_of(module))[0] for _ in range(2))
+        assert all(torch.equal(first[name], second[name]) for name in first)
+    after = module.state_dict()
+    for name, value in state.items():
+        # As bytes: residuals that are missing are NaN.
+        assert value.numpy().tobytes() == after[name].numpy().tobytes(), name
+    assert torch.equal(torch.get_rng_state(), before)
+    other, _ = module.loss_terms(batch_of(module)._replace(generator=draws(1)))
+    drawn = "vae" in case or case in {"table, energy", "table, hidden"}
+    assert drawn == any(not torch.equal(first[k], other[k]) for k in first)
+
+
+@pytest.mark.parametrize("case", FITS)
+def test_weights_of_one_are_no_weights(case, modules):
+    module = modules[case]
+    plain, _ = module.loss_terms(batch_of(module))
+    for weight in (1.0, 0.01):
+        weights = torch.full((12,), weight)
+        weighted, _ = module.loss_terms(batch_of(module, weights=weights))
+        for name, value in plain.items():
+            assert torch.allclose(weighted[name], value, rtol=1e-5), name
+
+
+class Given(Batch):
+    """Noise as given, in the place of the generator."""
+
+    def randn(self, *shape):
+        return self.generator
+
+
+@pytest.mark.parametrize("case", [name for name in FITS if "vae" in name])
+def test_whole_weights_are_repeated_rows(case, modules):
+    module = modules[case]
+    x, counts = batch_of(module, n=5).x, torch.tensor([1, 3, 0, 2, 1])
+    noise = torch.randn(5, module.n_latents, generator=draws())
+    weighted = Given(x, noise, weights=counts.float())
+    repeated = Given(*(v.repeat_interleave(counts, 0) for v in (x, noise)))
+    found, expected = (module.loss_terms(batch) for batch in (weighted, repeated))
+    for name, value in expected[0].items():
+        assert torch.allclose(found[0][name], value, rtol=1e-4), name
+    moved = []
+    for batch, (_, nodes) in ((weighted, found), (repeated, expected)):
+        tracking = copy.deepcopy(module)
+        tracking.track(batch, nodes)
+        moved.append(getattr(tracking.likelihood, "variance", torch.zeros(())))
+    assert torch.allclose(*moved, rtol=1e-5)
+
+
+def chain(**params):
+    return ChainGenerator(**{"max_iter": 3, "random_state": 0, **params})
+
+
+trained = pytest.mark.parametrize("make", [small, chain], ids=["vae", "chain"])
+
+
+class Unasked:
+    def __call__(self, step):
+        raise AssertionError("a penalty of weight 0 was computed")
+
+
+@trained
+def test_a_penalty_of_weight_0_is_never_called(make):
+    model = make(icm_penalty=Unasked(), icm_weight=0.0).fit(TABLE)
+    assert not [name for name in model.history_ if name.startswith("penalty")]
+    none = make(icm_penalty=None, icm_weight=1.0).fit(TABLE)
+    assert np.array_equal(model.sample(5, 0), none.sample(5, 0))
+
+
+class Old(torch.nn.Module):
+    def forward(self, graph, nodes):
+        return next(graph.parameters()).sum()
+
+
+@trained
+@pytest.mark.parametrize(
+    "penalty",
+    [
+        lambda graph, nodes: 0,
+        lambda: 0,
+        Old(),
+        SumPenalty([TracePenalty(), lambda graph, nodes: 0]),
+    ],
+    ids=["function", "nothing", "module", "sum"],
+)
+def test_penalties_of_other_arguments_are_told_of_the_step(make, penalty):
+    model = make(icm_penalty=penalty, icm_weight=1.0)
+    if make is small:
+        model.set_params(hidden=(8, 8))
+    with pytest.raises(TypeError, match=r"callable penalty\(step\) of one argument"):
+        model.fit(TABLE)
+
+
+def test_a_penalty_sees_the_step():
+    seen = []
+
+    def look(step):
+        seen.append((len(step.batch.x), step.batch.epoch, list(step.nodes)))
+        drawn.append(torch.rand((), generator=step.batch.generator).item())
+        return step.nodes["data"].square().mean()
+
+    drawn = []
+    params = {"max_epochs": 2, "batch_size": 20, "icm_weight": 1e-9}
+    model = small(icm_penalty=look, **params).fit(TABLE)
+    nodes = list(model.nodes_)
+    assert seen == [(8, 0, nodes), *((20, epoch, nodes) for epoch in (0, 0, 1, 1))]
+    assert len(set(drawn[1:])) == 4
+    silent = small(icm_penalty=lambda step: look(step._replace(batch=Batch(TABLE))))
+    other = silent.set_params(**params).fit(TABLE)
+    assert np.array_equal(model.sample(5, 0), other.sample(5, 0))
