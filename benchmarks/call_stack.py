@@ -96,6 +96,7 @@ def walks_of(make, X):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="it always is")
     parser.add_argument("--pairs", action="store_true", help="which folders, in fit")
     args = parser.parse_args()
     print(versions())

@@ -259,7 +259,7 @@ class SumPenalty(PenaltyValue):
 
     def weighted(self, terms: dict[str, Tensor]) -> Tensor:
         """Weighted sum of the values that `terms` returns."""
-        weights = [weight for _, weight, _ in self._active()]
+        weights = [weight for _, weight, _ in self.active()]
         parts = (w * v for w, v in zip(weights, terms.values(), strict=True))
         return sum(parts, start=torch.zeros(()))
 
@@ -267,7 +267,7 @@ class SumPenalty(PenaltyValue):
         """Value of each penalty before it is weighted, by position and name."""
         return {
             f"{k} {type(penalty).__name__}": call_penalty(penalty, step)
-            for k, _, penalty in self._active()
+            for k, _, penalty in self.active()
         }
 
     def applies_to(self, graph: MechanismGraph) -> bool:
@@ -279,12 +279,12 @@ class SumPenalty(PenaltyValue):
 
         Without any that counts it is the sum itself.
         """
-        active = self._active()
+        active = self.active()
         blind = (blind_part(penalty, graph) for *_, penalty in active)
         found = next((part for part in blind if part is not None), None)
         return found if active else self
 
-    def _active(self) -> list[tuple[int, float, Any]]:
+    def active(self) -> list[tuple[int, float, Any]]:
         """Position, weight and penalty of those that count."""
         numbered = enumerate(zip(self._weights(), self.penalties, strict=True))
         return [(k, weight, penalty) for k, (weight, penalty) in numbered if weight > 0]
@@ -401,7 +401,7 @@ def check_penalty(penalty: Any, graph: MechanismGraph, weight: float) -> None:
 
 def _check_takes_step(penalty: Any) -> None:
     if isinstance(penalty, SumPenalty):
-        for part in penalty.penalties:
+        for *_, part in penalty.active():
             _check_takes_step(part)
         return
     try:

@@ -224,6 +224,8 @@ def test_penalties_of_other_arguments_are_told_of_the_step(make, penalty):
         model.set_params(hidden=(8, 8))
     with pytest.raises(TypeError, match=r"callable penalty\(step\) of one argument"):
         model.fit(TABLE)
+    off = SumPenalty([TracePenalty(), penalty], weights=[1.0, 0.0])
+    model.set_params(icm_penalty=off).fit(TABLE)
 
 
 def test_a_penalty_sees_the_step():
