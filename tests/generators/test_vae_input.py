@@ -139,12 +139,12 @@ def one_feature_too_many(n_latents, data_shape):
         ({"callbacks": [1]}, TypeError, "skorch callbacks.*got 1"),
         ({"device": "meta"}, ValueError, "device='meta' cannot be used"),
         (
-            {"icm_penalty": lambda g, n: 1.0, "icm_weight": 1},
+            {"icm_penalty": lambda step: 1.0, "icm_weight": 1},
             TypeError,
             "0-d tensor, got float",
         ),
         (
-            {"icm_penalty": lambda g, n: torch.zeros(2), "icm_weight": 1},
+            {"icm_penalty": lambda step: torch.zeros(2), "icm_weight": 1},
             TypeError,
             r"0-d tensor, got Tensor of shape \(2,\)",
         ),
