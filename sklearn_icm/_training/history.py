@@ -8,16 +8,16 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 
-Rows = Sequence[Mapping[str, float]]
+Epochs = Sequence[Mapping[str, float]]
 
 
-def to_columns(rows: Rows) -> dict[str, np.ndarray]:
+def to_columns(rows: Epochs) -> dict[str, np.ndarray]:
     """Rows of numbers as columns, in which NaN stands for what a row lacks."""
     names = dict.fromkeys(["loss", *(name for row in rows for name in row)])
     return {k: np.array([row.get(k, np.nan) for row in rows]) for k in names}
 
 
-def to_rows(columns: Mapping[str, np.ndarray]) -> Rows:
+def to_rows(columns: Mapping[str, np.ndarray]) -> Epochs:
     """Columns of numbers as rows."""
     values = zip(*(column.tolist() for column in columns.values()), strict=True)
     return [dict(zip(columns, row, strict=True)) for row in values]
