@@ -1,5 +1,6 @@
 """Questions about hidden nodes: abduction, their values, and what their units do."""
 
+from functools import partial
 from numbers import Integral, Real
 
 import numpy as np
@@ -8,14 +9,19 @@ import torch
 from sklearn.utils import Bunch, check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from ._training import seeds
 from ._training.abduction import most_probable_noise
 from ._training.queries import RowQueries, stacked
 from .interventions import Do, Resample, Units
-from .interventions._base import check_interventions
+from .interventions._base import (
+    as_intervention,
+    check_interventions,
+    replaces_mechanism,
+)
+from .interventions._places import EachRow
 from .utils._sklearn import n_rows
 from .utils.checks import check_scalar
 from .utils.rows import plain_rows
+from .utils.streams import ENTROPY_BOUND, Streams, numpy_stream
 from .utils.support import MOST_FITTED, support_distances
 
 __all__ = ["CounterfactualMixin", "HybridMixin"]
@@ -110,7 +116,11 @@ class HybridMixin:
         """One number that stands for the whole randomness of a query."""
         if random_state is None:
             random_state = self.random_state_
-        return check_random_state(random_state).randint(seeds.ENTROPY_BOUND)
+        return check_random_state(random_state).randint(ENTROPY_BOUND)
+
+    def _streams(self, random_state):
+        """Streams of a query; `random_state_` rests where none is opened."""
+        return Streams(partial(self._draw_entropy, random_state))
 
 
 class CounterfactualMixin(HybridMixin):
@@ -224,7 +234,7 @@ class CounterfactualMixin(HybridMixin):
         check_rows_or_number(X, n_samples, "node_values")
         if X is not None:
             return queries.nodes_of_rows(self._check_rows(X))
-        return queries.nodes_of_prior(n_samples, self._draw_entropy(random_state))
+        return queries.nodes_of_prior(n_samples, self._streams(random_state))
 
     def support(self, interventions, X=None, *, n_samples=1000, random_state=0):
         """Say which mechanisms an intervention asks about values they do not know.
@@ -324,7 +334,7 @@ class CounterfactualMixin(HybridMixin):
 
         Beside them by mechanism which of these rows it was fitted to, if not all.
         """
-        stream = seeds.numpy_stream(self._entropy, "support")
+        stream = numpy_stream(self._entropy, "support")
         return self.node_values(n_samples=MOST_FITTED, random_state=stream), {}
 
 
@@ -337,11 +347,12 @@ def _asked_mechanisms(graph, interventions):
     moved, asked = graph.descendants(list(interventions)), {}
     for name, parents in graph.parents.items():
         change = interventions.get(name)
-        is_replaced = getattr(change, "acts_on_mechanism", False)
-        is_set = name in interventions and (
-            not callable(change) or isinstance(change, (Do, Resample))
-        )
-        if not is_set and (is_replaced or moved.intersection(parents)):
+        if name in interventions:
+            # Names of levels are no numbers for `as_intervention`.
+            change = as_intervention(change) if callable(change) else Do(change)
+        is_set = isinstance(change, (Do, Resample))
+        asks = replaces_mechanism(change) or moved.intersection(parents)
+        if asks and not is_set:
             asked[name] = [p for p in parents if p in graph.parents] or parents
     return asked
 
@@ -391,21 +402,4 @@ def _given_units(estimator, node, units, source):
     """Intervention that gives row after row the units of other rows."""
     check = Units(units, lambda value: value)
     check_interventions({node: check}, estimator.nodes_)
-    return _UnitsInOrder(source[node], list(check.index))
-
-
-class _UnitsInOrder:
-    """Give the units of one value after the other: a query passes rows in order."""
-
-    # What `node_values` gives of a column of levels.
-    acts_on_codes = True
-
-    def __init__(self, values, index):
-        self.values, self.index, self.start = values, index, 0
-
-    def __call__(self, value):
-        stop = self.start + len(value)
-        taken = self.values[self.start : stop, self.index]
-        changed, self.start = value.clone(), stop
-        changed[:, self.index] = torch.from_numpy(taken).to(value)
-        return changed
+    return Units(units, EachRow(source[node][:, list(check.index)]))

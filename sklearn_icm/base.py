@@ -13,13 +13,13 @@ from ._training.fitting import TrainedEstimator
 from ._training.queries import RowQueries, stacked
 from .independence._table import independence_table
 from .interventions._affine import undone
-from .interventions._base import is_random
 from .mechanisms._modules import tensor_of
 from .utils._sklearn import in_output_container
 from .utils.checks import check_scalar
 from .utils.environments import observational_rows
 from .utils.pipelines import last_step
 from .utils.rows import plain_rows
+from .utils.streams import Streams
 
 __all__ = [
     "BaseGenerator",
@@ -292,24 +292,22 @@ class BaseGenerator(GeneratorMixin, CounterfactualMixin, TrainedEstimator):
         check_rows_or_number(X, n_samples, "intervene")
         check_abduction(abduction)
         queries = RowQueries(self._module, self._bounds_under(interventions))
+        streams = self._streams(random_state)
         if X is None:
-            entropy = self._draw_entropy(random_state)
             chunks = queries.prior(
                 interventions,
                 n_samples,
-                entropy,
+                streams,
                 noisy=noisy,
                 paired=paired,
                 record=record,
             )
             return queries, None, chunks, n_samples
         rows = queries.given = self._check_rows(X)
-        # Nothing random happens to given rows otherwise, so `random_state_` rests.
-        drawn = any(map(is_random, interventions.values()))
         chunks = queries.counterfactual(
             interventions,
             rows,
-            self._draw_entropy(random_state) if drawn else 0,
+            streams,
             keep=residual == "keep",
             noise=self._resolve_abduction(abduction, rows),
             record=record,
@@ -395,19 +393,21 @@ class BaseGenerator(GeneratorMixin, CounterfactualMixin, TrainedEstimator):
             check_scalar(n_draws, "n_draws", Integral, min_val=0)
         check_scalar(n_samples, "n_samples", Integral, min_val=2)
         entropy = self._draw_entropy(random_state)
-        if X is None:
-            X = self._named(self.sample(n_samples, random_state=entropy))
-        rows, queries = self._check_rows(X), RowQueries(self._module, self.bounds_)
-        graphs = {"decoder": queries.nodes_of_rows}
+        graphs = {"decoder": self._module.graph}
         if hasattr(self._module, "encoder"):
-            graphs["encoder"] = queries.encoder_nodes
+            graphs["encoder"] = self._module.encoder
         if network not in graphs:
             raise ValueError(f"network must be one of {list(graphs)}, got {network!r}.")
-        chosen = self._module.graph if network == "decoder" else self._module.encoder
+        queries, chosen = RowQueries(self._module, self.bounds_), graphs[network]
+        if X is None and network == "encoder":
+            X = self._named(self.sample(n_samples, random_state=entropy))
+        if X is None:
+            nodes = queries.nodes_of_prior(n_samples, Streams(entropy))
+        else:
+            asked = "nodes_of_rows" if network == "decoder" else "encoder_nodes"
+            nodes = getattr(queries, asked)(self._check_rows(X))
         device = tensor_of(chosen).device
-        nodes = {
-            k: torch.from_numpy(v).to(device) for k, v in graphs[network](rows).items()
-        }
+        nodes = {k: torch.from_numpy(v).to(device) for k, v in nodes.items()}
         return independence_table(
             chosen, nodes, form=form, n_draws=n_draws, seed=int(entropy)
         )

@@ -17,9 +17,9 @@ EVERYTHING = {"*"}
 # What each part may import from the package.
 ALLOWED = {
     "exceptions": set(),
-    "interventions": set(),
+    "interventions": {"utils"},
     "rows": {"exceptions", "utils"},
-    "mechanisms": {"interventions"},
+    "mechanisms": {"interventions", "rows", "utils"},
     "independence": {"mechanisms", "interventions", "rows", "exceptions", "utils"},
     "_training": {
         "mechanisms",

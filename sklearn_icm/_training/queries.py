@@ -5,18 +5,19 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from itertools import count
+from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ..exceptions import ClippedInterventionWarning, UnexplainedRowsWarning
-from ..interventions._base import apply_intervention, is_random, started
+from ..interventions._base import Intervention, acting_inside
 from ..mechanisms._modules import tensor_of
-from .seeds import torch_stream
+from ..utils.streams import Streams
 
-Interventions = Mapping[str, Callable[[Tensor], Tensor]]
+Interventions = Mapping[str, Intervention]
 Nodes = Mapping[str, Tensor]
 Pair = tuple[np.ndarray | None, np.ndarray]
 # Values of every node without and with interventions, chunk by chunk.
@@ -24,10 +25,19 @@ Record = list[tuple[dict[str, np.ndarray], dict[str, np.ndarray]]]
 # Larger chunks are no faster; those of images would leave the processor's cache.
 MOST_ROWS, FEWEST_ROWS = 32768, 32
 VALUES_PER_CHUNK = 2**21
+WHOLE = 16
 # Of the range, on average over all entries.
 NOTICEABLE = 0.05
 # Share of given rows: where more is unexplained, dropping it was usually better.
 MOST_UNEXPLAINED = 0.25
+
+
+class Exogenous(NamedTuple):
+    """All that is random about some rows: drawn, or abducted from given ones."""
+
+    roots: Tensor
+    # How observed values scatter about the data node; None gives its mean.
+    scatter: Callable[[Tensor], Tensor] | None
 
 
 class RowQueries:
@@ -45,11 +55,10 @@ class RowQueries:
         self.module = module
         self.device, self.dtype = tensor_of(module).device, tensor_of(module).dtype
         self.data_node = module.graph.data_node
-        self.is_exact = getattr(module.likelihood, "is_exact", False)
         self.low, self.high = (-np.inf, np.inf) if bounds is None else bounds
         # Rows that are asked about, once they are checked.
         self.given: np.ndarray | None = None
-        self._excess: list[float] = []
+        self.excess: list[float] = []
         self._unexplained: list[np.ndarray] = []
         per_row = sum(math.prod(shape) for shape in module.graph.nodes.values())
         fitting = 2 ** int(math.log2(max(1, VALUES_PER_CHUNK / per_row)))
@@ -60,7 +69,7 @@ class RowQueries:
         self,
         interventions: Interventions,
         n: int,
-        entropy: int,
+        streams: Streams,
         *,
         noisy: bool,
         paired: bool,
@@ -70,42 +79,23 @@ class RowQueries:
 
         Factual ones are None unless they are asked for (``paired``).
         """
-        interventions = _started(interventions, entropy)
-        latents = torch_stream(entropy, "latents")
-        observations = torch_stream(entropy, "observations")
-        likelihood = self.module.likelihood
-
-        def rows_of(nodes: Nodes, draw: Tensor | None) -> np.ndarray:
-            mean = nodes[self.data_node]
-            if draw is not None:
-                mean = likelihood.observe(mean, draw)
-            return self.to_rows(mean)
-
-        for size in self._sizes(n):
-            noise, draw = self.module.noise.draw(size, latents), None
-            if noisy:
-                draw = likelihood.draw(size, observations).to(self.device)
-            before, after = self._nodes(noise, interventions, record, paired=paired)
-            factual = changed = rows_of(after, draw)
-            if after is not before:
-                # What is outside the bounds may have been there before.
-                doubtful = _clipped(changed, self.low, self.high)[1] > NOTICEABLE
-                before = before or (self.module.graph(noise) if doubtful else None)
-                factual = rows_of(before, draw) if before else None
-            limits = self.low, self.high
-            finished = self._finished(factual, changed, interventions, *limits)
-            if paired:
-                factual = finished if not interventions else self.clip(factual)
+        needs_factual = paired or record is not None
+        for rows in self._chunks_of(n):
+            noise = self._drawn(rows.stop - rows.start, streams, noisy=noisy)
+            before = self.module.graph(noise.roots) if needs_factual else None
+            ask = _Question(self, noise, before, (self.low, self.high))
+            changed = ask.changed(interventions, rows, streams, record)
+            factual = ask.factual() if paired else None
             # The next chunk takes the memory of this one.
-            del noise, draw, before, after, changed
-            yield factual if paired else None, finished
+            del noise, before, ask
+            yield factual, changed
 
     @torch.no_grad()
     def counterfactual(
         self,
         interventions: Interventions,
         X: np.ndarray,
-        entropy: int,
+        streams: Streams,
         *,
         keep: bool,
         noise: np.ndarray | None = None,
@@ -115,30 +105,44 @@ class RowQueries:
 
         The noise that explains them is abducted, unless it is given.
         """
-        interventions = _started(interventions, entropy)
-        for start in range(0, len(X), self.chunk):
-            rows = X[start : start + self.chunk].astype(np.float64)
+        inside = acting_inside(interventions, self.data_node)
+        for rows in self._chunks_of(len(X)):
+            given = X[rows].astype(np.float64)
             if noise is None:
-                z = self.module.abduct(self.to_node(rows).to(self.device))
+                roots = self.module.abduct(self.to_node(given).to(self.device))
             else:
-                z = self.to_noise(noise[start : start + self.chunk])
-            pair = self._nodes(z, interventions, record)
-            factual, changed = (self.to_rows(nodes[self.data_node]) for nodes in pair)
-            low, high = self.low, self.high
+                roots = self.to_noise(noise[rows])
+            before = self.module.graph(roots)
+            scatter, limits = None, (self.low, self.high)
             if keep:
-                if acting_inside(interventions, self.data_node):
-                    self._unexplained.append(self.unexplained(rows, factual))
-                # Where nothing changed, the row itself. Elsewhere a difference is added
-                # to it, unless the model explains all of a row.
-                moved = changed if self.is_exact else rows + (changed - factual)
-                changed = np.where(changed == factual, rows, moved)
-                factual = rows
+                means = self.to_rows(before[self.data_node])
+                if inside:
+                    self._unexplained.append(self.unexplained(given, means))
+                scatter = self._carrying(given, before[self.data_node])
                 # A row's own values are possible values, even outside the bounds.
-                low, high = np.minimum(low, rows), np.maximum(high, rows)
-            yield (
-                np.clip(factual, low, high),
-                self._finished(factual, changed, interventions, low, high),
-            )
+                limits = np.minimum(self.low, given), np.maximum(self.high, given)
+            ask = _Question(self, Exogenous(roots, scatter), before, limits)
+            changed = ask.changed(interventions, rows, streams, record)
+            yield ask.factual(), changed
+
+    def _drawn(self, n: int, streams: Streams, *, noisy: bool) -> Exogenous:
+        """Draw what is random about n rows."""
+        roots = self.module.noise.draw(n, streams)
+        if not noisy:
+            return Exogenous(roots, None)
+        likelihood = self.module.likelihood
+        draw = likelihood.draw(n, streams.torch("observations")).to(self.device)
+        return Exogenous(roots, partial(likelihood.observe, draw=draw))
+
+    def _carrying(self, rows: np.ndarray, factual: Tensor) -> Callable:
+        """How given rows scatter about their means, in float64."""
+        given = self.module.layout.to_node(torch.from_numpy(rows))
+        factual = factual.cpu().double()
+
+        def scatter(mean: Tensor) -> Tensor:
+            return self.module.likelihood.carry(mean.cpu().double(), given, factual)
+
+        return scatter
 
     @torch.no_grad()
     def decode(self, noise: np.ndarray) -> np.ndarray:
@@ -147,11 +151,11 @@ class RowQueries:
         means = [self.module.graph(c)[self.data_node] for c in z.split(self.chunk)]
         return self.clip(np.concatenate([self.to_rows(m) for m in means]))
 
-    def nodes_of_prior(self, n: int, entropy: int) -> dict[str, np.ndarray]:
+    def nodes_of_prior(self, n: int, streams: Streams) -> dict[str, np.ndarray]:
         """Values of every node for draws from the prior, with the noise of `prior`."""
-        latents = torch_stream(entropy, "latents")
-        draws = (self.module.noise.draw(size, latents) for size in self._sizes(n))
-        return stacked(map(self._values, draws))
+        sizes = (rows.stop - rows.start for rows in self._chunks_of(n))
+        draws = (self._drawn(size, streams, noisy=False) for size in sizes)
+        return stacked(self._values(draw.roots) for draw in draws)
 
     def nodes_of_rows(self, X: np.ndarray) -> dict[str, np.ndarray]:
         """Values of every node for the noise that explains given rows."""
@@ -168,55 +172,18 @@ class RowQueries:
         return _to_numpy(self.module.graph(noise))
 
     def _chunks(self, X: np.ndarray) -> Iterator[Tensor]:
-        for start in range(0, len(X), self.chunk):
-            yield self.to_node(X[start : start + self.chunk]).to(self.device)
+        for rows in self._chunks_of(len(X)):
+            yield self.to_node(X[rows]).to(self.device)
 
-    def _sizes(self, n: int) -> list[int]:
-        """Sizes of the chunks of n rows."""
-        return [min(self.chunk, n - start) for start in range(0, n, self.chunk)]
+    def _chunks_of(self, n: int) -> Iterator[slice]:
+        """Chunks of n rows, wholes of 16 but for the last one, which has no fewer.
 
-    def _nodes(
-        self,
-        noise: Tensor,
-        interventions: Interventions,
-        record: Record | None,
-        *,
-        paired: bool = True,
-    ) -> tuple[Nodes | None, Nodes]:
-        """Nodes without and with the interventions inside; the same if there are none.
-
-        The factual pass is run only where it is needed: else its nodes are None.
+        In these torch draws normal numbers, so that chunks change none.
         """
-        graph = self.module.graph
-        hidden = acting_inside(interventions, self.data_node)
-        with_factual = paired or record is not None or not hidden
-        before = graph(noise) if with_factual else None
-        after = graph(noise, hidden, factual=before) if hidden else before
-        if record is not None:
-            record.append((_to_numpy(before), _to_numpy(after)))
-        return before, after
-
-    def _finished(
-        self,
-        factual: np.ndarray | None,
-        changed: np.ndarray,
-        interventions: Interventions,
-        low: np.ndarray | float,
-        high: np.ndarray | float,
-    ) -> np.ndarray:
-        """Clip, and apply an intervention on the data node to observed values."""
-        if not interventions:
-            return np.clip(changed, low, high)
-        rows, excess = _clipped(changed, low, high)
-        if factual is not None:
-            excess -= _clipped(factual, low, high)[1]
-        if self.data_node in interventions:
-            node = self.module.layout.to_node(torch.from_numpy(rows))
-            node = apply_intervention(interventions, self.data_node, node)
-            rows, more = _clipped(self.to_rows(node), low, high)
-            excess += more
-        self._excess.append(excess)
-        return rows
+        size = -(-self.chunk // WHOLE) * WHOLE
+        starts = range(0, max(n - WHOLE + 1, 1), size)
+        for start, stop in zip(starts, (*starts[1:], n), strict=True):
+            yield slice(start, stop)
 
     def unexplained(self, rows: np.ndarray, means: np.ndarray) -> np.ndarray:
         """Share of each row that is left of it: squares over the fitted rows' spread.
@@ -236,7 +203,7 @@ class RowQueries:
         Bounds that took back much of what interventions did; and rows of which much is
         kept as it is, since the model does not explain it.
         """
-        excess = float(np.mean(self._excess)) if self._excess else 0.0
+        excess = float(np.mean(self.excess)) if self.excess else 0.0
         if excess > NOTICEABLE:
             warnings.warn(ClippedInterventionWarning(excess), stacklevel=3)
         shares = np.concatenate([np.zeros(0), *self._unexplained])
@@ -271,26 +238,79 @@ class RowQueries:
         return np.clip(rows, self.low, self.high)
 
 
-def acting_inside(interventions: Interventions, data_node: str) -> Interventions:
-    """What acts inside a graph: at the data node, only on its mechanism."""
-    inside = {k: v for k, v in interventions.items() if k != data_node}
-    change = interventions.get(data_node)
-    if getattr(change, "acts_on_mechanism", False):
-        inside[data_node] = change.mechanism_part()
-    return inside
+class _Question:
+    """What one chunk of rows is, and would be: one pass of the graph each."""
 
+    def __init__(
+        self,
+        queries: RowQueries,
+        noise: Exogenous,
+        before: Nodes | None,
+        limits: tuple[np.ndarray | float, np.ndarray | float],
+    ) -> None:
+        self.queries, self.graph = queries, queries.module.graph
+        self.noise, self.before, self.limits = noise, before, limits
+        self.data = queries.data_node
+        # Of the last observation: means of the rows, and how far they were outside.
+        self.mean: Tensor | None = None
+        self.outside = 0.0
+        self._factual: np.ndarray | None = None
 
-def _started(interventions: Interventions, entropy: int) -> Interventions:
-    """Give the random interventions of one query their streams."""
-    if not any(map(is_random, interventions.values())):
-        return interventions
-    return {
-        name: started(
-            change,
-            (torch_stream(entropy, f"intervention {name} {k}") for k in count()),
-        )
-        for name, change in interventions.items()
-    }
+    def observe(self, mean: Tensor) -> Tensor:
+        """What is seen of the data node, within the limits, in float64."""
+        seen = mean if self.noise.scatter is None else self.noise.scatter(mean)
+        rows, self.outside = _clipped(self.queries.to_rows(seen), *self.limits)
+        self.mean = mean
+        return self.queries.module.layout.to_node(torch.from_numpy(rows))
+
+    def factual(self) -> np.ndarray:
+        """Rows without interventions."""
+        if self._factual is None:
+            if self.before is None:
+                self.before = self.graph(self.noise.roots)
+            self._factual = self.queries.to_rows(self.observe(self.before[self.data]))
+        return self._factual
+
+    def changed(
+        self,
+        interventions: Interventions,
+        rows: slice,
+        streams: Streams,
+        record: Record | None,
+    ) -> np.ndarray:
+        """Rows under interventions; nodes are recorded, rows outside counted."""
+        if not interventions:
+            result, after = self.factual(), self.before
+        else:
+            after = self.graph(
+                self.noise.roots,
+                interventions,
+                factual=self.before,
+                observe=self.observe,
+                rows=rows,
+                streams=streams,
+            )
+            result = self._finished(after[self.data], interventions)
+        if record is not None:
+            means = {**after, self.data: self.mean}
+            record.append((_to_numpy(self.before), _to_numpy(means)))
+        return result
+
+    def _finished(self, node: Tensor, interventions: Interventions) -> np.ndarray:
+        """Rows within the limits; what interventions moved beyond is counted."""
+        outside, more, mean = self.outside, 0.0, self.mean
+        rows = self.queries.to_rows(node)
+        if self.data in interventions:
+            rows, more = _clipped(rows, *self.limits)
+        # What is outside may have been there before.
+        if not acting_inside(interventions, self.data):
+            outside = 0.0
+        elif self.before is not None or outside > NOTICEABLE:
+            self.factual()
+            outside -= self.outside
+        self.mean = mean
+        self.queries.excess.append(outside + more)
+        return rows
 
 
 def _to_numpy(nodes: Mapping[str, Tensor]) -> dict[str, np.ndarray]:

@@ -1,4 +1,4 @@
-"""Random streams by name: adding a stream never shifts another one."""
+"""torch's one global stream: seeded where foreign parts draw from it, and put back."""
 
 from __future__ import annotations
 
@@ -6,39 +6,26 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TypeVar
-from zlib import crc32
 
-import numpy as np
 import torch
 from torch import nn
 
 from ..mechanisms._modules import tensor_of
+from ..utils.streams import (  # noqa: F401
+    ENTROPY_BOUND,
+    numpy_stream,
+    stream_seed,
+    torch_stream,
+)
 
 T = TypeVar("T")
 # Whoever seeds torch's one global stream has it alone; a callback may build a module.
 _GLOBAL_STREAM = threading.RLock()
-ENTROPY_BOUND = 2**31 - 1
 PACKAGE = __name__.split(".")[0]
 RANDOM_LAYERS = (
     *(nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout),
     *(nn.FeatureAlphaDropout, nn.RReLU, nn.RNNBase, nn.MultiheadAttention),
 )
-
-
-def stream_seed(entropy: int, name: str) -> int:
-    """Seed of the stream ``name`` under one number that stands for the whole seed."""
-    sequence = np.random.SeedSequence([entropy, crc32(name.encode())])
-    return int(sequence.generate_state(1, np.uint32)[0])
-
-
-def torch_stream(entropy: int, name: str) -> torch.Generator:
-    """CPU generator of the stream ``name``."""
-    return torch.Generator().manual_seed(stream_seed(entropy, name))
-
-
-def numpy_stream(entropy: int, name: str) -> np.random.RandomState:
-    """RandomState of the stream ``name``."""
-    return np.random.RandomState(stream_seed(entropy, name))
 
 
 def build_seeded(build: Callable[[], T], entropy: int) -> T:

@@ -7,9 +7,9 @@ from torch import nn
 from torch.distributions import MultivariateNormal
 from torch.nn import functional
 
-from .._training.queries import acting_inside
 from ..exceptions import FitDivergedError
 from ..interventions._affine import linear_part
+from ..interventions._base import acting_inside, replaces_mechanism
 from ..mechanisms import GaussianLikelihood, LinearOperator, MechanismGraph
 
 # Of the data's mean variance: below it a density of rank-deficient data has no value.
@@ -87,9 +87,10 @@ class WhiteNoise(nn.Module):
         super().__init__()
         self.n = n
 
-    def draw(self, n, generator):
+    def draw(self, n, streams):
         """Draw n rows on the CPU."""
-        return torch.randn(n, self.n, generator=generator, dtype=torch.float64)
+        latents = streams.torch("latents")
+        return torch.randn(n, self.n, generator=latents, dtype=torch.float64)
 
     def log_prob(self, z):
         """Log density of each row, shape (n,)."""
@@ -163,8 +164,8 @@ class ChainModule(nn.Module):
         data = self.graph.data_node
         inside = acting_inside(interventions, data)
         for name, change in inside.items():
-            if getattr(change, "acts_on_mechanism", False):
-                _check_linear(name, change.replaced(self.graph.mechanism(name)))
+            if replaces_mechanism(change):
+                _check_linear(name, change.mechanism(self.graph.mechanism(name)))
         linear = {name: linear_part(change, name) for name, change in inside.items()}
         white = torch.eye(self.n_inputs, dtype=torch.float64)
         mean = self.graph(0 * white[:1], inside)[data].flatten()

@@ -8,13 +8,13 @@ from torch import nn
 
 from .._training.abduction import most_probable_noise
 from .._training.fitting import CONSTRAINTS
-from .._training.seeds import torch_stream
 from ..base import BaseGenerator
 from ..mechanisms import DataLayout, GaussianLikelihood, MechanismGraph
 from ..mechanisms._checks import refuse_random
 from ..mechanisms._modules import tensor_of
 from ..mechanisms._noise import MixtureNoise
 from ..utils._sklearn import Interval
+from ..utils.streams import Streams
 
 __all__ = ["FixedGenerator"]
 
@@ -210,9 +210,7 @@ class FixedModule(nn.Module):
 
     def abduct(self, x):
         """Most probable noise, from the nearest of many draws."""
-        starts = self.noise.draw(N_STARTS, torch_stream(0, "starts")).to(
-            tensor_of(self)
-        )
+        starts = self.noise.draw(N_STARTS, Streams(0)).to(tensor_of(self))
         outputs = torch.cat(
             [self.graph(z)[self.graph.data_node] for z in starts.split(128)]
         )

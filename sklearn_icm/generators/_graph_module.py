@@ -13,6 +13,7 @@ from torch.nn.utils.rnn import pad_sequence
 from .._training.reservoir import renewed
 from .._training.seeds import torch_stream
 from ..interventions._affine import affine_map
+from ..interventions._base import replaces_mechanism
 from ..mechanisms import DataLayout, GaussianLikelihood
 from ..rows._batches import Batch, Rows
 from ._column_module import (
@@ -34,10 +35,12 @@ CHUNK = 4096
 class ExactLikelihood(GaussianLikelihood):
     """The data node is the data: there is no observation noise."""
 
-    is_exact = True
-
     def observe(self, mean: Tensor, draw: Tensor) -> Tensor:
         return mean
+
+    def carry(self, mean: Tensor, rows: Tensor, factual: Tensor) -> Tensor:
+        # Nothing is left of a row; it has more digits than the mean where that is it.
+        return torch.where(mean == factual, rows, mean)
 
     def draw(self, n: int, generator: torch.Generator) -> Tensor:
         return torch.empty(n, 0)
@@ -299,8 +302,8 @@ class GraphModule(nn.Module):
         made = copy.deepcopy(self)
         for name, change in interventions.items():
             mechanism = own = made.graph.mechanism(name)
-            if getattr(change, "acts_on_mechanism", False):
-                mechanism = copy.deepcopy(change.replaced(own))
+            if replaces_mechanism(change):
+                mechanism = copy.deepcopy(change.mechanism(own))
                 # It reads its own noise alone, else two columns would share one.
                 if getattr(mechanism, "index", None) != own.index:
                     raise ValueError(

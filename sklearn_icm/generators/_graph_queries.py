@@ -14,7 +14,7 @@ from .._training.queries import RowQueries
 from .._training.seeds import stream_seed, torch_stream
 from ..independence._hsic import hsic_test
 from ..interventions import Compose, Do
-from ..interventions._base import apply_intervention
+from ..interventions._base import applied, replaces_mechanism
 from ..utils.checks import check_scalar
 from ..utils.rows import draws_by_content, in_dtype, plain_rows
 from ._hidden_module import generic_effects
@@ -229,7 +229,7 @@ class GraphQueriesMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         if data not in interventions:
             return rows, 0.0
         change = interventions[data]
-        if getattr(change, "acts_on_mechanism", False):
+        if replaces_mechanism(change):
             raise ValueError(
                 f"There is no density with another mechanism of node {data!r}: change "
                 "those of columns."
@@ -242,8 +242,7 @@ class GraphQueriesMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         before, volume = super()._before_data(rows, interventions)
         # An affine change of some columns shows at units and the origin.
         probes = torch.eye(rows.shape[1] + 1, rows.shape[1], dtype=torch.float64)
-        kept = keeping_levels(data, change, self._names_of_levels())
-        apply_intervention({data: kept}, data, probes)
+        applied(keeping_levels(data, change, self._names_of_levels()), probes)
         before[:, list(self._levels)] = rows[:, list(self._levels)]
         return before, volume
 

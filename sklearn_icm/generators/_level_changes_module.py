@@ -1,6 +1,8 @@
 """Interventions on columns of levels: a level is what it is everywhere."""
 
 import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -14,7 +16,14 @@ from ..interventions import (
     Units,
     Where,
 )
-from ..interventions._base import as_intervention
+from ..interventions._base import (
+    _Function,
+    applied,
+    as_intervention,
+    replaces_mechanism,
+    steps_of,
+)
+from ..interventions._places import EachRow
 from ..utils.checks import plain
 from ._levels_module import codes_of, levels_of
 
@@ -27,7 +36,8 @@ def in_codes(name, change, levels):
     `Do` and `Resample` hold levels; a callable is given levels, a tensor of numbers or
     truth values and otherwise an array of objects, and returns levels.
     """
-    change = change if callable(change) else Do(change)
+    # Names of levels are no numbers for `as_intervention`.
+    change = as_intervention(change, name) if callable(change) else Do(change)
     if isinstance(change, Do):
         if change.value.size != 1:
             raise ValueError(
@@ -43,23 +53,21 @@ def in_codes(name, change, levels):
         return Where(change.mask, in_codes(name, change.then, levels))
     if isinstance(change, Units):
         return Units(change.index, in_codes(name, change.then, levels))
-    if getattr(change, "acts_on_mechanism", False):
+    if replaces_mechanism(change) or isinstance(change, EachRow):
         return change
-    if isinstance(change, Intervention):
+    if not isinstance(change, _Function):
         raise ValueError(
             f"{type(change).__name__} has no meaning for the levels of node {name!r}, "
             f"{plain(levels)}, got {change!r}. Give a level, Do(level), "
             "Resample([[level], ...]), or a callable that maps levels to levels."
         )
-    if getattr(change, "acts_on_codes", False):
-        return change
-    return _OnLevels(name, as_intervention(change, name), levels)
+    return _OnLevels(name, change.function, levels)
 
 
 def refuse_other_levels(interventions, estimator):
     """Raise ValueError if a swapped mechanism reads or makes other levels than here."""
     for name, change in interventions.items():
-        for swap in getattr(change, "steps", [change]):
+        for swap in steps_of(change):
             if not isinstance(swap, SwapMechanism):
                 continue
             families = [
@@ -83,7 +91,7 @@ def refuse_other_levels(interventions, estimator):
 
 def warn_of_unseen(name, change, levels, n_rows):
     """Warn if a level is set that no fitted row had, given their rows of each level."""
-    step = getattr(change, "steps", [change])[-1]
+    step = None if change is None else steps_of(change)[-1]
     if isinstance(step, (Do, Resample)):
         codes = step.value if isinstance(step, Do) else step.from_
         unseen = levels[[k for k in np.unique(codes).astype(int) if n_rows[k] == 0]]
@@ -111,43 +119,60 @@ def keeping_levels(node, change, levels):
 
     ``levels`` has the names of these columns by position.
     """
-    if not levels or getattr(change, "acts_on_codes", False):
+    if not levels:
         return change
-    kept = _LevelsKept(node, levels)
-    return Compose((kept.remember, as_intervention(change, node), kept.compare))
+    steps = steps_of(change)
+    return Compose([s if _keeps(s) else _LevelsKept(node, s, levels) for s in steps])
 
 
-class _LevelsKept:
-    """What the columns of levels were before an intervention on the data node."""
-
-    def __init__(self, node, levels):
-        self.node, self.levels, self.before = node, levels, None
-
-    def remember(self, value):
-        self.before = value.clone()
-        return value
-
-    def compare(self, value):
-        for k, name in self.levels.items():
-            if not bool((value[:, k] == self.before[:, k]).all()):
-                raise ValueError(
-                    f"The intervention on node {self.node!r} changes column {name!r}, "
-                    f"whose levels are no numbers there: intervene on node {name!r}, "
-                    f"or restrict it to other columns, by Units([...], ...)."
-                )
-        return value
+def _keeps(step):
+    """Whether a step may be trusted with levels: mechanisms, and codes of rows."""
+    given = step.then if isinstance(step, Units) else step
+    return replaces_mechanism(step) or isinstance(given, EachRow)
 
 
-class _OnLevels:
-    """A callable on levels, as one on codes."""
+@dataclass(frozen=True, eq=False)
+class _LevelsKept(Intervention):
+    """An intervention on the data node, if it leaves the columns of levels alone."""
 
-    def __init__(self, name, change, levels):
-        self.name, self.change, self.levels = name, change, levels
+    node: str
+    change: Intervention
+    levels: Mapping[int, str]
 
     def __repr__(self):
         return repr(self.change)
 
-    def __call__(self, value):
+    @property
+    def reads(self):
+        return self.change.reads
+
+    def check(self, node, shape, kind=None):
+        self.change.check(node, shape, kind)
+
+    def __call__(self, value, here=None):
+        changed = applied(self.change, value, here)
+        for k, name in self.levels.items():
+            if not bool((changed[:, k] == value[:, k]).all()):
+                raise ValueError(
+                    f"The intervention on node {self.node!r} changes column {name!r}, "
+                    f"whose levels are no numbers there: intervene on node {name!r}, "
+                    "or restrict it to other columns, by Units([...], ...)."
+                )
+        return changed
+
+
+@dataclass(frozen=True, eq=False)
+class _OnLevels(Intervention):
+    """A callable on levels, as one on codes."""
+
+    name: str
+    change: Callable
+    levels: np.ndarray
+
+    def __repr__(self):
+        return repr(self.change)
+
+    def __call__(self, value, here=None):
         given = levels_of(value.cpu().numpy(), self.levels)
         if given.dtype.kind in "bif":
             given = torch.from_numpy(given)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
+from ..utils.streams import Streams
 from ._choice_module import clipped, is_clear
 
 # Blocks that residuals may be cut into. One is a normal density.
@@ -69,11 +70,12 @@ class KernelNoise(nn.Module):
             parts.append(mixture(_sorted(own), int(self.n_blocks[k])))
         self.points, self.width, self.share = pad_sequence(parts).unbind(2)
 
-    def draw(self, n: int, generator: torch.Generator) -> Tensor:
+    def draw(self, n: int, streams: Streams) -> Tensor:
         """Draw n rows; random numbers are drawn on the CPU."""
         shape = (n, self.n_columns)
-        chance = torch.rand(shape, generator=generator).to(self.points)
-        normal = torch.randn(shape, generator=generator).to(self.points)
+        components, latents = map(streams.torch, ("components", "latents"))
+        chance = torch.rand(shape, generator=components).to(self.points)
+        normal = torch.randn(shape, generator=latents).to(self.points)
         below = self.share.cumsum(0)[:-1].T.contiguous()
         rows = torch.searchsorted(below, chance.T.contiguous(), right=True).T
         return self.points.gather(0, rows) + self.width.gather(0, rows) * normal

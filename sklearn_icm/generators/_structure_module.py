@@ -54,7 +54,10 @@ def column_graph(
             mechanism = HiddenMechanism(starts[name], width, given, n_units)
         mechanisms[name] = ((*read, noise), mechanism)
     mechanisms[data] = (list(kinds), Columns())
-    return MechanismGraph({noise: (n_noise,)}, mechanisms)
+    levels = [k for k, own in kinds.items() if own[0] == "categorical"]
+    return MechanismGraph(
+        {noise: (n_noise,)}, mechanisms, dict.fromkeys(levels, "levels")
+    )
 
 
 def allowed_kinds(

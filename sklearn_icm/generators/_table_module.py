@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from ..exceptions import FarInterventionWarning
-from ..interventions import Do, Shift
-from ..interventions._base import as_intervention
+from ..interventions import Do, Intervention, Shift
+from ..interventions._base import as_intervention, replaces_mechanism, steps_of
 
 __all__ = [
     "Rounded",
@@ -139,7 +139,7 @@ def are_names(names):
     return all(isinstance(name, str) for name in names)
 
 
-class Rounded:
+class Rounded(Intervention):
     """What an intervention on columns of whole numbers is given: whole numbers.
 
     Within the ranges, (low, high), of the columns of a node by position.
@@ -151,7 +151,7 @@ class Rounded:
     def __repr__(self):
         return "Rounded()"
 
-    def __call__(self, value):
+    def __call__(self, value, here=None):
         rounded = value.clone()
         for k, limits in self.ranges.items():
             rounded[:, k] = value[:, k].round().clamp(*limits)
@@ -160,8 +160,7 @@ class Rounded:
 
 def is_set(change):
     """Whether an intervention changes values, not just the mechanism behind them."""
-    steps = getattr(change, "steps", [change])
-    return not all(getattr(step, "acts_on_mechanism", False) for step in steps)
+    return not all(map(replaces_mechanism, steps_of(change)))
 
 
 def with_columns(frame, columns):
@@ -222,7 +221,7 @@ def set_numbers(interventions, names):
     found = {}
     for name, change in interventions.items():
         # Of several steps the last one counts.
-        change = as_intervention(getattr(change, "steps", [change])[-1], name)
+        change = steps_of(as_intervention(change, name))[-1]
         if name in names and isinstance(change, Do) and change.value.size == 1:
             found[list(names).index(name)] = change.value.item()
     return found

@@ -11,10 +11,11 @@ from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
 from .._training.fitting import CONSTRAINTS
-from .._training.queries import RowQueries, acting_inside
+from .._training.queries import RowQueries
 from .._training.seeds import torch_stream
 from ..base import BaseGenerator, DensityMixin
 from ..exceptions import CollapsedDecoderWarning
+from ..interventions._base import acting_inside
 from ..mechanisms import (
     BernoulliLikelihood,
     DataLayout,

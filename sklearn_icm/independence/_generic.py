@@ -83,9 +83,9 @@ def generic_ratio(
         "translate" (cyclic) or "stretch" (by log-uniform factors, 0.7 to 1.4 along each
         axis) of maps; a family, whose parameters are uniform within their bounds; an
         intervention, at strengths from -1 to 2; or any object with the methods
-        ``check(node, shape)``, which raises ValueError for nodes that it does not act
-        on, and ``draw(node_shape, generator)``, which returns a change of the node's
-        value, alike for all rows.
+        ``check(node, shape, kind)``, which raises ValueError for nodes that it does not
+        act on, and ``draw(node_shape, generator)``, which returns a change of the
+        node's value, alike for all rows.
     contrast : callable, optional
         From the output to a 0-d tensor, such as `Kurtosis()`; None is the power, the
         mean square over rows and units.
@@ -324,7 +324,7 @@ def _only_children(graph: MechanismGraph, group: Any) -> Iterator[tuple[str, str
             continue
         try:
             shape = graph.nodes[node]
-            as_group(group, shape).check(node, shape)
+            as_group(group, shape).check(node, shape, graph.kinds[node])
         except ValueError:
             continue
         yield node, children[0]
@@ -399,7 +399,7 @@ def node_values(f: Mechanism, v: ArrayLike, group: Any) -> tuple[Tensor, Any]:
     if not bool(values.isfinite().all()):
         raise ValueError("v must be finite, got NaN or infinity.")
     group = resolved(group, values)
-    group.check("node", tuple(values.shape[1:]))
+    group.check("node", tuple(values.shape[1:]), None)
     return values, group
 
 

@@ -1,6 +1,6 @@
 """Interventions: what is changed at a node of a generator."""
 
-from ._base import Compose, Do, Intervention
+from ._base import Compose, Do, Here, Intervention
 from ._families import InterventionFamily, families_for
 from ._geometric import Flip, Rotate, Stretch, Translate
 from ._mechanisms import Reparametrise, SwapMechanism
@@ -14,6 +14,7 @@ __all__ = [
     "Compose",
     "Do",
     "Flip",
+    "Here",
     "Intervention",
     "InterventionFamily",
     "Noise",

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from ._base import Compose, Do, Intervention, call_on
+from ._base import Compose, Do, Intervention, applied, replaces_mechanism
 from ._checks import Shape
 from ._geometric import Flip, Rotate, Stretch, Translate
-from ._mechanisms import MechanismIntervention
 from ._mixing import Orthogonal, Permute
 from ._places import Units, Where
 from ._soft import Scale, Shift
@@ -22,12 +20,12 @@ LINEAR = (Flip, Orthogonal, Permute, Rotate, Scale, Stretch, Translate)
 MOST_ENTRIES = 4096
 
 
-def linear_part(change: Callable[[Tensor], Tensor], node: str) -> Intervention:
+def linear_part(change: Intervention, node: str) -> Intervention:
     """Return what an affine intervention does to differences of values.
 
     Parameters
     ----------
-    change : intervention or callable
+    change : intervention
     node : str
         Named in the error message.
 
@@ -45,7 +43,7 @@ def linear_part(change: Callable[[Tensor], Tensor], node: str) -> Intervention:
         return Scale(1.0)
     if type(change) is Do:
         return Scale(0.0)
-    if type(change) in LINEAR or isinstance(change, MechanismIntervention):
+    if type(change) in LINEAR or replaces_mechanism(change):
         return change
     raise ValueError(
         f"No density is known under the intervention {change!r} on node {node!r}: it "
@@ -56,9 +54,7 @@ def linear_part(change: Callable[[Tensor], Tensor], node: str) -> Intervention:
     )
 
 
-def affine_map(
-    change: Callable[[Tensor], Tensor], shape: Shape, node: str
-) -> tuple[Tensor, Tensor]:
+def affine_map(change: Intervention, shape: Shape, node: str) -> tuple[Tensor, Tensor]:
     """Matrix (n, n) and offset (n,) of an intervention on n entries, in float64.
 
     Raises
@@ -73,18 +69,16 @@ def affine_map(
             f"{n} entries; at most {MOST_ENTRIES} are allowed."
         )
     unit = torch.eye(n, dtype=torch.float64).reshape(n, *shape)
-    matrix = call_on(linear, unit, repr(change)).reshape(n, n).T
-    return matrix, call_on(change, 0 * unit[:1], repr(change)).flatten()
+    matrix = applied(linear, unit).reshape(n, n).T
+    return matrix, applied(change, 0 * unit[:1]).flatten()
 
 
-def undone(
-    change: Callable[[Tensor], Tensor], value: Tensor, node: str
-) -> tuple[Tensor, float]:
+def undone(change: Intervention, value: Tensor, node: str) -> tuple[Tensor, float]:
     """Values before an affine intervention, and the log volume that it makes of one.
 
     Parameters
     ----------
-    change : intervention or callable
+    change : intervention
     value : Tensor of shape (n, ``*node shape``)
         In float64.
     node : str

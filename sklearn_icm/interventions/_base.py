@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..utils.streams import Streams
 from ._apart import called_apart
 from ._checks import Shape, as_array, as_levels, check_broadcasts, check_numbers
 from ._description import described, made_from
@@ -24,41 +26,99 @@ ALL_ROWS = (
 )
 
 
+class Here(NamedTuple):
+    """Where an intervention acts, and all that it may know there.
+
+    A query hands it to every intervention, as the second argument.
+
+    Parameters
+    ----------
+    node : str
+        Name of the node.
+    rows : slice
+        Which rows of the query the values are; those of one call may be a part of them.
+    nodes : dict of str to Tensor
+        Values of earlier nodes, as the changed model gives them.
+    streams : Streams
+        Random streams of the query, by name.
+    part : tuple of int
+        Where in a composition the intervention stands.
+
+    Examples
+    --------
+    >>> from dataclasses import dataclass
+    >>> from sklearn_icm.datasets import make_scm
+    >>> from sklearn_icm.generators import GraphGenerator
+    >>> @dataclass(frozen=True, eq=False)
+    ... class Follow(Intervention):
+    ...     reads: tuple
+    ...
+    ...     def __call__(self, value, here=None):
+    ...         return 2 * here.nodes[self.reads[0]]
+    >>> scm = make_scm(100, n_nodes=3, random_state=0)
+    >>> est = GraphGenerator(scm.graph, max_epochs=2, random_state=0).fit(scm.data)
+    >>> rows = est.intervene({"x2": Follow(("x0",))}, n_samples=5)
+    >>> bool((abs(rows[:, 2] - 2 * rows[:, 0]) < 1e-5).all())
+    True
+    """
+
+    node: str
+    rows: slice
+    nodes: Mapping[str, Tensor]
+    streams: Streams
+    part: tuple[int, ...] = ()
+
+    @classmethod
+    def alone(cls, value: Tensor) -> Here:
+        """Where a value is changed outside of a query: one fixed stream."""
+        return cls("node", slice(0, len(value)), {}, Streams(0))
+
+    def inside(self, place: int) -> Here:
+        """Where one step of a composition acts."""
+        return self._replace(part=(*self.part, place))
+
+    @property
+    def generator(self) -> torch.Generator:
+        """Stream of this intervention alone, which goes on from chunk to chunk."""
+        return self.streams.torch(f"intervention {self.node} {self.part}")
+
+
 class Intervention(ABC):
     """Base of the value objects that change a node's value.
 
-    A subclass is a frozen dataclass with ``__call__(value) -> value`` on a tensor of
-    shape ``(n, *node shape)``, and may refuse nodes that it does not fit in
-    `check`. Equality and hash compare the fields, arrays included.
+    A subclass is a frozen dataclass with ``__call__(value, here=None) -> value`` on a
+    tensor of shape ``(n, *node shape)``, and may refuse nodes that it does not fit in
+    `check`. ``here`` is a `Here`, or None outside of a query. Names of other nodes in
+    ``reads`` come before this one, and are then in ``here.nodes``. Equality and hash
+    compare the fields, arrays included.
     """
 
-    is_random = False
-    acts_on_mechanism = False
+    reads: tuple[str, ...] = ()
 
     @abstractmethod
-    def __call__(self, value: Tensor) -> Tensor:
+    def __call__(self, value: Tensor, here: Here | None = None) -> Tensor:
         """Changed values of the node, in a new tensor."""
 
-    def started(self, streams: Iterator[torch.Generator]) -> Callable[[Tensor], Tensor]:
-        """Return what one query applies; random interventions take their streams."""
-        return self
-
-    def mechanism_part(self) -> Intervention | None:
-        """Return what replaces the mechanism of the node, if anything does."""
-        return None
-
-    def replaced(self, module: nn.Module) -> Callable[..., Tensor]:
+    def mechanism(self, f: nn.Module) -> Callable[..., Tensor]:
         """Return what stands in for the mechanism that produces the node."""
-        return module
+        return f
 
     def check_mechanism(
         self, node: str, module: nn.Module, parents: Sequence[Shape]
     ) -> None:
-        """Raise ValueError if `replaced` does not fit a mechanism and its parents."""
+        """Raise ValueError if `mechanism` does not fit one and its parents' shapes."""
         return
 
-    def check(self, node: str, shape: Shape) -> None:
-        """Raise ValueError if the intervention does not fit a node of this shape."""
+    def check(self, node: str, shape: Shape, kind: str | None = None) -> None:
+        """Raise ValueError if the intervention does not fit a node.
+
+        Parameters
+        ----------
+        node : str
+        shape : tuple of int
+        kind : {"vector", "map", "points", "levels"}, optional
+            None goes by the shape: maps have two or three axes.
+        """
         return  # Most fit any node.
 
     def scaled(self, t: float) -> Intervention:
@@ -156,7 +216,7 @@ class ValuedIntervention(Intervention):
     def __repr__(self) -> str:
         return f"{type(self).__name__}({shown(self.value)})"
 
-    def check(self, node: str, shape: Shape) -> None:
+    def check(self, node: str, shape: Shape, kind: str | None = None) -> None:
         check_broadcasts(self, self.value, node, shape)
 
     def _tensor(self, like: Tensor) -> Tensor:
@@ -183,26 +243,69 @@ class Do(ValuedIntervention):
     def __post_init__(self) -> None:
         object.__setattr__(self, "value", as_levels(self, "value", self.value))
 
-    def check(self, node: str, shape: Shape) -> None:
+    def check(self, node: str, shape: Shape, kind: str | None = None) -> None:
         check_numbers(self, self.value, node)
-        super().check(node, shape)
+        super().check(node, shape, kind)
 
-    def __call__(self, value: Tensor) -> Tensor:
+    def __call__(self, value: Tensor, here: Here | None = None) -> Tensor:
         return self._tensor(value).expand_as(value).clone()
 
 
-def as_intervention(value: Any, node: str = "node") -> Callable[[Tensor], Tensor]:
-    """Wrap what a node is changed by: a number or array becomes ``Do(value)``.
+@dataclass(frozen=True, eq=False, repr=False)
+class _Function(Intervention):
+    """A user's callable on the values of a node, which may return numpy."""
 
-    Interventions and callables are returned as they are.
+    function: Callable[[Tensor], Any]
+
+    def __repr__(self) -> str:
+        return repr(self.function)
+
+    def __call__(self, value: Tensor, here: Here | None = None) -> Tensor:
+        what = f"The callable {self!r}"
+        if here is not None:
+            what = f"The intervention on node {here.node!r}"
+        try:
+            result = called_apart(self.function, value, what=what)
+        except (RuntimeError, TypeError, ValueError) as error:
+            if not any(word in str(error) for word in ONE_VALUE_ASKED):
+                raise
+            raise ValueError(
+                f"{what} treats what it is given as one number: {error}. {ALL_ROWS}"
+            ) from error
+        if isinstance(result, np.ndarray):
+            result = torch.from_numpy(np.ascontiguousarray(result))
+        return result
+
+    def scaled(self, t: float) -> Intervention:
+        raise TypeError(
+            f"A plain callable has no strength, got {self!r}. Use interventions such "
+            "as Shift, Scale or Stretch."
+        )
+
+    def inverse(self) -> Intervention:
+        raise ValueError(f"The callable {self!r} has no inverse that is known.")
+
+    def to_dict(self) -> dict[str, Any]:
+        raise TypeError(
+            f"A callable cannot be described as JSON, got {self!r}: pickle the "
+            "intervention, or write it with the classes of this module."
+        )
+
+
+def as_intervention(value: Any, node: str = "node") -> Intervention:
+    """Wrap what a node is changed by, so that inside there is one type.
+
+    A number or array becomes ``Do(value)``, a callable on values an intervention.
     """
     if isinstance(value, type):
         raise TypeError(
             f"The intervention on node {node!r} must be an instance, got the class "
             f"{value.__name__}: write {value.__name__}(...)."
         )
-    if callable(value):
+    if isinstance(value, Intervention):
         return value
+    if callable(value):
+        return _Function(value)
     if isinstance(value, (bool, str, bytes)) or value is None:
         raise TypeError(
             f"The intervention on node {node!r} must be an intervention, a callable, a "
@@ -213,8 +316,10 @@ def as_intervention(value: Any, node: str = "node") -> Callable[[Tensor], Tensor
 
 
 def check_interventions(
-    interventions: Mapping[str, Any], nodes: Mapping[str, Shape]
-) -> dict[str, Callable[[Tensor], Tensor]]:
+    interventions: Mapping[str, Any],
+    nodes: Mapping[str, Shape],
+    kinds: Mapping[str, str] | None = None,
+) -> dict[str, Intervention]:
     """Wrap interventions and check that each has a node which it fits."""
     if not isinstance(interventions, Mapping):
         raise TypeError(
@@ -230,87 +335,44 @@ def check_interventions(
                 f"Unknown node {str(name)!r}; the nodes are {list(nodes)}.{hint}"
             )
         checked[name] = as_intervention(value, name)
-        check_fit(checked[name], name, nodes[name])
+        checked[name].check(name, nodes[name], (kinds or {}).get(name))
     return checked
 
 
-def apply_intervention(
-    interventions: Mapping[str, Callable[[Tensor], Tensor]], name: str, value: Tensor
-) -> Tensor:
-    """Value of the node after its intervention, if it has one."""
-    if name not in interventions:
-        return value
-    what = f"The intervention on node {name!r}"
-    result = call_on(interventions[name], value, what)
-    # A finite sum of all values is quick to see, and enough; an infinite one is not.
-    finite = bool(torch.isfinite(result.sum())) or bool(torch.isfinite(result).all())
-    if not finite:
-        raise ValueError(f"{what} returned values that are not finite.")
-    return result
-
-
-def call_on(change: Callable[[Tensor], Any], value: Tensor, what: str) -> Tensor:
-    """Result of a callable as a tensor like the value; it may have returned numpy.
-
-    ``what`` names the callable in the error message.
-    """
-    try:
-        result = called_apart(change, value, what=what)
-    except (RuntimeError, TypeError, ValueError) as error:
-        if not any(word in str(error) for word in ONE_VALUE_ASKED):
-            raise
-        raise ValueError(
-            f"{what} treats what it is given as one number: {error}. {ALL_ROWS}"
-        ) from error
-    if isinstance(result, np.ndarray):
-        result = torch.from_numpy(np.ascontiguousarray(result))
+def applied(change: Intervention, value: Tensor, here: Here | None = None) -> Tensor:
+    """Values that an intervention makes: a tensor like the one that it is given."""
+    result = called_apart(partial(change, here=here), value)
     if not isinstance(result, Tensor) or result.shape != value.shape:
         got = type(result).__name__
         if isinstance(result, Tensor):
             got = f"shape {tuple(result.shape)}"
+        where = "" if here is None else f" on node {here.node!r}"
         raise ValueError(
-            f"{what} must return a tensor of the shape that it is given, "
-            f"{tuple(value.shape)}, got {got}. {ALL_ROWS}"
+            f"The intervention {change!r}{where} must return a tensor of the shape "
+            f"that it is given, {tuple(value.shape)}, got {got}. {ALL_ROWS}"
         )
     return result.to(value)
 
 
-def check_fit(intervention: Any, node: str, shape: Shape) -> None:
-    """Raise ValueError if an intervention does not fit; a plain callable may."""
-    if isinstance(intervention, Intervention):
-        intervention.check(node, shape)
+def steps_of(change: Intervention) -> tuple[Intervention, ...]:
+    """Steps of a composition, or the intervention alone."""
+    return change.steps if isinstance(change, Compose) else (change,)
 
 
-def strength_of(owner: Intervention, part: Any, t: float) -> Intervention:
-    """Return a part of an intervention at a strength; a plain callable has none."""
-    if not isinstance(part, Intervention):
-        raise TypeError(
-            f"{type(owner).__name__}.scaled: a plain callable has no strength, got "
-            f"{part!r}. Use interventions such as Shift, Scale or Stretch."
-        )
-    return part.scaled(t)
+def replaces_mechanism(change: Intervention | None) -> bool:
+    """Whether something stands in for the mechanism of the node."""
+    own = [type(step).mechanism for step in steps_of(change)] if change else []
+    return any(method is not Intervention.mechanism for method in own)
 
 
-def started(
-    change: Callable[[Tensor], Tensor], streams: Iterator[torch.Generator]
-) -> Callable[[Tensor], Tensor]:
-    """Return what one query applies; a plain callable stays as it is.
-
-    Each random intervention takes the next one of the streams.
-    """
-    return change.started(streams) if isinstance(change, Intervention) else change
-
-
-def inverse_of(change: Any) -> Intervention:
-    """Return what undoes an intervention; of a plain callable nothing is known."""
-    if not isinstance(change, Intervention):
-        raise ValueError(f"The callable {change!r} has no inverse that is known.")
-    return change.inverse()
-
-
-def is_random(change: Any) -> bool:
-    """Whether a query needs random numbers for this; a callable's own do not count."""
-    return getattr(change, "is_random", False)
+def acting_inside(
+    interventions: Mapping[str, Intervention], data_node: str
+) -> dict[str, Intervention]:
+    """What acts inside a graph: at the data node, only on its mechanism."""
+    inside = {k: change for k, change in interventions.items() if k != data_node}
+    own = interventions.get(data_node)
+    steps = [] if own is None else list(filter(replaces_mechanism, steps_of(own)))
+    return inside | ({data_node: Compose(steps)} if steps else {})
 
 
 @dataclass(frozen=True, eq=False)
@@ -338,53 +400,39 @@ class Compose(Intervention):
                 "Compose: steps must be a non-empty list of interventions, got "
                 f"{self.steps!r}."
             )
-        flat: list[Callable[[Tensor], Tensor]] = []
-        for step in map(as_intervention, self.steps):
-            flat.extend(step.steps if isinstance(step, Compose) else [step])
+        flat = [part for step in self.steps for part in steps_of(as_intervention(step))]
         object.__setattr__(self, "steps", tuple(flat))
 
-    def check(self, node: str, shape: Shape) -> None:
-        for step in self.steps:
-            check_fit(step, node, shape)
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Nodes that one of the steps reads."""
+        return tuple(name for step in self.steps for name in step.reads)
 
-    def __call__(self, value: Tensor) -> Tensor:
+    def check(self, node: str, shape: Shape, kind: str | None = None) -> None:
         for step in self.steps:
-            value = call_on(step, value, f"{step!r} in Compose")
+            step.check(node, shape, kind)
+
+    def __call__(self, value: Tensor, here: Here | None = None) -> Tensor:
+        here = here or Here.alone(value)
+        for place, step in enumerate(self.steps):
+            value = applied(step, value, here.inside(place))
         return value
 
-    @property
-    def is_random(self) -> bool:
-        return any(map(is_random, self.steps))
-
-    @property
-    def acts_on_mechanism(self) -> bool:
-        return bool(self._mechanism_steps())
-
-    def started(self, streams: Iterator[torch.Generator]) -> Compose:
-        return Compose(tuple(started(step, streams) for step in self.steps))
-
-    def mechanism_part(self) -> Compose | None:
-        steps = self._mechanism_steps()
-        return Compose(steps) if steps else None
-
-    def replaced(self, module: nn.Module) -> Callable[..., Tensor]:
-        for step in self._mechanism_steps():
-            module = step.replaced(module)
-        return module
+    def mechanism(self, f: nn.Module) -> Callable[..., Tensor]:
+        for step in self.steps:
+            f = step.mechanism(f)
+        return f
 
     def check_mechanism(
         self, node: str, module: nn.Module, parents: Sequence[Shape]
     ) -> None:
-        for step in self._mechanism_steps():
+        for step in filter(replaces_mechanism, self.steps):
             step.check_mechanism(node, module, parents)
-
-    def _mechanism_steps(self) -> list[Any]:
-        return [s for s in self.steps if getattr(s, "acts_on_mechanism", False)]
 
     def scaled(self, t: float) -> Compose:
         """Every step at the strength t."""
-        return Compose(tuple(strength_of(self, step, t) for step in self.steps))
+        return Compose(tuple(step.scaled(t) for step in self.steps))
 
     def inverse(self) -> Compose:
         """Return the inverses of the steps, the last one first."""
-        return Compose(tuple(inverse_of(step) for step in reversed(self.steps)))
+        return Compose(tuple(step.inverse() for step in reversed(self.steps)))

@@ -10,6 +10,23 @@ from typing import Any
 import numpy as np
 
 Shape = tuple[int, ...]
+# What a node is: a vector of units; a map (channels, length) or (channels, height,
+# width); points (n, coordinates and features), each at a place; a level of a column.
+KINDS = ("vector", "map", "points", "levels")
+# Axes of maps by how many they have beside the channels.
+AXES = {1: {"length": -1}, 2: {"height": -2, "width": -1}}
+
+
+def kind_of(shape: Shape, kind: str | None = None) -> str:
+    """Kind of a node; one that nobody declared goes by its shape."""
+    return kind or ("map" if len(shape) - 1 in AXES else "vector")
+
+
+def axis_lengths(shape: Shape, kind: str | None = None) -> dict[str, int]:
+    """Sizes of the spatial axes of a map, by name; none of other nodes."""
+    if kind_of(shape, kind) != "map":
+        return {}
+    return dict(zip(AXES[len(shape) - 1], shape[1:], strict=True))
 
 
 def as_array(owner: object, name: str, value: Any) -> np.ndarray:

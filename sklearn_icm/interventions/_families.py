@@ -11,9 +11,9 @@ from typing import Any
 
 import torch
 
-from ._base import Intervention, as_intervention, check_fit
-from ._checks import Shape, is_finite
-from ._geometric import AXES, Rotate, Stretch, Translate
+from ._base import Intervention, as_intervention
+from ._checks import Shape, axis_lengths, is_finite
+from ._geometric import Rotate, Stretch, Translate
 from ._soft import Scale, Shift
 from ._stochastic import Noise
 
@@ -102,11 +102,11 @@ class InterventionFamily:
         )
         return f"InterventionFamily({self.name!r}, {', '.join(ranges)})"
 
-    def __call__(self, **params: float) -> Callable[..., Any]:
+    def __call__(self, **params: float) -> Intervention:
         """Intervention with these parameters."""
         return as_intervention(self.make(**params))
 
-    def draw(self, node_shape: Shape, generator: torch.Generator) -> Callable[..., Any]:
+    def draw(self, node_shape: Shape, generator: torch.Generator) -> Intervention:
         """Draw an intervention, each parameter uniform within its bounds.
 
         Parameters
@@ -151,16 +151,18 @@ class InterventionFamily:
             name=repr(intervention),
         )
 
-    def check(self, node: str, shape: Shape) -> None:
+    def check(self, node: str, shape: Shape, kind: str | None = None) -> None:
         """Raise ValueError if the family does not fit a node of this shape.
 
         Parameters
         ----------
         node : str
         shape : tuple of int
+        kind : str, optional
+            See `Intervention.check`.
         """
         middle = self(**{k: (low + high) / 2 for k, (low, high) in self.bounds.items()})
-        check_fit(middle, node, shape)
+        middle.check(node, shape, kind)
 
     def in_units(self, sd: float) -> InterventionFamily:
         """Family with its relative parameters in the units of a node.
@@ -233,14 +235,16 @@ def _check_neutral(neutral: Any, bounds: Mapping[str, Any]) -> dict[str, float]:
     return {name: float(neutral[name]) for name in bounds}
 
 
-def families_for(shape: Shape) -> list[InterventionFamily]:
-    """Return the ready families that fit a node of this shape.
+def families_for(shape: Shape, kind: str | None = None) -> list[InterventionFamily]:
+    """Return the ready families that fit a node.
 
     Parameters
     ----------
     shape : tuple of int
         ``(units,)``, or of maps ``(channels, length)`` or ``(channels, height,
         width)``.
+    kind : {"vector", "map", "points", "levels"}, optional
+        What the node is, such as ``graph_.kinds`` says; None goes by the shape.
 
     Returns
     -------
@@ -255,7 +259,7 @@ def families_for(shape: Shape) -> list[InterventionFamily]:
     >>> [family.name for family in families_for((5,))]
     ['shift', 'scale', 'affine', 'noise']
     """
-    return [family for family in _ready(shape).values() if _fits(family, shape)]
+    return [f for f in _ready(shape).values() if _fits(f, shape, kind)]
 
 
 def as_family(
@@ -284,17 +288,12 @@ def as_family(
     return ready[value]
 
 
-def _fits(family: InterventionFamily, shape: Shape) -> bool:
+def _fits(family: InterventionFamily, shape: Shape, kind: str | None) -> bool:
     try:
-        family.check("node", shape)
+        family.check("node", shape, kind)
     except ValueError:
         return False
     return True
-
-
-def axis_lengths(shape: Shape) -> dict[str, int]:
-    """Sizes of the spatial axes of a map, by name; none of a vector."""
-    return dict(zip(AXES.get(len(shape) - 1, {}), shape[1:], strict=False))
 
 
 def _ready(shape: Shape) -> dict[str, InterventionFamily]:

@@ -9,10 +9,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ._base import Intervention
-from ._checks import Shape, check_flag, finite_number
-
-AXES = {1: {"length": -1}, 2: {"height": -2, "width": -1}}
+from ._base import Here, Intervention
+from ._checks import AXES, Shape, axis_lengths, check_flag, finite_number, kind_of
 
 
 class _AlongAxis(Intervention):
@@ -28,10 +26,12 @@ class _AlongAxis(Intervention):
                 f"{self.axis!r}."
             )
 
-    def check(self, node: str, shape: Shape) -> None:
-        axes = AXES.get(len(shape) - 1, {})
+    def check(self, node: str, shape: Shape, kind: str | None = None) -> None:
+        axes = axis_lengths(shape, kind)
         if not axes or self.axis not in {None, *axes}:
-            has = f"its axes are {list(axes)}" if axes else "it is not a map"
+            has = f"its axes are {list(axes)}"
+            if not axes:
+                has = f"it is not a map, its kind is {kind_of(shape, kind)!r}"
             raise ValueError(
                 f"{type(self).__name__}(axis={self.axis!r}) does not fit node {node!r} "
                 f"of shape {shape}: {has}. Maps are (channels, height, width) or "
@@ -112,7 +112,7 @@ class Stretch(_AlongAxis):
         """Return the stretch by ``1 / factor``, exact where nothing left the map."""
         return Stretch(1 / self.factor, self.axis)
 
-    def __call__(self, value: Tensor) -> Tensor:
+    def __call__(self, value: Tensor, here: Here | None = None) -> Tensor:
         if self.factor == 1:
             return value
         return self._read(value, self._source)
@@ -160,7 +160,7 @@ class Translate(_AlongAxis):
         """Return the translation back, exact where nothing is lost at the border."""
         return self.scaled(-1)
 
-    def __call__(self, value: Tensor) -> Tensor:
+    def __call__(self, value: Tensor, here: Here | None = None) -> Tensor:
         if self.offset == 0:
             return value
         return self._read(value, lambda i: i - self.offset, cyclic=self.cyclic)
@@ -191,7 +191,7 @@ class Flip(_AlongAxis):
         """Return the flip itself."""
         return self
 
-    def __call__(self, value: Tensor) -> Tensor:
+    def __call__(self, value: Tensor, here: Here | None = None) -> Tensor:
         return value.flip(self._dim(value))
 
 
@@ -219,11 +219,11 @@ class Rotate(Intervention):
             self, "degrees", finite_number(self, "degrees", self.degrees)
         )
 
-    def check(self, node: str, shape: Shape) -> None:
-        if len(shape) != 3:
+    def check(self, node: str, shape: Shape, kind: str | None = None) -> None:
+        if len(axis_lengths(shape, kind)) != 2:
             raise ValueError(
                 f"Rotate needs maps (channels, height, width), but node {node!r} has "
-                f"the shape {shape}."
+                f"the shape {shape} and the kind {kind_of(shape, kind)!r}."
             )
 
     def scaled(self, t: float) -> Rotate:
@@ -234,7 +234,7 @@ class Rotate(Intervention):
         """Return the rotation back, up to interpolation."""
         return Rotate(-self.degrees)
 
-    def __call__(self, value: Tensor) -> Tensor:
+    def __call__(self, value: Tensor, here: Here | None = None) -> Tensor:
         if self.degrees == 0:
             return value
         height, width = value.shape[2:]

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 
 from ._base import Compose, Intervention
-from ._checks import Shape
-from ._families import InterventionFamily, as_family, axis_lengths
-from ._geometric import AXES, Stretch, Translate
+from ._checks import Shape, axis_lengths, kind_of
+from ._families import InterventionFamily, as_family
+from ._geometric import Stretch, Translate
 from ._mixing import Orthogonal, Permute
 from ._soft import Scale
 
@@ -29,23 +29,24 @@ class Group:
     name : str
     element : callable
         From the shape of a node and a generator to a random intervention.
-    on_maps : bool
-        Whether the node must be a map.
+    kinds : tuple of str
+        Of the nodes that it acts on.
     """
 
     name: str
     element: Callable[[Shape, torch.Generator], Intervention]
-    on_maps: bool = False
+    kinds: tuple[str, ...] = ("vector", "map")
 
-    def check(self, node: str, shape: Shape) -> None:
-        """Raise ValueError if the group does not act on nodes of this shape."""
-        fits = len(shape) - 1 in AXES if self.on_maps else bool(shape)
-        if not fits or min(shape) < 1:
-            needs = "" if self.on_maps else "a vector (units,) or "
+    def check(self, node: str, shape: Shape, kind: str | None = None) -> None:
+        """Raise ValueError if the group does not act on such nodes."""
+        fits = kind_of(shape, kind) in self.kinds
+        if not fits or not shape or min(shape) < 1:
+            needs = "a vector (units,) or " if "vector" in self.kinds else ""
             raise ValueError(
                 f"The group {self.name!r} does not act on node {node!r} of shape "
-                f"{tuple(shape)}: it needs {needs}a map, (channels, length) or "
-                "(channels, height, width), each size at least 1."
+                f"{tuple(shape)} and kind {kind_of(shape, kind)!r}: it needs {needs}a "
+                "map, (channels, length) or (channels, height, width), each size at "
+                "least 1."
             )
 
     def draw(self, node_shape: Shape, generator: torch.Generator) -> Intervention:
@@ -89,10 +90,10 @@ GROUPS = {
     group.name: group
     for group in (
         Group("orthogonal", _rotation),
-        Group("permute", _permutation),
+        Group("permute", _permutation, ("vector", "map", "points")),
         Group("flip_signs", _signs),
-        Group("translate", _translation, on_maps=True),
-        Group("stretch", _stretch, on_maps=True),
+        Group("translate", _translation, ("map",)),
+        Group("stretch", _stretch, ("map",)),
     )
 }
 
@@ -107,7 +108,7 @@ def as_group(value: Any, shape: Shape) -> Any:
     if isinstance(value, type) or not all(map(callable, methods)):
         raise TypeError(
             f"group must be one of {list(GROUPS)}, an InterventionFamily, or an "
-            "instance with the methods check(node, shape) and draw(shape, generator), "
-            f"got {value!r}."
+            "instance with the methods check(node, shape, kind) and draw(shape, "
+            f"generator), got {value!r}."
         )
     return value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -11,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ._base import Intervention
+from ._base import Here, Intervention
 from ._checks import Shape, as_array
 
 LINEAR = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -21,13 +22,12 @@ SIDES = ("output", "input")
 class MechanismIntervention(Intervention):
     """Interventions that replace the mechanism of a node and leave its value alone."""
 
-    acts_on_mechanism = True
-
-    def mechanism_part(self) -> Intervention:
-        return self
-
-    def __call__(self, value: Tensor) -> Tensor:
+    def __call__(self, value: Tensor, here: Here | None = None) -> Tensor:
         return value
+
+    @abstractmethod
+    def mechanism(self, f: nn.Module) -> nn.Module:
+        """What stands in for the mechanism that produces the node."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +61,7 @@ class SwapMechanism(MechanismIntervention):
                 f"{self.name!r}, got {type(self.estimator).__name__}: {has}."
             )
 
-    def check(self, node: str, shape: Shape) -> None:
+    def check(self, node: str, shape: Shape, kind: str | None = None) -> None:
         other = self.estimator.nodes_[self.name]
         if tuple(other) != tuple(shape):
             raise ValueError(
@@ -80,9 +80,9 @@ class SwapMechanism(MechanismIntervention):
                 f"{read}, but the parents of node {node!r} have {list(parents)}."
             )
 
-    def replaced(self, module: nn.Module) -> nn.Module:
+    def mechanism(self, f: nn.Module) -> nn.Module:
         other = self.estimator.graph_.mechanism(self.name)
-        like = next(iter(module.state_dict().values()), None)
+        like = next(iter(f.state_dict().values()), None)
         own = next(iter(other.state_dict().values()), None)
         if like is None or own is None or like.device == own.device:
             return other
@@ -148,7 +148,7 @@ class Reparametrise(MechanismIntervention):
     def __repr__(self) -> str:
         return f"Reparametrise({self.matrix.tolist()}, side={self.side!r})"
 
-    def check(self, node: str, shape: Shape) -> None:
+    def check(self, node: str, shape: Shape, kind: str | None = None) -> None:
         if self.side == "output":
             self._check_units(f"node {node!r}", shape)
 
@@ -167,8 +167,8 @@ class Reparametrise(MechanismIntervention):
                 f"{where}, which has {shape[0]}."
             )
 
-    def replaced(self, module: nn.Module) -> nn.Module:
-        name, layer = _linear_layer("", module)
+    def mechanism(self, f: nn.Module) -> nn.Module:
+        name, layer = _linear_layer("", f)
         weight, axis = layer.weight.detach(), SIDES.index(self.side)
         matrix = torch.tensor(self.matrix).to(weight)
         # A dense layer of a map holds all positions of one unit after the other.
@@ -178,8 +178,8 @@ class Reparametrise(MechanismIntervention):
         )
         mixed = mixed.movedim(0, axis).reshape(weight.shape)
         # A copy that shares everything else: the model is others' to read meanwhile.
-        shared = {id(t): t for t in chain(module.parameters(), module.buffers())}
-        changed = copy.deepcopy(module, shared)
+        shared = {id(t): t for t in chain(f.parameters(), f.buffers())}
+        changed = copy.deepcopy(f, shared)
         changed.get_submodule(name).weight = nn.Parameter(mixed, requires_grad=False)
         return changed
 

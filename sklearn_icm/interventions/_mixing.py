@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ._base import Intervention
+from ._base import Here, Intervention
 from ._checks import Shape, as_array, check_flag
 
 TOLERANCE = 1e-6
@@ -84,14 +84,14 @@ class Orthogonal(Intervention):
         shown = self.matrix if seeded else self.matrix.tolist()
         return f"Orthogonal({shown}{', transposed=True' if self.transposed else ''})"
 
-    def check(self, node: str, shape: Shape) -> None:
+    def check(self, node: str, shape: Shape, kind: str | None = None) -> None:
         if not isinstance(self.matrix, int) and len(self.matrix) != shape[0]:
             raise ValueError(
                 f"Orthogonal: a matrix for {len(self.matrix)} units does not fit node "
                 f"{node!r}, which has {shape[0]}."
             )
 
-    def __call__(self, value: Tensor) -> Tensor:
+    def __call__(self, value: Tensor, here: Here | None = None) -> Tensor:
         if isinstance(self.matrix, int):
             stream = torch.Generator().manual_seed(self.matrix)
             matrix = haar_rotation((value.shape[1],) * 2, stream).to(value)
@@ -136,14 +136,14 @@ class Permute(Intervention):
             )
         object.__setattr__(self, "order", order)
 
-    def check(self, node: str, shape: Shape) -> None:
+    def check(self, node: str, shape: Shape, kind: str | None = None) -> None:
         if len(self.order) != shape[0]:
             raise ValueError(
                 f"Permute: {len(self.order)} units do not fit node {node!r}, which has "
                 f"{shape[0]}."
             )
 
-    def __call__(self, value: Tensor) -> Tensor:
+    def __call__(self, value: Tensor, here: Here | None = None) -> Tensor:
         return value[:, list(self.order)]
 
     def inverse(self) -> Permute:

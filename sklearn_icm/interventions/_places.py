@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,17 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ._base import (
-    Intervention,
-    as_intervention,
-    call_on,
-    check_fit,
-    inverse_of,
-    is_random,
-    started,
-    strength_of,
-)
-from ._checks import Shape, as_units, check_units
+from ._base import Here, Intervention, applied, as_intervention, replaces_mechanism
+from ._checks import Shape, as_array, as_units, check_units
 
 
 class _InPlaces(Intervention):
@@ -30,7 +21,7 @@ class _InPlaces(Intervention):
 
     def __post_init__(self) -> None:
         change = as_intervention(self.then)
-        if getattr(change, "acts_on_mechanism", False):
+        if replaces_mechanism(change):
             raise TypeError(
                 f"{type(self).__name__}: a mechanism is replaced as a whole, so "
                 f"{change!r} cannot act on a part of a node. Give it alone, or in "
@@ -39,19 +30,17 @@ class _InPlaces(Intervention):
         object.__setattr__(self, "then", change)
 
     @property
-    def is_random(self) -> bool:
-        return is_random(self.then)
-
-    def started(self, streams: Iterator[torch.Generator]) -> Intervention:
-        return replace(self, then=started(self.then, streams))
+    def reads(self) -> tuple[str, ...]:
+        """Nodes that are read by what is done."""
+        return self.then.reads
 
     def scaled(self, t: float) -> Intervention:
         """Return the intervention in the same places at the strength t."""
-        return replace(self, then=strength_of(self, self.then, t))
+        return replace(self, then=self.then.scaled(t))
 
     def inverse(self) -> Intervention:
         """Return the inverse in the same places."""
-        return replace(self, then=inverse_of(self.then))
+        return replace(self, then=self.then.inverse())
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -88,7 +77,7 @@ class Where(_InPlaces):
     def __repr__(self) -> str:
         return f"Where({self.mask.tolist()}, {self.then!r})"
 
-    def check(self, node: str, shape: Shape) -> None:
+    def check(self, node: str, shape: Shape, kind: str | None = None) -> None:
         try:
             np.broadcast_to(self.mask, shape)
         except ValueError:
@@ -96,12 +85,11 @@ class Where(_InPlaces):
                 f"Where: a mask of shape {self.mask.shape} does not fit node {node!r}, "
                 f"whose shape is {shape}."
             ) from None
-        check_fit(self.then, node, shape)
+        self.then.check(node, shape, kind)
 
-    def __call__(self, value: Tensor) -> Tensor:
+    def __call__(self, value: Tensor, here: Here | None = None) -> Tensor:
         mask = torch.tensor(self.mask, device=value.device)
-        changed = call_on(self.then, value, f"{self.then!r} in Where")
-        return torch.where(mask, changed, value)
+        return torch.where(mask, applied(self.then, value, here), value)
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,14 +117,42 @@ class Units(_InPlaces):
         object.__setattr__(self, "index", as_units(self, "index", self.index))
         super().__post_init__()
 
-    def check(self, node: str, shape: Shape) -> None:
+    def check(self, node: str, shape: Shape, kind: str | None = None) -> None:
         check_units(self, self.index, node, shape)
-        check_fit(self.then, node, (len(self.index), *shape[1:]))
+        self.then.check(node, (len(self.index), *shape[1:]), kind)
 
-    def __call__(self, value: Tensor) -> Tensor:
+    def __call__(self, value: Tensor, here: Here | None = None) -> Tensor:
         index = list(self.index)
         changed = value.clone()
-        changed[:, index] = call_on(
-            self.then, value[:, index], f"{self.then!r} in Units"
-        )
+        changed[:, index] = applied(self.then, value[:, index], here)
         return changed
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class EachRow(Intervention):
+    """Set the node to a value of its own in each row of a query.
+
+    Parameters
+    ----------
+    values : array-like of shape (n_samples, ``*node shape``)
+        As `node_values` gives them: of a column of levels their codes.
+    """
+
+    values: Any
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "values", as_array(self, "values", self.values))
+
+    def __repr__(self) -> str:
+        return f"EachRow(array of shape {self.values.shape})"
+
+    def check(self, node: str, shape: Shape, kind: str | None = None) -> None:
+        if self.values.shape[1:] != tuple(shape):
+            raise ValueError(
+                f"Values of shape {self.values.shape[1:]} in each row do not fit node "
+                f"{node!r}, whose shape is {shape}."
+            )
+
+    def __call__(self, value: Tensor, here: Here | None = None) -> Tensor:
+        rows = (here or Here.alone(value)).rows
+        return torch.tensor(self.values[rows]).to(value)

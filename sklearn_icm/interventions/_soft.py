@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ._base import Intervention, ValuedIntervention
+from ._base import Here, Intervention, ValuedIntervention
 from ._checks import finite_number
 
 
@@ -28,7 +28,7 @@ class Shift(ValuedIntervention):
     tensor([[3., 3.]])
     """
 
-    def __call__(self, value: Tensor) -> Tensor:
+    def __call__(self, value: Tensor, here: Here | None = None) -> Tensor:
         return value + self._tensor(value)
 
     def scaled(self, t: float) -> Shift:
@@ -55,7 +55,7 @@ class Scale(ValuedIntervention):
     tensor([[2., 2.]])
     """
 
-    def __call__(self, value: Tensor) -> Tensor:
+    def __call__(self, value: Tensor, here: Here | None = None) -> Tensor:
         return value * self._tensor(value)
 
     def scaled(self, t: float) -> Scale:
@@ -114,6 +114,6 @@ class Clip(Intervention):
         finite = {k: v if np.isfinite(v) else None for k, v in limits.items()}
         return {**super().to_dict(), **finite}
 
-    def __call__(self, value: Tensor) -> Tensor:
+    def __call__(self, value: Tensor, here: Here | None = None) -> Tensor:
         low, high = (torch.tensor(limit).to(value) for limit in (self.low, self.high))
         return value.clamp(low, high)

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ._base import Intervention
+from ._base import Here, Intervention
 from ._checks import (
     Shape,
     as_levels,
@@ -23,17 +21,12 @@ from ._checks import (
 class StochasticIntervention(Intervention):
     """Interventions whose result depends on random numbers.
 
-    A query of a generator gives each its own stream, which its `random_state` decides.
+    In a query of a generator each has its own stream, which its `random_state` decides.
     Called directly, they draw from one fixed stream.
     """
 
-    is_random = True
-
-    def started(self, streams: Iterator[torch.Generator]) -> Callable[[Tensor], Tensor]:
-        return partial(self._drawn, generator=next(streams))
-
-    def __call__(self, value: Tensor) -> Tensor:
-        return self._drawn(value, torch.Generator().manual_seed(0))
+    def __call__(self, value: Tensor, here: Here | None = None) -> Tensor:
+        return self._drawn(value, (here or Here.alone(value)).generator)
 
     @abstractmethod
     def _drawn(self, value: Tensor, generator: torch.Generator) -> Tensor:
@@ -110,7 +103,7 @@ class Resample(StochasticIntervention):
     def __repr__(self) -> str:
         return f"Resample({self.from_.tolist()})"
 
-    def check(self, node: str, shape: Shape) -> None:
+    def check(self, node: str, shape: Shape, kind: str | None = None) -> None:
         check_numbers(self, self.from_, node)
         if self.from_.shape[1:] != tuple(shape):
             raise ValueError(

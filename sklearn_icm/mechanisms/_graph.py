@@ -10,13 +10,21 @@ import torch
 from torch import Tensor, nn
 
 from ..interventions._apart import called_apart
-from ..interventions._base import apply_intervention, check_interventions
+from ..interventions._base import (
+    Here,
+    Intervention,
+    applied,
+    check_interventions,
+    replaces_mechanism,
+)
+from ..interventions._checks import KINDS, kind_of
+from ..utils.streams import Streams
 from ._modules import LinkedMechanism, deterministic
 
 # Rows that are tried: more than the channels that convolutions without rows often have.
 PROBED = 5
 Nodes = dict[str, Tensor]
-Interventions = Mapping[str, Callable[[Tensor], Tensor]]
+Interventions = Mapping[str, Intervention]
 
 
 class MechanismGraph(nn.Module):
@@ -30,6 +38,10 @@ class MechanismGraph(nn.Module):
         For every other node, in topological order: its parents and the module that
         is called with their values (one tensor of shape ``(n, *shape)`` each) and
         returns the node's. The last node is the data.
+    kinds : dict of str to {"vector", "map", "points", "levels"}, optional
+        What nodes are; of those that are not named, nodes with two or three axes are
+        maps, channels first, and others vectors. Points are ``(n, coordinates and
+        features)``.
 
     Attributes
     ----------
@@ -37,6 +49,8 @@ class MechanismGraph(nn.Module):
         Shape of every node, in topological order.
     parents : dict of str to tuple of str
         Parents of every node that a mechanism produces.
+    kinds : dict of str to str
+        What every node is.
 
     Examples
     --------
@@ -55,6 +69,7 @@ class MechanismGraph(nn.Module):
         self,
         roots: Mapping[str, Sequence[int]],
         mechanisms: Mapping[str, tuple[str | Sequence[str], nn.Module]],
+        kinds: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__()
         if not roots or not mechanisms:
@@ -73,6 +88,7 @@ class MechanismGraph(nn.Module):
         # A list, not a ModuleDict: node names may be any string, such as "a.b".
         self.mechanisms = nn.ModuleList(m for _, m in mechanisms.values())
         self.nodes = self._infer_shapes()
+        self.kinds = self._checked_kinds(kinds or {})
 
     @property
     def data_node(self) -> str:
@@ -98,16 +114,16 @@ class MechanismGraph(nn.Module):
 
     def check_interventions(
         self, interventions: Mapping[str, Any]
-    ) -> dict[str, Callable[[Tensor], Tensor]]:
+    ) -> dict[str, Intervention]:
         """Wrap interventions, and check that each has a node which it fits.
 
         Parameters
         ----------
         interventions : dict of node name to intervention, callable, number or array
         """
-        checked = check_interventions(interventions, self.nodes)
+        checked = check_interventions(interventions, self.nodes, self.kinds)
         for name, change in checked.items():
-            if getattr(change, "acts_on_mechanism", False):
+            if replaces_mechanism(change):
                 if name in self.roots:
                     raise ValueError(
                         f"{type(change).__name__}: node {name!r} is a root, which no "
@@ -115,24 +131,69 @@ class MechanismGraph(nn.Module):
                     )
                 shapes = [self.nodes[parent] for parent in self.parents[name]]
                 change.check_mechanism(name, self.mechanism(name), shapes)
+        self._order(checked)
         return checked
+
+    def _order(self, interventions: Interventions) -> list[str]:
+        """All nodes in an order in which each comes after what made or changes it."""
+        reads = {k: set(change.reads) for k, change in interventions.items()}
+        order, waiting = [], [*self.roots, *self.parents]
+        if not any(reads.values()):
+            return waiting
+        unknown = set().union(*reads.values()) - self.nodes.keys()
+        if unknown:
+            raise ValueError(
+                f"Interventions read the nodes {sorted(unknown)}, which do not exist; "
+                f"the nodes are {list(self.nodes)}."
+            )
+        while waiting:
+            done = set(order)
+            ready = (
+                name
+                for name in waiting
+                if done.issuperset(self.parents.get(name, ()))
+                and done.issuperset(reads.get(name, ()))
+            )
+            name = next(ready, None)
+            if name is None:
+                stuck = next(
+                    k for k in waiting if not done.issuperset(reads.get(k, ()))
+                )
+                raise ValueError(
+                    f"The intervention on node {stuck!r} reads {sorted(reads[stuck])}, "
+                    f"of which some depend on {stuck!r} themselves. It may read nodes "
+                    "that come before it."
+                )
+            waiting.remove(name)
+            order.append(name)
+        return order
 
     def forward(
         self,
         noise: Tensor | Nodes,
         interventions: Interventions | None = None,
+        *,
         factual: Nodes | None = None,
+        observe: Callable[[Tensor], Tensor] | None = None,
+        rows: slice | None = None,
+        streams: Streams | None = None,
     ) -> Nodes:
         """Values of all nodes.
 
         Parameters
         ----------
         noise : Tensor of shape (n,) + root shape, or dict with one per root
-        interventions : dict of node name to callable, optional
+        interventions : dict of node name to intervention, optional
             Each is applied to the value of its node, before any child reads it.
         factual : dict of node name to Tensor, optional
-            Result of a call with the same noise and no intervention. Nodes upstream
-            of the first changed one are then taken from it, not computed again.
+            Result of a call with the same noise, no intervention and no `observe`.
+            Nodes upstream of the first changed one are then taken from it.
+        observe : callable, optional
+            From the data node to what is seen of it, before an intervention on it.
+        rows : slice, optional
+            Which rows of a query these are; interventions may ask.
+        streams : Streams, optional
+            Where random interventions draw from.
         """
         if isinstance(noise, Tensor):
             noise = {next(iter(self.roots)): noise}
@@ -143,21 +204,36 @@ class MechanismGraph(nn.Module):
                 f"{list(noise)}: give a dict with {sorted(missing)} too."
             )
         if not interventions:
-            return self._run(noise)
+            nodes = dict(factual) if factual else self._run(noise)
+            if observe is not None:
+                nodes[self.data_node] = observe(nodes[self.data_node])
+            return nodes
         interventions = self.check_interventions(interventions)
         stale = self.descendants(list(interventions))
         nodes: Nodes = {}
-        for name, value in noise.items():
-            nodes[name] = apply_intervention(interventions, name, value)
-        for (name, parents), module in zip(
-            self.parents.items(), self.mechanisms, strict=True
-        ):
-            swapped = getattr(interventions.get(name), "acts_on_mechanism", False)
-            if swapped:
-                module = interventions[name].replaced(module)
-            unread = factual is None or swapped or stale.intersection(parents)
-            value = _value_of(name, module, parents, nodes) if unread else factual[name]
-            nodes[name] = apply_intervention(interventions, name, value)
+        rows, streams = (
+            rows or slice(0, len(next(iter(noise.values())))),
+            streams or Streams(0),
+        )
+        modules = dict(zip(self.parents, self.mechanisms, strict=True))
+        for name in self._order(interventions):
+            change = interventions.get(name)
+            if name in self.roots:
+                value = noise[name]
+            else:
+                own, parents = modules[name], self.parents[name]
+                module = own if change is None else change.mechanism(own)
+                known = factual is not None and module is own
+                if known and not stale.intersection(parents):
+                    value = factual[name]
+                else:
+                    value = _value_of(name, module, parents, nodes)
+            if name == self.data_node and observe is not None:
+                value = observe(value)
+            if change is not None:
+                here = Here(name, rows, nodes, streams)
+                value = _finite(name, applied(change, value, here))
+            nodes[name] = value
         return nodes
 
     def _run(self, noise: Nodes) -> Nodes:
@@ -172,9 +248,17 @@ class MechanismGraph(nn.Module):
         """Return the graph with a fixed elementwise map at the end of its data node."""
         modules = dict(zip(self.parents, self.mechanisms, strict=True))
         modules[self.data_node] = LinkedMechanism(modules[self.data_node], link)
-        return MechanismGraph(
-            self.roots, {k: (p, modules[k]) for k, p in self.parents.items()}
-        )
+        mechanisms = {k: (p, modules[k]) for k, p in self.parents.items()}
+        return MechanismGraph(self.roots, mechanisms, self.kinds)
+
+    def _checked_kinds(self, kinds: Mapping[str, str]) -> dict[str, str]:
+        for name, kind in kinds.items():
+            if name not in self.nodes or kind not in KINDS:
+                raise ValueError(
+                    f"kinds must map nodes, {list(self.nodes)}, to one of "
+                    f"{list(KINDS)}, got {name!r}: {kind!r}."
+                )
+        return {k: kind_of(shape, kinds.get(k)) for k, shape in self.nodes.items()}
 
     def _infer_shapes(self) -> dict[str, tuple[int, ...]]:
         values = {k: torch.zeros(PROBED, *s) for k, s in self.roots.items()}
@@ -212,6 +296,15 @@ def _value_of(
 ) -> Tensor:
     what = f"The mechanism of node {name!r}"
     return called_apart(module, *(nodes[p] for p in parents), what=what)
+
+
+def _finite(name: str, value: Tensor) -> Tensor:
+    # A finite sum of all values is quick to see, and enough; an infinite one is not.
+    if not (bool(value.sum().isfinite()) or bool(value.isfinite().all())):
+        raise ValueError(
+            f"The intervention on node {name!r} returned values that are not finite."
+        )
+    return value
 
 
 def _check_node(

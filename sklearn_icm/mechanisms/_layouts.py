@@ -119,6 +119,7 @@ def layout_decoder(
             ),
             "data": ("parts", ConvMechanism(n_maps, (channels, *grid), ones, **last)),
         },
+        {"places": "points"},
     )
 
 

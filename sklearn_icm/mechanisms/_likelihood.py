@@ -187,6 +187,10 @@ class GaussianLikelihood(nn.Module):
         """One draw of the data about each row's mean."""
         return mean + self.link.scale * self.variance_at(mean).sqrt() * draw
 
+    def carry(self, mean: Tensor, rows: Tensor, factual: Tensor) -> Tensor:
+        """Given rows where their mean was changed: what it leaves of them stays."""
+        return carried(mean, rows, factual)
+
 
 class BernoulliLikelihood(nn.Module):
     """Independent Bernoulli entries whose probabilities are the data node."""
@@ -247,6 +251,15 @@ class BernoulliLikelihood(nn.Module):
     def observe(self, mean: Tensor, draw: Tensor) -> Tensor:
         """One draw of the data about each row's mean."""
         return (draw < mean).to(mean.dtype)
+
+    def carry(self, mean: Tensor, rows: Tensor, factual: Tensor) -> Tensor:
+        """Given rows where their probabilities were changed: the rest of them stays."""
+        return carried(mean, rows, factual)
+
+
+def carried(mean: Tensor, rows: Tensor, factual: Tensor) -> Tensor:
+    """Rows plus the change of their means; the very rows where nothing changed."""
+    return torch.where(mean == factual, rows, rows + (mean - factual))
 
 
 def _chunks(x: Tensor) -> Iterable[Tensor]:

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
 
+from ..utils.streams import Streams
+
 
 class MixtureNoise(nn.Module):
     """Mixture of Gaussians; a standard normal until `set` gives it components."""
@@ -24,13 +26,15 @@ class MixtureNoise(nn.Module):
         self.means = means.to(self.means)
         self.factors = torch.linalg.cholesky(covariances).to(self.factors)
 
-    def draw(self, n: int, generator: torch.Generator) -> Tensor:
+    def draw(self, n: int, streams: Streams) -> Tensor:
         """Draw n rows; random numbers are drawn on the CPU."""
         n_latents = self.means.shape[1]
+        components = streams.torch("components")
         which = torch.multinomial(
-            self.weights.cpu(), n, replacement=True, generator=generator
+            self.weights.cpu(), n, replacement=True, generator=components
         ).to(self.weights.device)
-        normal = torch.randn(n, n_latents, generator=generator).to(self.means)
+        latents = streams.torch("latents")
+        normal = torch.randn(n, n_latents, generator=latents).to(self.means)
         spread = torch.einsum("nij,nj->ni", self.factors[which], normal)
         return self.means[which] + spread
 

@@ -5,7 +5,7 @@ from numbers import Integral
 import numpy as np
 import pandas as pd
 
-from ..interventions._base import inverse_of
+from ..interventions._base import as_intervention
 from ..utils.checks import check_scalar
 from ..utils.reports import Report
 from ._counterfactuals import (
@@ -345,7 +345,7 @@ def _inverses(interventions, order):
 
 def _inverse_at(node, change):
     try:
-        return inverse_of(change)
+        return as_intervention(change).inverse()
     except ValueError as error:
         raise UndefinedAxiomError(
             f"{error} It acts on node {node!r}: give an intervention that can be "

@@ -52,7 +52,7 @@ def standard_error(draws):
 class Quiet:
     """A group of one's own: halves the node or leaves it."""
 
-    def check(self, node, shape):
+    def check(self, node, shape, kind):
         if len(shape) != 1:
             raise ValueError(f"Quiet needs a vector, got {node} of shape {shape}.")
 

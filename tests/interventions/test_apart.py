@@ -188,7 +188,7 @@ def test_reparametrise_shares_all_but_the_weights():
     module = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3)).eval()
     seen = []
     module[0].register_forward_pre_hook(lambda m, _: seen.append(m.weight))
-    changed = Reparametrise(2 * np.eye(3)).replaced(module)
+    changed = Reparametrise(2 * np.eye(3)).mechanism(module)
     own = dict(module.named_parameters()) | dict(module.named_buffers())
     new = dict(changed.named_parameters()) | dict(changed.named_buffers())
     assert [k for k in own if own[k] is not new[k]] == ["0.weight"]
@@ -278,7 +278,8 @@ def test_decoders_that_work_in_place_are_those_that_do_not():
     want = one.intervene(swap, n_samples=5, random_state=0, return_factual=True)
     assert np.array_equal(got[1], want[1])
     noise = torch.zeros(3, 2)
-    nodes = one.graph_(noise, {"noise": lambda v: v.add_(1.0)}, one.graph_(noise))
+    factual = one.graph_(noise)
+    nodes = one.graph_(noise, {"noise": lambda v: v.add_(1.0)}, factual=factual)
     assert not noise.any()
     assert torch.equal(nodes["noise"], torch.ones(3, 2))
 

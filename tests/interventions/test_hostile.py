@@ -117,7 +117,7 @@ def test_a_class_of_the_name_of_ours_is_not_taken_for_it():
     class Scale(Intervention):
         value: float
 
-        def __call__(self, value: Tensor) -> Tensor:
+        def __call__(self, value: Tensor, here: object = None) -> Tensor:
             return value - self.value
 
     ours = Intervention.from_dict({"type": "Scale", "value": 2.0})
@@ -137,7 +137,7 @@ def test_a_class_that_a_notebook_defines_again_is_described():
         class OfANotebook(Intervention):
             value: float
 
-            def __call__(self, value: Tensor) -> Tensor:
+            def __call__(self, value: Tensor, here: object = None) -> Tensor:
                 return value - self.value
 
         return OfANotebook

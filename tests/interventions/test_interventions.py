@@ -6,15 +6,16 @@ from hypothesis import strategies as st
 
 from sklearn_icm.interventions import (
     Do,
+    Intervention,
     Shift,
     Stretch,
     Units,
 )
 from sklearn_icm.interventions._base import (
-    apply_intervention,
     as_intervention,
     check_interventions,
 )
+from sklearn_icm.mechanisms import MechanismGraph
 
 
 def test_equality_is_of_values_and_types():
@@ -99,7 +100,10 @@ def test_interventions_refuse_nodes_that_they_do_not_fit(intervention, shape, ma
 def test_numbers_arrays_and_callables_are_wrapped():
     assert as_intervention(2) == Do(2.0)
     assert as_intervention(np.ones(3)) == Do([1.0, 1.0, 1.0])
-    assert as_intervention(torch.relu) is torch.relu
+    wrapped = as_intervention(torch.relu)
+    assert isinstance(wrapped, Intervention)
+    assert wrapped == as_intervention(torch.relu)
+    assert wrapped == as_intervention(wrapped)
 
 
 @pytest.mark.parametrize("value", ["x", None, True])
@@ -115,11 +119,16 @@ def test_interventions_must_be_a_dict():
         check_interventions([Do(1)], {"a": (2,)})
 
 
+def changed(change, value):
+    """Value of a node "a" with a change."""
+    identity = {"a": ("noise", torch.nn.Identity())}
+    graph = MechanismGraph({"noise": value.shape[1:]}, identity)
+    return graph(value, {"a": change})["a"]
+
+
 def test_callables_may_return_numpy_and_other_dtypes():
     value = maps((2, 3))
-    result = apply_intervention(
-        {"a": lambda v: (2 * v.numpy()).astype(np.float64)}, "a", value
-    )
+    result = changed(lambda v: (2 * v.numpy()).astype(np.float64), value)
     assert result.dtype == value.dtype
     assert torch.allclose(result, 2 * value)
 
@@ -133,5 +142,5 @@ def test_callables_may_return_numpy_and_other_dtypes():
     ],
 )
 def test_bad_results_of_callables(function, match):
-    with pytest.raises(ValueError, match=f"node 'a'.*{match}"):
-        apply_intervention({"a": function}, "a", maps((2, 3)))
+    with pytest.raises(ValueError, match=f"on node 'a'.*{match}"):
+        changed(function, maps((2, 3)))

@@ -162,7 +162,7 @@ def test_neutral_is_identity_to_the_bit(models, intervention):
 def test_only_descendants_change(models, intervention):
     for model, node in places(models, intervention):
         *_, values = model.intervene(
-            {node: intervention}, n_samples=7, random_state=1, return_nodes=True
+            {node: intervention}, n_samples=40, random_state=1, return_nodes=True
         )
         below = model.graph_.descendants([node])
         for name, (factual, changed) in values.items():

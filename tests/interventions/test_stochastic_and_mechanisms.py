@@ -112,16 +112,16 @@ def test_reparametrise_multiplies_the_weights():
         out = module(v).shape[1:]
         name = "noise" if len(shape) == 1 else "data"
         assert name in {"noise", "data"}
-        linear = Reparametrise(np.eye(3)).replaced(module)
+        linear = Reparametrise(np.eye(3)).mechanism(module)
         assert torch.allclose(linear(v), module(v), atol=1e-6)
-        mixed_input = Reparametrise(right, side="input").replaced(module)
+        mixed_input = Reparametrise(right, side="input").mechanism(module)
         mixed = torch.einsum("ij,nj...->ni...", torch.tensor(right).float(), v)
         assert torch.allclose(mixed_input(v), module(mixed), atol=1e-5)
         if isinstance(module, torch.nn.Linear):
-            got = Reparametrise(left).replaced(module)(v) - module.bias
+            got = Reparametrise(left).mechanism(module)(v) - module.bias
             expected = (module(v) - module.bias) @ torch.tensor(left).float().T
             assert torch.allclose(got, expected, atol=1e-5)
-        assert Reparametrise(left).replaced(module)(v).shape[1:] == out
+        assert Reparametrise(left).mechanism(module)(v).shape[1:] == out
 
 
 def test_reparametrised_mechanism_in_a_query():

@@ -5,6 +5,7 @@ from scipy.stats import multivariate_normal, norm
 
 from sklearn_icm.mechanisms import BernoulliLikelihood, GaussianLikelihood
 from sklearn_icm.mechanisms._noise import MixtureNoise
+from sklearn_icm.utils.streams import Streams
 
 
 def test_noise_starts_as_a_standard_normal():
@@ -29,7 +30,7 @@ def test_mixture_density_and_moments_are_closed_form():
     assert np.allclose(noise.log_prob(torch.from_numpy(z)), expected)
 
     n = 20_000
-    draws = noise.draw(n, torch.Generator().manual_seed(0)).numpy()
+    draws = noise.draw(n, Streams(0)).numpy()
     mean = weights @ means
     second = sum(
         w * (c + np.outer(m, m))

@@ -214,7 +214,7 @@ class Power(Intervention):
     def __init__(self, power):
         self.power = power
 
-    def __call__(self, value):
+    def __call__(self, value, here=None):
         return value.sign() * value.abs() ** self.power
 
     def inverse(self):

@@ -44,7 +44,7 @@ def test_a_held_out_corner():
     best = score(truth(world), world, "square", world.interventions["square"], 250)
     assert best > 0.7
     # Nothing is known to have been changed in the fit's own nodes.
-    assert score(fit, world, "square", {}, 250) < best - 0.5
+    assert score(fit, world, "square", {}, 250) < best - 0.3
 
 
 def test_a_rotated_chain():

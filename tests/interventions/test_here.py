@@ -1,0 +1,230 @@
+"""What an intervention may know where it acts: laws over every family."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+from sklearn.base import clone
+
+from sklearn_icm._training import queries
+from sklearn_icm.generators import (
+    ChainGenerator,
+    FixedGenerator,
+    GraphGenerator,
+    VAEGenerator,
+)
+from sklearn_icm.interventions import (
+    Here,
+    Intervention,
+    Noise,
+    Resample,
+    Shift,
+    Stretch,
+    Translate,
+    Units,
+    Where,
+    families_for,
+)
+from sklearn_icm.interventions._places import EachRow
+from sklearn_icm.mechanisms import MechanismGraph, layout_decoder
+
+ROWS = np.random.RandomState(0).normal(size=(40, 4))
+FAMILIES = {
+    "table": VAEGenerator(n_latents=3, hidden=(4, 4), max_epochs=1, bounds=None),
+    "image": VAEGenerator((2, 2), n_latents=3, hidden=(4, 4), max_epochs=1),
+    "simulator": FixedGenerator(),
+    "chain": ChainGenerator(n_layers=3, max_iter=5),
+    "columns": GraphGenerator([(0, 1), (1, 2), (0, 3)], n_units=4, max_epochs=1),
+}
+families = pytest.mark.parametrize("family", FAMILIES)
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    return {
+        name: clone(model).set_params(random_state=0).fit(ROWS)
+        for name, model in FAMILIES.items()
+    }
+
+
+@dataclass(frozen=True, eq=False)
+class Recorder(Intervention):
+    """Leaves values as they are, and keeps what it is told."""
+
+    told: list
+    reads: tuple = ()
+
+    def __call__(self, value, here=None):
+        self.told.append(here)
+        return value.clone()
+
+
+@dataclass(frozen=True, eq=False)
+class Copy(Intervention):
+    """A policy: the first entry of the node follows that of another one."""
+
+    reads: tuple
+
+    def __call__(self, value, here=None):
+        changed = value.clone()
+        changed.flatten(1)[:, 0] = 2 * here.nodes[self.reads[0]].flatten(1)[:, 0]
+        return changed
+
+
+def chunked(monkeypatch, size, ask):
+    with monkeypatch.context() as small:
+        small.setattr(queries, "MOST_ROWS", size)
+        return ask()
+
+
+@families
+def test_one_seed_has_one_noise(fitted, family):
+    model = fitted[family]
+    draw = {"n_samples": 30, "random_state": 3}
+    assert np.array_equal(model.sample(30, random_state=3), model.intervene({}, **draw))
+    factual, _ = model.intervene(
+        {model.graph_.data_node: Shift(0.1)}, return_factual=True, **draw
+    )
+    assert np.array_equal(factual, model.sample(30, random_state=3))
+
+
+@families
+@pytest.mark.parametrize("given", [False, True], ids=["drawn", "given"])
+@pytest.mark.parametrize("size", [77, 100, 512])
+def test_chunks_do_not_matter(fitted, family, given, size, monkeypatch):
+    model, n = fitted[family], 603
+    rows = np.random.RandomState(1).normal(size=(n, 4))
+    query = {"X": rows} if given else {"n_samples": n}
+    if given and family == "simulator":
+        query["abduction"] = model.abduct(rows)
+    node = list(model.nodes_)[1]
+    shape = model.nodes_[node]
+    values = np.random.RandomState(2).normal(size=(n, *shape))
+    for change in (
+        Noise(0.3) >> Noise(0.2),
+        Units(0, Noise(0.3)) >> Resample(values[:5]) >> Where(True, Noise(0.1)),
+        EachRow(values),
+    ):
+
+        def ask(change=change):
+            return model.intervene({node: change}, random_state=3, **query)
+
+        # float32 products of other numbers of rows differ in the last digits.
+        np.testing.assert_allclose(
+            chunked(monkeypatch, size, ask), ask(), rtol=1e-4, atol=1e-4
+        )
+
+
+@families
+def test_a_value_per_row_reaches_its_row(fitted, family, monkeypatch):
+    model = fitted[family]
+    for node, shape in model.nodes_.items():
+        values = np.random.RandomState(3).normal(size=(50, *shape))
+        *_, nodes = chunked(
+            monkeypatch,
+            7,
+            lambda n=node, v=values: model.intervene(
+                {n: EachRow(v)}, n_samples=50, return_nodes=True
+            ),
+        )
+        if node != model.graph_.data_node:
+            np.testing.assert_allclose(nodes[node][1], values, rtol=1e-6)
+    with pytest.raises(ValueError, match="in each row do not fit node"):
+        model.intervene({node: EachRow(np.ones((50, 9)))}, n_samples=50)
+
+
+@families
+def test_it_is_told_where_it_is(fitted, family, monkeypatch):
+    model, told = fitted[family], []
+    first, node = list(model.nodes_)[:2]
+    change = {node: Recorder(told, reads=(first,)), first: Shift(0.5)}
+    *_, nodes = chunked(
+        monkeypatch,
+        16,
+        lambda: model.intervene(change, n_samples=40, return_nodes=True),
+    )
+    assert all(isinstance(here, Here) and here.node == node for here in told)
+    assert [here.rows for here in told] == [slice(0, 16), slice(16, 40)]
+    # Earlier nodes are those of the changed model.
+    seen = np.concatenate([here.nodes[first].numpy() for here in told])
+    assert np.array_equal(seen, nodes[first][1])
+    assert all(here.streams is told[0].streams for here in told)
+
+
+def test_a_policy_reads_other_nodes(fitted):
+    model = fitted["columns"]
+    policy = {"x2": Copy(("x3",))}
+    rows = model.intervene(policy, n_samples=20, random_state=0)
+    np.testing.assert_allclose(rows[:, 2], 2 * rows[:, 3], rtol=1e-5)
+    # x3 comes behind x2 in the graph, and does not depend on it; x1 is its cause.
+    both = {"x2": Copy(("x1",)), "x1": Shift(1.0)}
+    rows = model.intervene(both, n_samples=20, random_state=0)
+    np.testing.assert_allclose(rows[:, 2], 2 * rows[:, 1], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"x1": Copy(("x2",))}, r"node 'x1' reads \['x2'\], of which some depend"),
+        ({"x1": Copy(("x1",))}, "some depend on 'x1' themselves"),
+        ({"x2": Copy(("x3",)), "x3": Copy(("x2",))}, "some depend on"),
+        ({"x1": Copy(("y",))}, r"read the nodes \['y'\], which do not exist"),
+        ({"x1": Shift(0.0) >> Copy(("x2",))}, "some depend on 'x1'"),
+        ({"x1": Units(0, Copy(("x2",)))}, "some depend on 'x1'"),
+    ],
+)
+def test_what_depends_on_the_node_cannot_be_read(fitted, changes, match):
+    with pytest.raises(ValueError, match=match):
+        fitted["columns"].intervene(changes, n_samples=2)
+
+
+def test_steps_of_a_composition_have_streams_of_their_own():
+    value = torch.zeros(2000, 3)
+    both = (Noise(1.0) >> Noise(1.0))(value)
+    assert abs(float(both.std()) - 2**0.5) < 5 * 2**0.5 / np.sqrt(2 * both.numel())
+    assert torch.equal(both, (Noise(1.0) >> Noise(1.0))(value))
+
+
+def test_the_state_rests_where_nothing_is_drawn(fitted):
+    model = fitted["table"]
+    before = model.random_state_.get_state()[2]
+    model.intervene({"dense1": Shift(1.0)}, X=ROWS)
+    assert model.random_state_.get_state()[2] == before
+    model.intervene({"dense1": Units(0, Noise(1.0))}, X=ROWS)
+    assert model.random_state_.get_state()[2] != before
+
+
+# ---------------------------------------------------------------------- kinds
+def test_kinds_are_declared_or_go_by_the_shape():
+    graph = layout_decoder(5, (1, 24, 24), n_parts=3)
+    assert graph.kinds == {
+        "noise": "vector",
+        "places": "points",
+        "layout": "map",
+        "parts": "map",
+        "data": "map",
+    }
+    identity = {"data": ("noise", torch.nn.Identity())}
+    for kinds in ({"data": "dots"}, {"x": "map"}):
+        with pytest.raises(ValueError, match="kinds must map nodes"):
+            MechanismGraph({"noise": (2,)}, identity, kinds)
+
+
+def test_interventions_check_kinds_and_not_ranks():
+    graph = layout_decoder(5, (1, 24), n_parts=6, n_features=1)
+    assert graph.nodes["places"] == (6, 2)
+    for change in (Stretch(1.5, axis="length"), Translate(1.0)):
+        with pytest.raises(ValueError, match="not a map, its kind is 'points'"):
+            graph.check_interventions({"places": change})
+        graph.check_interventions({"layout": change})
+    names = {family.name for family in families_for((6, 2), "points")}
+    assert names == {"shift", "scale", "affine", "noise"}
+
+
+def test_columns_of_levels_say_so():
+    model = GraphGenerator(
+        [(0, 1)], categorical_features=[1], max_epochs=1, random_state=0
+    ).fit(np.column_stack([ROWS[:, 0], ROWS[:, 1] > 0]))
+    kinds = {"noise": "vector", "x0": "vector", "x1": "levels", "data": "vector"}
+    assert model.graph_.kinds == kinds
