@@ -13,9 +13,9 @@ from sklearn.utils import check_random_state
 from torch import Tensor, nn
 
 from ..interventions import InterventionFamily
-from ..interventions._apart import called_apart
 from ..interventions._groups import as_group
 from ..mechanisms import MechanismGraph
+from ..mechanisms._apart import called_apart
 from ..mechanisms._modules import deterministic, tensor_of
 from ..utils.checks import check_scalar
 from ._common import like_input

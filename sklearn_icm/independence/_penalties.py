@@ -13,8 +13,8 @@ import torch
 from sklearn.base import BaseEstimator
 from torch import Tensor
 
-from ..interventions._apart import versions
 from ..mechanisms import MechanismGraph
+from ..mechanisms._apart import versions
 from ..mechanisms._modules import tensor_of
 from ..rows._batches import Batch
 from ._pairs import MechanismPair, mechanism_pairs, unread_pairs

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ._apart import PACKAGE
+PACKAGE = __name__.split(".")[0]
 
 # What a description of an intervention may hold; more would take all day, or the stack.
 MOST_NESTED, MOST_PARTS = 50, 1000

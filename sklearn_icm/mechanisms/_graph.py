@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..interventions._apart import called_apart
 from ..interventions._base import (
     Here,
     Intervention,
@@ -19,6 +18,7 @@ from ..interventions._base import (
 )
 from ..interventions._checks import KINDS, kind_of
 from ..utils.streams import Streams
+from ._apart import called_apart
 from ._modules import LinkedMechanism, deterministic
 
 # Rows that are tried: more than the channels that convolutions without rows often have.
