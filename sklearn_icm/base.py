@@ -255,8 +255,9 @@ class BaseGenerator(GeneratorMixin, CounterfactualMixin, TrainedEstimator):
             record=record,
         )
         shape = (n_rows, self.n_features_in_)
-        changed = np.empty(shape, self._dtype)
-        factual = np.empty(shape, self._dtype) if return_factual else None
+        dtype = self._space.dtype
+        changed = np.empty(shape, dtype)
+        factual = np.empty(shape, dtype) if return_factual else None
         start = 0
         for before, after in chunks:
             rows = slice(start, start + len(after))
@@ -324,10 +325,10 @@ class BaseGenerator(GeneratorMixin, CounterfactualMixin, TrainedEstimator):
         return rows if names is None else pd.DataFrame(np.asarray(rows), columns=names)
 
     def _wrap(self, rows, original=None):
-        """Cast to the fitted dtype, and to the container that `set_output` names."""
-        rows = rows.astype(self._dtype, copy=False)
+        """Rows with the types of the fitted ones, in what `set_output` names."""
+        rows = rows.astype(self._space.dtype, copy=False)
         names = getattr(self, "feature_names_in_", None)
-        return in_output_container(self, rows, original, names)
+        return self._space.typed(in_output_container(self, rows, original, names), rows)
 
     def independence(
         self,

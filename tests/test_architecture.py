@@ -52,7 +52,7 @@ ALLOWED = {
     "datasets": {"mechanisms", "interventions", "utils"},
     "metrics": {"base", "compose", "independence", "interventions", "utils"},
     "model_selection": {"base", "compose", "interventions", "metrics", "utils"},
-    "compose": {"_counterfactual", "base", "utils"},
+    "compose": {"_counterfactual", "base", "rows", "utils"},
     "inspection": EVERYTHING,
     "__main__": EVERYTHING,
     "__init__": EVERYTHING,

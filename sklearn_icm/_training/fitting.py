@@ -16,10 +16,12 @@ from ..exceptions import FitInterruptedWarning
 from ..independence._penalties import check_penalty, resolve_penalty
 from ..mechanisms._modules import tensor_of
 from ..rows._batches import Rows
+from ..rows._layout import DataLayout
+from ..rows._space import Space
 from ..utils._sklearn import Interval, StrOptions, fit_context, is_fold_of_search
 from ..utils.checks import new_stream, plain, unchanged_on_error
 from ..utils.environments import find_rows, resolve_environments
-from ..utils.rows import check_fits_float32, find_bounds, fingerprint, plain_rows
+from ..utils.rows import check_fits_float32, fingerprint, plain_rows
 from . import seeds, state
 from .device import resolve_device
 from .net import OPTIMIZERS, GeneratorNet
@@ -157,6 +159,8 @@ class TrainedEstimator(BaseEstimator):
 
     def _rows_to_fit(self, X, y, environments, *, reset):
         X, labels = plain_rows(X), None
+        if reset:
+            self._space = Space()
         if self.observational is not None:
             labels = resolve_environments(
                 X, y, environments, required_by=f"observational={self.observational!r}"
@@ -246,9 +250,8 @@ class TrainedEstimator(BaseEstimator):
             name: _kept(getattr(self, name))
             for name in ("device", *self._architecture_names)
         }
-        self._dtype = rows.x.dtype
-        self.bounds_ = self._find_bounds(rows.x)
-        layout = self._make_layout()
+        self._space = self._space.of(rows.x, self._make_layout(), self._own_bounds())
+        layout = self._space.layout
         module = seeds.build_seeded(lambda: self._build_module(layout), self._entropy)
         opened = rows.arranged(module.layout.to_node)
         module.prepare(opened)
@@ -266,9 +269,7 @@ class TrainedEstimator(BaseEstimator):
         module = copy.deepcopy(self._module)
         opened = rows.arranged(module.layout.to_node)
         module.likelihood.check(opened.x)
-        if self.bounds == "data" and self.bounds_ is not None:
-            (low, high), new = self.bounds_, self._find_bounds(rows.x)
-            self.bounds_ = np.stack([np.minimum(low, new[0]), np.maximum(high, new[1])])
+        self._space = self._space.widened(rows.x, self._own_bounds())
         return opened, module
 
     def _make_net(self, module, penalty, epochs, *, fresh, one_pass):
@@ -309,10 +310,25 @@ class TrainedEstimator(BaseEstimator):
             return net.continued(None, {})
         return net.continued(self._net, self._history)
 
-    def _find_bounds(self, X):
-        """Range of the values: per column of a table, else one for all entries."""
-        is_table = getattr(self, "data_shape", None) is None
-        return find_bounds(self.bounds, X, axis=0 if is_table else None)
+    # Of families whose rows are tables.
+    data_shape, data_kind = None, "auto"
+
+    def _make_layout(self):
+        return DataLayout.of(self.n_features_in_, self.data_shape, self.data_kind)
+
+    def _own_bounds(self):
+        """The parameter `bounds`, or what stands for it."""
+        return self.bounds
+
+    @property
+    def bounds_(self):
+        """Range to which rows are clipped, (2, 1) or (2, n_features), or None."""
+        if not self.__sklearn_is_fitted__():
+            raise AttributeError(
+                f"{type(self).__name__!r} object has no attribute 'bounds_': it is not "
+                "fitted yet."
+            )
+        return self._space.bounds
 
     def was_fitted_on(self, X):
         """Whether the last fit saw exactly the rows X, in this order.
@@ -360,7 +376,8 @@ class TrainedEstimator(BaseEstimator):
         as_fitted = kept["_architecture"] = state.unpacked(kept["_architecture"])
         # Parameters may have been set after the fit: build with those of the fit.
         super().__setstate__({**kept, **as_fitted})
-        module = seeds.build_seeded(lambda: self._build_module(self._make_layout()), 0)
+        layout = self._space.layout
+        module = seeds.build_seeded(lambda: self._build_module(layout), 0)
         state.load_arrays(module, arrays, shown)
         device = resolve_device(as_fitted["device"], fallback="cpu")
         super().__setstate__(kept)

@@ -13,8 +13,8 @@ from sklearn.preprocessing import (
     StandardScaler,
 )
 
+from ..rows._frames import as_floats
 from ..utils._sklearn import power_scale
-from ._frames import as_floats
 from ._inverse import column_parts, flat_steps
 
 # Logarithms of the derivatives of functions of one number.

@@ -13,7 +13,7 @@ from sklearn.preprocessing import (
     OrdinalEncoder,
 )
 
-from ._frames import all_numbers, as_frame, as_numbers
+from ..rows._frames import all_numbers, as_frame, as_numbers
 
 
 def flat_steps(steps, prefix=""):

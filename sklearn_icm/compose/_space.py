@@ -11,8 +11,9 @@ from pandas.api.types import (
     pandas_dtype,
 )
 
-from ..utils.rows import find_bounds, integer_limits
-from ._frames import as_floats, as_frame, as_polars
+from ..rows._frames import as_floats, as_frame, as_polars
+from ..rows._space import find_bounds
+from ..utils.rows import integer_limits
 
 
 class InputSpace:

@@ -8,11 +8,11 @@ from numbers import Integral
 import numpy as np
 import pandas as pd
 
+from ..rows._columns import column_name
 from ..utils.checks import plain
 
 __all__ = [
     "check_unobserved",
-    "column_name",
     "parse_graph",
     "targeted_entries",
 ]
@@ -163,25 +163,6 @@ def _listed(columns):
         return []
     single = isinstance(columns, str) or not isinstance(columns, Collection)
     return [columns] if single else list(columns)
-
-
-def column_name(column, names, parameter="graph"):
-    """Name of a column that is given by name or position."""
-    if isinstance(column, str) and column in names:
-        return column
-    whole = isinstance(column, Integral) and not isinstance(column, bool)
-    if whole and 0 <= column < len(names):
-        return names[column]
-    hint = ""
-    if parameter == "graph":
-        hint = (
-            " A node that is not observed must be declared: "
-            "unobserved={name: number of dimensions}."
-        )
-    raise ValueError(
-        f"{parameter} names the column {plain(column)!r}, which X does not have; its "
-        f"columns are {names} (or their positions, 0 to {len(names) - 1}).{hint}"
-    )
 
 
 def targeted_entries(labels, targets, names, hidden=()):

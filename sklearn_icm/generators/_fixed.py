@@ -9,7 +9,7 @@ from torch import nn
 from .._training.abduction import most_probable_noise
 from .._training.fitting import CONSTRAINTS
 from ..base import BaseGenerator
-from ..mechanisms import DataLayout, GaussianLikelihood, MechanismGraph
+from ..mechanisms import GaussianLikelihood, MechanismGraph
 from ..mechanisms._checks import refuse_random
 from ..mechanisms._modules import tensor_of
 from ..mechanisms._noise import MixtureNoise
@@ -124,9 +124,6 @@ class FixedGenerator(BaseGenerator):
         self.bounds = bounds
         self.device = device
         self.random_state = random_state
-
-    def _make_layout(self):
-        return DataLayout.of(self.n_features_in_, self.data_shape, self.data_kind)
 
     def _build_module(self, layout):
         likelihood = GaussianLikelihood(layout.node_shape)

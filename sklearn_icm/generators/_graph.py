@@ -12,8 +12,10 @@ from .._training.fitting import CONSTRAINTS
 from .._training.reservoir import renewed
 from .._training.seeds import torch_stream
 from ..base import BaseGenerator, DensityMixin
-from ..mechanisms import DataLayout
 from ..mechanisms._modules import tensor_of
+from ..rows._columns import plain_columns, whole_columns
+from ..rows._levels import encode_levels, find_levels
+from ..rows._space import Space
 from ..utils._sklearn import Interval, StrOptions
 from ..utils.environments import find_rows, resolve_environments
 from ..utils.rows import plain_rows
@@ -22,9 +24,8 @@ from ._edges_module import check_unobserved, parse_graph, targeted_entries
 from ._fit_module import N_FOLDS
 from ._graph_module import GraphModule
 from ._graph_queries import GraphQueriesMixin
-from ._levels_module import encode_levels, find_levels
 from ._structure_module import MECHANISMS, allowed_kinds
-from ._table_module import check_known, plain_columns, refuse_missing, whole_columns
+from ._table_module import check_known, refuse_missing
 
 __all__ = ["GraphGenerator"]
 
@@ -310,13 +311,10 @@ class GraphGenerator(GraphQueriesMixin, DensityMixin, BaseGenerator):
         return tags
 
     # --------------------------------------------------------------------- fit
-    def _make_layout(self):
-        return DataLayout(self.n_features_in_)
-
     def _build_module(self, layout):
         names, parents = self._column_names(), self._parents()
         hidden = check_unobserved(self.unobserved, names)
-        levels = {names[k]: len(v) for k, v in self._levels.items()}
+        levels = {names[k]: len(v) for k, v in self._space.levels.items()}
         kinds = allowed_kinds(self.mechanism, parents, names, levels, set(hidden))
         n_units = int(self.n_units)
         module = GraphModule(layout, parents, kinds, levels, n_units, hidden)
@@ -334,7 +332,7 @@ class GraphGenerator(GraphQueriesMixin, DensityMixin, BaseGenerator):
     def _start(self, rows):
         opened, module = super()._start(rows)
         self._architecture["graph"] = module.parents
-        self._range = self._range_of(rows.x)
+        self._space = self._space.ranged(rows.x)
         self._n_rows_of_levels = self._count_levels(rows.x, module, {})
         return self._with_folds(opened), module
 
@@ -346,8 +344,6 @@ class GraphGenerator(GraphQueriesMixin, DensityMixin, BaseGenerator):
                 f"{parents} while training continues. Set it back, or fit afresh with "
                 "warm_start=False."
             )
-        (low, high), (new_low, new_high) = self._range, self._range_of(rows.x)
-        self._range = np.stack([np.minimum(low, new_low), np.maximum(high, new_high)])
         opened, module = super()._continue(rows)
         earlier = self._n_rows_of_levels
         self._n_rows_of_levels = self._count_levels(rows.x, module, earlier)
@@ -358,7 +354,7 @@ class GraphGenerator(GraphQueriesMixin, DensityMixin, BaseGenerator):
     def _count_levels(self, X, module, earlier):
         """Rows of each level by column; a level without any gets a prior weight."""
         counted = {}
-        for k, levels in self._levels.items():
+        for k, levels in self._space.levels.items():
             codes = X[~np.isnan(X[:, k]), k].astype(int)
             counted[k] = np.bincount(codes, minlength=len(levels)) + earlier.get(k, 0)
             unseen = counted[k] == 0
@@ -382,9 +378,9 @@ class GraphGenerator(GraphQueriesMixin, DensityMixin, BaseGenerator):
     def _check_rows(self, X, *, reset=False, **options):
         X = plain_columns(plain_rows(X))
         if reset:
-            self._levels = find_levels(X, self.categorical_features, self.mechanism)
-            self._whole = whole_columns(X, self._levels)
-        elif self._levels and hasattr(X, "columns"):
+            levels = find_levels(X, self.categorical_features, self.mechanism)
+            self._space = Space(levels, whole_columns(X, levels))
+        elif self._space.levels and hasattr(X, "columns"):
             # Names first, as levels are looked up by position.
             validate_data(self, X, reset=False, skip_check_array=True)
         fitting = "ensure_min_samples" in options
@@ -392,7 +388,7 @@ class GraphGenerator(GraphQueriesMixin, DensityMixin, BaseGenerator):
             options["ensure_all_finite"] = "allow-nan"
         elif "ensure_all_finite" not in options:
             refuse_missing(X, ADVICE if fitting else ADVICE_OF_QUERIES)
-        X = encode_levels(X, self._levels)
+        X = encode_levels(X, self._space.levels)
         return super()._check_rows(X, reset=reset, **options)
 
     def _rows_to_fit(self, X, y, environments, *, reset):
@@ -418,22 +414,6 @@ class GraphGenerator(GraphQueriesMixin, DensityMixin, BaseGenerator):
             labels = labels[find_rows(labels, self.observational)]
         names, hidden = self._column_names(), self.unobserved or ()
         return targeted_entries(labels, self.targets, names, hidden)
-
-    def _range_of(self, X):
-        """Smallest and largest known value of each column."""
-        return np.stack([np.fmin.reduce(X), np.fmax.reduce(X)])
-
-    def _find_bounds(self, X):
-        if isinstance(self.bounds, str):
-            bounds = self._range_of(X).astype(np.float64)
-        else:
-            bounds = super()._find_bounds(X)
-        if bounds is None or not self._levels:
-            return bounds
-        bounds = np.broadcast_to(bounds, (2, self.n_features_in_)).copy()
-        for column, levels in self._levels.items():
-            bounds[:, column] = 0, len(levels) - 1
-        return bounds
 
     def _some_rows(self, rows, *, renew):
         """Rows that `support` compares with; beside them which entries are unknown."""

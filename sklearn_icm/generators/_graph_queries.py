@@ -15,8 +15,9 @@ from .._training.seeds import stream_seed, torch_stream
 from ..independence._hsic import hsic_test
 from ..interventions import Compose, Do
 from ..interventions._base import applied, replaces_mechanism
+from ..rows._levels import decode_levels
 from ..utils.checks import check_scalar
-from ..utils.rows import draws_by_content, in_dtype, plain_rows
+from ..utils.rows import draws_by_content, plain_rows
 from ._hidden_module import generic_effects
 from ._level_changes_module import (
     in_codes,
@@ -24,9 +25,8 @@ from ._level_changes_module import (
     refuse_other_levels,
     warn_of_unseen,
 )
-from ._levels_module import decode_levels, levels_of
 from ._structure_module import KINDS
-from ._table_module import Rounded, is_set, set_numbers, warn_if_far, with_columns
+from ._table_module import Rounded, is_set, set_numbers, warn_if_far
 
 __all__ = ["GraphQueriesMixin"]
 
@@ -84,7 +84,7 @@ class GraphQueriesMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
     def categories_(self):
         """``{column: its levels}`` of the categorical columns."""
         names = self._fitted_module("categories_").names
-        return {names[k]: levels.copy() for k, levels in self._levels.items()}
+        return {names[k]: levels.copy() for k, levels in self._space.levels.items()}
 
     @property
     def _n_features_out(self):
@@ -106,7 +106,7 @@ class GraphQueriesMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         """
         check_is_fitted(self)
         noise = self._noise_of(self._check_rows(X))
-        return noise.astype(self._dtype, copy=False)
+        return noise.astype(self._space.dtype, copy=False)
 
     def inverse_transform(self, X):
         """Rows of given noise.
@@ -128,8 +128,8 @@ class GraphQueriesMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
                 f"row, got {noise.shape[1]}."
             )
         rows = RowQueries(self._module, self._bounds_under({})).decode(noise)
-        rows[:, list(self._whole)] = np.rint(rows[:, list(self._whole)])
-        return decode_levels(rows.astype(noise.dtype, copy=False), self._levels)
+        rows[:, list(self._space.whole)] = np.rint(rows[:, list(self._space.whole)])
+        return decode_levels(rows.astype(noise.dtype, copy=False), self._space.levels)
 
     def score_samples(self, X, *, interventions=None):
         """Log density of each row, in nats; of levels, log probability.
@@ -243,7 +243,7 @@ class GraphQueriesMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         # An affine change of some columns shows at units and the origin.
         probes = torch.eye(rows.shape[1] + 1, rows.shape[1], dtype=torch.float64)
         applied(keeping_levels(data, change, self._names_of_levels()), probes)
-        before[:, list(self._levels)] = rows[:, list(self._levels)]
+        before[:, list(self._space.levels)] = rows[:, list(self._space.levels)]
         return before, volume
 
     def _noise_of(self, rows, generator=None, places=None):
@@ -251,26 +251,26 @@ class GraphQueriesMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         parts = [rows]
         if places is not None:
             parts.append(np.full(rows.shape, 0.5))
-            parts[1][:, list(self._levels)] = places
+            parts[1][:, list(self._space.levels)] = places
         return self._in_double(
             parts, lambda module, x, *at: module.abduct(x, generator, *at)
         )
 
     def _abducted(self, rows, method, *options):
         found = super()._abducted(rows, method, *options)
-        if method == "encode" and self._levels:
+        if method == "encode" and self._space.levels:
             found.noise = self._noise_in_levels(rows).astype(found.noise.dtype)
         return found
 
     def _resolve_abduction(self, abduction, X):
-        if isinstance(abduction, str) and abduction == "encode" and self._levels:
+        if isinstance(abduction, str) and abduction == "encode" and self._space.levels:
             return self._noise_in_levels(X)
         return super()._resolve_abduction(abduction, X)
 
     def _noise_in_levels(self, rows):
         # By content, so that all questions to a row share its noise.
         entropy = stream_seed(self._entropy, "levels")
-        places = draws_by_content(rows, len(self._levels), entropy)
+        places = draws_by_content(rows, len(self._space.levels), entropy)
         return self._noise_of(rows, places=places)
 
     def _in_double(self, arrays, ask, changes=None):
@@ -331,7 +331,7 @@ class GraphQueriesMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
             rows = rows[rng.permutation(len(rows))[:n_samples]]
         # Draws of hidden nodes: their posterior means would depend on all columns.
         drawn = torch.Generator().manual_seed(rng.randint(2**31))
-        places = rng.random_sample((len(rows), len(self._levels)))
+        places = rng.random_sample((len(rows), len(self._space.levels)))
         noise = self._noise_of(rows, drawn, places)
         nodes, module = self._nodes_of_noise(noise), self._module
         found = []
@@ -339,7 +339,7 @@ class GraphQueriesMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
             parents = _side_by_side(nodes, module.parents[name])
             sides = {"parents": parents, "noise": np.delete(noise, k, 1)}
             for against, values in sides.items():
-                if k not in self._levels and values.shape[1]:
+                if k not in self._space.levels and values.shape[1]:
                     test = hsic_test(noise[:, [k]], values, n_draws, rng)
                     found.append((name, against, *test))
         for name, read in module.readings().items():
@@ -375,7 +375,7 @@ class GraphQueriesMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         return values, counts
 
     def _names_of_levels(self):
-        return {k: self._module.names[k] for k in self._levels}
+        return {k: self._module.names[k] for k in self._space.levels}
 
     def _in_codes(self, interventions):
         """Checked interventions, those on columns of levels as ones on codes."""
@@ -397,15 +397,15 @@ class GraphQueriesMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
             own = self._names_of_levels()
             interventions[data] = keeping_levels(data, interventions[data], own)
         scale = self._module.likelihood.link.scale.cpu().numpy()
-        warn_if_far(interventions, names, self._range, scale)
-        for k, known in self._levels.items():
+        warn_if_far(interventions, names, self._space.range, scale)
+        for k, known in self._space.levels.items():
             change = interventions.get(names[k])
             warn_of_unseen(names[k], change, known, self._n_rows_of_levels[k])
         numbers = set_numbers(interventions, names)
         interventions = self._on_whole(interventions, given=X is not None)
         queries, X, chunks, n_rows = super()._query(interventions, X, *args, **options)
         free = self._free_whole(interventions)
-        ranges, places = {k: self._range[:, k] for k in self._whole}, None
+        ranges, places = {k: self._space.range[:, k] for k in self._space.whole}, None
         if queries.given is not None:
             entropy = stream_seed(self._entropy, "whole")
             places = draws_by_content(queries.given, len(free), entropy)
@@ -415,14 +415,14 @@ class GraphQueriesMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
     def _on_whole(self, interventions, *, given):
         """Interventions on columns of whole numbers are given whole numbers."""
         names, changes = self._module.names, dict(interventions)
-        for k in self._whole:
+        for k in self._space.whole:
             change = changes.get(names[k])
             if change is not None and is_set(change) and not isinstance(change, Do):
-                limits = (None, np.inf) if given else self._range[:, k].tolist()
+                limits = (None, np.inf) if given else self._space.range[:, k].tolist()
                 changes[names[k]] = Compose((Rounded({0: limits}), change))
         data = self._module.graph.data_node
         if data in changes and is_set(changes[data]) and not given:
-            ranges = {k: self._range[:, k].tolist() for k in self._whole}
+            ranges = {k: self._space.range[:, k].tolist() for k in self._space.whole}
             changes[data] = Compose((Rounded(ranges), changes[data]))
         return changes
 
@@ -432,7 +432,7 @@ class GraphQueriesMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         changed = {n for n, change in interventions.items() if is_set(change)}
         if self._module.graph.data_node in changed:
             return []
-        return [k for k in self._whole if names[k] not in changed]
+        return [k for k in self._space.whole if names[k] not in changed]
 
     def _bounds_under(self, interventions):
         """Bounds of rows: whole numbers keep to their range, unless they are set."""
@@ -442,24 +442,12 @@ class GraphQueriesMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         open_ended = np.array([[-np.inf], [np.inf]])
         bounds = open_ended if self.bounds_ is None else self.bounds_
         bounds = np.broadcast_to(bounds, (2, self.n_features_in_)).copy()
-        low, high = self._range[:, free]
+        low, high = self._space.range[:, free]
         bounds[:, free] = (
             np.maximum(bounds[0, free], low),
             np.minimum(bounds[1, free], high),
         )
         return bounds
-
-    def _wrap(self, rows, original=None):
-        frame = super()._wrap(rows, original)
-        if isinstance(frame, np.ndarray):
-            return decode_levels(frame, self._levels)
-        columns = {k: levels_of(rows[:, k], v) for k, v in self._levels.items()}
-        for k, dtype in self._whole.items():
-            whole = in_dtype(rows[:, k], dtype)
-            # Set to what the type cannot hold, it remains a column of floats.
-            if np.array_equal(whole, rows[:, k]):
-                columns[k] = whole
-        return with_columns(frame, columns)
 
 
 def _side_by_side(nodes, names):

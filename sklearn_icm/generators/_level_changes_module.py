@@ -24,8 +24,8 @@ from ..interventions._base import (
     steps_of,
 )
 from ..interventions._places import EachRow
+from ..rows._levels import codes_of, levels_of
 from ..utils.checks import plain
-from ._levels_module import codes_of, levels_of
 
 __all__ = ["in_codes", "keeping_levels", "refuse_other_levels", "warn_of_unseen"]
 

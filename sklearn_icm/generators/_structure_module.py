@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from ..mechanisms import MechanismGraph
+from ..rows._columns import column_name
 from ..utils.checks import plain
 from ._column_module import CategoricalColumn, NumericColumn
-from ._edges_module import column_name
 from ._energy_module import PreAdditiveColumn
 from ._hidden_module import HiddenMechanism
 

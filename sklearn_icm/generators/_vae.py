@@ -18,7 +18,6 @@ from ..exceptions import CollapsedDecoderWarning
 from ..interventions._base import acting_inside
 from ..mechanisms import (
     BernoulliLikelihood,
-    DataLayout,
     GaussianLikelihood,
     MechanismGraph,
     conv_decoder,
@@ -260,9 +259,6 @@ class VAEGenerator(
         self.verbose = verbose
 
     # ---------------------------------------------------- what a family writes
-    def _make_layout(self):
-        return DataLayout.of(self.n_features_in_, self.data_shape, self.data_kind)
-
     def _build_module(self, layout):
         decoder = self._build_decoder(layout)
         likelihood = LIKELIHOODS[self.likelihood](layout.node_shape)
@@ -351,10 +347,9 @@ class VAEGenerator(
                 stacklevel=4,
             )
 
-    def _find_bounds(self, X):
-        if self.likelihood == "bernoulli" and self.bounds == "data":
-            return np.array([[0.0], [1.0]])
-        return super()._find_bounds(X)
+    def _own_bounds(self):
+        is_share = self.likelihood == "bernoulli" and self.bounds == "data"
+        return (0.0, 1.0) if is_share else self.bounds
 
     # ----------------------------------------------------------------- queries
     @property

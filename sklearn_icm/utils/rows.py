@@ -11,7 +11,6 @@ from torch.utils.data import DataLoader, Dataset
 __all__ = [
     "check_fits_float32",
     "draws_by_content",
-    "find_bounds",
     "fingerprint",
     "in_dtype",
     "integer_limits",
@@ -74,30 +73,6 @@ def is_rounding(error, size):
     Of arrays or tensors. Such errors are none: a column may be a sum of others.
     """
     return abs(error) < RESOLUTION * size
-
-
-def find_bounds(bounds, X, axis):
-    """Turn a parameter ``bounds`` into (lower, upper), or None for no bounds.
-
-    Returns an array of shape (2, n) with n = 1 for one range of all entries.
-    """
-    if bounds is None:
-        return None
-    if isinstance(bounds, str):
-        # What is missing in some rows says nothing about the range of the others.
-        low, high = np.fmin.reduce(X, axis=axis), np.fmax.reduce(X, axis=axis)
-    else:
-        try:
-            low, high = (float(b) for b in bounds)
-        except (TypeError, ValueError) as error:
-            raise ValueError(
-                f"bounds must be 'data', None, or a pair (low, high), got {bounds!r}."
-            ) from error
-        if not low < high:
-            raise ValueError(
-                f"bounds must be (low, high) with low < high, got {bounds!r}."
-            )
-    return np.array([np.atleast_1d(low), np.atleast_1d(high)], dtype=np.float64)
 
 
 def fingerprint(X):

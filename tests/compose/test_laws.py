@@ -18,10 +18,10 @@ from sklearn.utils.validation import check_is_fitted
 from skorch.callbacks import Callback
 
 from sklearn_icm.compose import GenerativePipeline
-from sklearn_icm.compose._frames import as_frame, as_polars
 from sklearn_icm.exceptions import FitDivergedError
 from sklearn_icm.generators import GraphGenerator, VAEGenerator
 from sklearn_icm.metrics import make_extrapolation_scorer
+from sklearn_icm.rows._frames import as_frame, as_polars
 
 RNG = np.random.RandomState(0)
 NUMBERS = pd.DataFrame(

@@ -7,8 +7,7 @@ import numpy as np
 import pandas as pd
 
 from ..utils.checks import plain
-from ._edges_module import column_name
-from ._table_module import are_names
+from ._columns import are_names, column_name
 
 __all__ = [
     "codes_of",

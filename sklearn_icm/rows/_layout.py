@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ._checks import is_count
+from ..utils.checks import is_count
 
 MOST_COLOURS = 4
 # By kind, the shapes of a row; "auto" goes by their length.

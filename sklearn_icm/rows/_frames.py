@@ -66,3 +66,14 @@ def as_floats(rows, places=slice(None)):
         return np.asarray(np.asarray(rows)[:, places], dtype=np.float64)
     frame = as_frame(rows).iloc[:, places].infer_objects()
     return as_numbers(frame).astype(np.float64)
+
+
+def with_columns(frame, columns):
+    """A DataFrame, of pandas or polars, with other values in some positions."""
+    for k, values in columns.items():
+        name = frame.columns[k]
+        if hasattr(frame, "with_columns"):
+            frame = frame.with_columns(type(frame[name])(name, np.asarray(values)))
+        else:
+            frame[name] = values
+    return frame
