@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from numbers import Integral
 from typing import Any
 
@@ -20,6 +20,17 @@ AXES = {1: {"length": -1}, 2: {"height": -2, "width": -1}}
 def kind_of(shape: Shape, kind: str | None = None) -> str:
     """Kind of a node; one that nobody declared goes by its shape."""
     return kind or ("map" if len(shape) - 1 in AXES else "vector")
+
+
+def kinds_of(nodes: Mapping[str, Shape], declared: Mapping[str, str]) -> dict[str, str]:
+    """Kinds of all nodes of a graph, some of them declared."""
+    for name, kind in declared.items():
+        if name not in nodes or kind not in KINDS:
+            raise ValueError(
+                f"kinds must map nodes, {list(nodes)}, to one of {list(KINDS)}, got "
+                f"{name!r}: {kind!r}."
+            )
+    return {name: kind_of(shape, declared.get(name)) for name, shape in nodes.items()}
 
 
 def axis_lengths(shape: Shape, kind: str | None = None) -> dict[str, int]:

@@ -16,7 +16,7 @@ from ..interventions._base import (
     check_interventions,
     replaces_mechanism,
 )
-from ..interventions._checks import KINDS, kind_of
+from ..interventions._checks import kinds_of
 from ..utils.streams import Streams
 from ._apart import called_apart
 from ._modules import LinkedMechanism, deterministic
@@ -51,6 +51,8 @@ class MechanismGraph(nn.Module):
         Parents of every node that a mechanism produces.
     kinds : dict of str to str
         What every node is.
+    data_node : str
+        Name of the node that is observed: the last one.
 
     Examples
     --------
@@ -87,13 +89,9 @@ class MechanismGraph(nn.Module):
             known.add(name)
         # A list, not a ModuleDict: node names may be any string, such as "a.b".
         self.mechanisms = nn.ModuleList(m for _, m in mechanisms.values())
+        self.data_node = name
         self.nodes = self._infer_shapes()
-        self.kinds = self._checked_kinds(kinds or {})
-
-    @property
-    def data_node(self) -> str:
-        """Name of the node that is observed: the last one."""
-        return next(reversed(self.parents))
+        self.kinds = kinds_of(self.nodes, kinds or {})
 
     def mechanism(self, name: str) -> nn.Module:
         """Module that produces the node ``name``."""
@@ -250,15 +248,6 @@ class MechanismGraph(nn.Module):
         modules[self.data_node] = LinkedMechanism(modules[self.data_node], link)
         mechanisms = {k: (p, modules[k]) for k, p in self.parents.items()}
         return MechanismGraph(self.roots, mechanisms, self.kinds)
-
-    def _checked_kinds(self, kinds: Mapping[str, str]) -> dict[str, str]:
-        for name, kind in kinds.items():
-            if name not in self.nodes or kind not in KINDS:
-                raise ValueError(
-                    f"kinds must map nodes, {list(self.nodes)}, to one of "
-                    f"{list(KINDS)}, got {name!r}: {kind!r}."
-                )
-        return {k: kind_of(shape, kinds.get(k)) for k, shape in self.nodes.items()}
 
     def _infer_shapes(self) -> dict[str, tuple[int, ...]]:
         values = {k: torch.zeros(PROBED, *s) for k, s in self.roots.items()}

@@ -6,6 +6,7 @@ import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from torch import Tensor
 
@@ -106,7 +107,7 @@ class DataLayout:
             return shape[0] < shape[1]
         return shape[0] in (1, 3) and shape[2] > MOST_COLOURS
 
-    @property
+    @cached_property
     def node_shape(self) -> tuple[int, ...]:
         """Shape of the data node: channels first, or ``(n_features,)`` for a table."""
         if self.data_shape is None:
