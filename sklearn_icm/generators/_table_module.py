@@ -4,10 +4,12 @@ import warnings
 
 import numpy as np
 import pandas as pd
+import torch
 
 from ..exceptions import FarInterventionWarning
-from ..interventions import Do, Intervention, Shift
+from ..interventions import Clip, Do, Intervention, Scale, Shift
 from ..interventions._base import as_intervention, replaces_mechanism, steps_of
+from ..utils.rows import is_rounding
 
 __all__ = [
     "Rounded",
@@ -105,17 +107,22 @@ def warn_if_far(interventions, names, limits, scale):
     """Warn of columns that are set far outside the range that was fitted."""
     for name, change in interventions.items():
         # Unknown names are refused later, whatever is done to them.
-        change = as_intervention(change, name) if name in names else None
-        if not isinstance(change, (Do, Shift)):
+        if name not in names:
+            continue
+        change = as_intervention(change, name)
+        affine = (Clip, Do, Scale, Shift)
+        if not all(isinstance(step, affine) for step in steps_of(change)):
             continue
         column = list(names).index(name)
-        low, high = limits[:, column]
-        if isinstance(change, Shift):
-            # Of the rows that were at the end of the range.
-            outside = np.abs(change.value).max()
+        low, high = limits[:, column].tolist()
+        # Where the rows at either end of the range are set.
+        ends = change(torch.tensor([[low], [high]], dtype=torch.float64))
+        outside = max(low - float(ends.min()), float(ends.max()) - high)
+        if high > low:
+            distance = outside / float(scale[column])
         else:
-            outside = max(low - change.value.min(), change.value.max() - high)
-        distance = outside / float(scale[column])
+            # Of a constant column no row tells what another value does.
+            distance = 0.0 if is_rounding(outside, abs(high)) else np.inf
         if distance > FAR:
             warnings.warn(
                 FarInterventionWarning(name, distance, low, high), stacklevel=4

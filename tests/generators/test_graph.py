@@ -12,7 +12,15 @@ from sklearn.base import clone
 
 from sklearn_icm.exceptions import FarInterventionWarning
 from sklearn_icm.generators import GraphGenerator
-from sklearn_icm.interventions import Do, Resample, Shift, SwapMechanism
+from sklearn_icm.interventions import (
+    Clip,
+    Compose,
+    Do,
+    Resample,
+    Scale,
+    Shift,
+    SwapMechanism,
+)
 
 
 @pytest.fixture(scope="module")
@@ -290,6 +298,33 @@ def test_range_of_far_interventions_grows_with_the_rows(table):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         est.intervene({"cause": 40.0}, n_samples=2)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [60.0, Shift(-60.0), Scale(-80.0), Compose([Do(1), Scale(80.0)])],
+    ids=str,
+)
+def test_what_is_set_far_outside_the_range_is_said(model, change):
+    with pytest.warns(FarInterventionWarning, match="outside the fitted range"):
+        model.intervene({"cause": change}, n_samples=2)
+
+
+@pytest.mark.parametrize(
+    "change", [Shift(0.1), Compose([Scale(80.0), Clip(-0.5, 0.5)])]
+)
+def test_what_is_set_within_the_range_is_not_warned_of(model, change):
+    model.intervene({"cause": change}, n_samples=2)
+
+
+def test_another_value_of_a_constant_column_is_said(table):
+    est = GraphGenerator(EDGES, max_epochs=1, random_state=0)
+    est.fit(table.assign(cause=0.1))
+    with pytest.warns(FarInterventionWarning, match=r"range, 0\.1 to 0\.1: what its"):
+        est.intervene({"cause": 0.2}, n_samples=2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        est.intervene({"cause": 0.1}, n_samples=2)
 
 
 def test_frames_come_out(model, table):
