@@ -317,6 +317,11 @@ def test_what_is_set_within_the_range_is_not_warned_of(model, change):
     model.intervene({"cause": change}, n_samples=2)
 
 
+def test_a_callable_that_takes_a_row_for_a_number_is_told_what_it_gets(model, table):
+    with pytest.raises(ValueError, match="'cause' treats .* one number.*torch.where"):
+        model.intervene({"cause": lambda v: 1.0 if v > 0 else 0.0}, X=table[:2])
+
+
 def test_another_value_of_a_constant_column_is_said(table):
     est = GraphGenerator(EDGES, max_epochs=1, random_state=0)
     est.fit(table.assign(cause=0.1))
