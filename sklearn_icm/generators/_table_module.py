@@ -122,7 +122,8 @@ def warn_if_far(interventions, names, limits, scale):
             distance = outside / float(scale[column])
         else:
             # Of a constant column no row tells what another value does.
-            distance = 0.0 if is_rounding(outside, abs(high)) else np.inf
+            is_same = outside == 0 or is_rounding(outside, abs(high))
+            distance = 0.0 if is_same else np.inf
         if distance > FAR:
             warnings.warn(
                 FarInterventionWarning(name, distance, low, high), stacklevel=4
