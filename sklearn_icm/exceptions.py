@@ -124,10 +124,15 @@ class FarInterventionWarning(UserWarning):
 
     def __init__(self, node, distance, low, high):
         self.node, self.distance, self.low, self.high = node, distance, low, high
+        what = (
+            f"is {distance:.1f} standard deviations outside the fitted range, {low:g} "
+            f"to {high:g}"
+        )
+        if distance == float("inf"):
+            what = f"gives another value than {low:g}, the only one of the fitted rows"
         super().__init__(
-            f"The intervention on node {node!r} is {distance:.1f} standard deviations "
-            f"outside the fitted range, {low:g} to {high:g}: what its children make of "
-            "it is extrapolated."
+            f"The intervention on node {node!r} {what}: what its children make of it "
+            "is extrapolated."
         )
 
     def __reduce__(self):

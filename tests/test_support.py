@@ -13,6 +13,7 @@ from sklearn.preprocessing import StandardScaler
 
 from sklearn_icm.compose import GenerativePipeline
 from sklearn_icm.datasets import make_scm
+from sklearn_icm.exceptions import FarInterventionWarning
 from sklearn_icm.generators import ChainGenerator, FixedGenerator, GraphGenerator
 from sklearn_icm.interventions import Do, Resample, Scale, Shift, SwapMechanism
 
@@ -94,7 +95,8 @@ def test_a_combination_of_levels_that_never_occurred_is_outside(with_numbers):
 def test_a_parent_that_was_constant_has_no_other_value():
     X = np.insert(TABLE, 0, 5.0, axis=1)
     est = GraphGenerator([(0, 2), (1, 2)], mechanism="linear", **QUICK).fit(X)
-    found = est.support({"x0": Shift(1.0)}, X)
+    with pytest.warns(FarInterventionWarning, match="another value than 5, the only"):
+        found = est.support({"x0": Shift(1.0)}, X)
     assert found["outside"].item() == 1
     assert np.isinf(found["distance"]).all()
     assert est.support({"x0": Shift(0.0)}, X)["outside"].item() == 0

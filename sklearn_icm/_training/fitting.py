@@ -13,15 +13,15 @@ from skorch.callbacks import EarlyStopping, PrintLog
 from torch import nn
 
 from ..exceptions import FitInterruptedWarning
-from ..independence._penalties import check_penalty, resolve_penalty
+from ..independence._penalties import checked_penalty
 from ..mechanisms._modules import tensor_of
 from ..rows._batches import Rows
-from ..rows._layout import DataLayout
 from ..rows._space import Space
 from ..utils._sklearn import Interval, StrOptions, fit_context, is_fold_of_search
-from ..utils.checks import new_stream, plain, unchanged_on_error
+from ..utils.checks import plain, unchanged_on_error
 from ..utils.environments import find_rows, resolve_environments
 from ..utils.rows import check_fits_float32, fingerprint, plain_rows
+from ..utils.streams import new_entropy, torch_stream, torch_streams
 from . import seeds, state
 from .device import resolve_device
 from .net import OPTIMIZERS, GeneratorNet
@@ -132,7 +132,9 @@ class TrainedEstimator(BaseEstimator):
         fresh = not (self.warm_start and self.__sklearn_is_fitted__())
         with unchanged_on_error(self):
             rows = self._rows_to_fit(X, y, environments, reset=fresh)
-            self._train(rows, int(self.max_epochs), fresh=fresh)
+            doubts = self._train(rows, int(self.max_epochs), fresh=fresh)
+        for doubt in doubts:
+            warn(doubt, stacklevel=3)
         return self
 
     @fit_context(prefer_skip_nested_validation=True)
@@ -158,15 +160,16 @@ class TrainedEstimator(BaseEstimator):
         return getattr(self, "_module", None) is not None
 
     def _rows_to_fit(self, X, y, environments, *, reset):
-        X, labels = plain_rows(X), None
+        labels = None
         if reset:
             self._space = Space()
         if self.observational is not None:
+            X = plain_rows(X)
             labels = resolve_environments(
                 X, y, environments, required_by=f"observational={self.observational!r}"
             )
         elif y is not None and environments is not None:
-            resolve_environments(X, y, environments)
+            resolve_environments(plain_rows(X), y, environments)
         X = self._check_rows(X, reset=reset, order="C", ensure_min_samples=2)
         if labels is not None:
             X = X[find_rows(labels, self.observational)]
@@ -195,34 +198,43 @@ class TrainedEstimator(BaseEstimator):
     @torch.inference_mode(False)
     @torch.enable_grad()
     def _train(self, rows, epochs, *, fresh, one_pass=False):
-        penalty = resolve_penalty(self.icm_penalty)
+        """Train, keep the model, and return warnings of what makes it doubtful."""
         X = rows.x
         rows, module = self._start(rows) if fresh else self._continue(rows)
-        rows = rows.to(tensor_of(module).device)
+        device = tensor_of(module).device
+        rows = rows.to(device)
         fraction = 0 if one_pass else self._fraction_held_out()
         fitted, held_out = rows, None
         if fraction:
-            stream = seeds.torch_stream(self._entropy, "validation")
+            stream = torch_stream(self._entropy, "validation")
             fitted, held_out = rows.split(fraction, stream)
         if not any(weight.requires_grad for weight in module.parameters()):
             # Nothing is trained: one pass for the history.
             epochs = 1
-        net = self._make_net(module, penalty, epochs, fresh=fresh, one_pass=one_pass)
         done = 0 if fresh else self.n_iter_
-        with seeds.foreign_draws(module, penalty, self._entropy, f"modules {done}"):
-            check_penalty(penalty, module.graph, self.icm_weight)
+        foreign = seeds.foreign_draws(
+            module, self.icm_penalty, self._entropy, f"modules {done}"
+        )
+        with foreign:
+            penalty = checked_penalty(self.icm_penalty, module.graph, self.icm_weight)
+            net = self._make_net(
+                module, penalty, device, epochs, fresh=fresh, one_pass=one_pass
+            )
             diverged = net.train_epochs(fitted, held_out, epochs)
         self._set_fitted(X, module, net, net.history_columns())
         # Not from the history: a callback may go back to an earlier one.
         interrupted = net.epochs_done < epochs and not net.stopped_early
+        doubts = ()
         try:
-            module.finish(fitted, int(self._entropy), renew=one_pass and not fresh)
+            renew = one_pass and not fresh
+            doubts = module.finish(fitted, self._entropy, renew=renew)
         except KeyboardInterrupt:
             interrupted = True
         if diverged is not None:
             raise diverged
         if interrupted:
             warn_of_interrupt(net.epochs_done, epochs)
+        return doubts
 
     def _fraction_held_out(self):
         fraction = self.validation_fraction
@@ -244,13 +256,12 @@ class TrainedEstimator(BaseEstimator):
 
     def _start(self, rows):
         """Build everything that a fresh fit starts from; return data and module."""
-        self._entropy = new_stream(self.random_state).randint(seeds.ENTROPY_BOUND)
-        self.random_state_ = seeds.numpy_stream(self._entropy, "sample")
+        self._entropy, self.random_state_ = new_entropy(self.random_state)
         self._architecture = {
             name: _kept(getattr(self, name))
             for name in ("device", *self._architecture_names)
         }
-        self._space = self._space.of(rows.x, self._make_layout(), self._own_bounds())
+        self._space = self._make_space(rows.x)
         layout = self._space.layout
         module = seeds.build_seeded(lambda: self._build_module(layout), self._entropy)
         opened = rows.arranged(module.layout.to_node)
@@ -269,10 +280,10 @@ class TrainedEstimator(BaseEstimator):
         module = copy.deepcopy(self._module)
         opened = rows.arranged(module.layout.to_node)
         module.likelihood.check(opened.x)
-        self._space = self._space.widened(rows.x, self._own_bounds())
+        self._space = self._space.widened(rows.x)
         return opened, module
 
-    def _make_net(self, module, penalty, epochs, *, fresh, one_pass):
+    def _make_net(self, module, penalty, device, epochs, *, fresh, one_pass):
         """Return the net that trains, with what is kept of earlier training."""
         callbacks = _checked_callbacks(self.callbacks)
         if self.early_stopping and not one_pass:
@@ -286,7 +297,7 @@ class TrainedEstimator(BaseEstimator):
             callbacks.append(stopping)
         if self.verbose:
             callbacks.append(ProgressLine(epochs))
-        device = tensor_of(module).device
+        streams = torch_streams(self._entropy, "penalty", "batches")
         net = GeneratorNet(
             module,
             optimizer=OPTIMIZERS[self.optimizer],
@@ -299,10 +310,10 @@ class TrainedEstimator(BaseEstimator):
             # skorch's own messages, among them the table that is asked for.
             verbose=int(any(isinstance(c, PrintLog) for c in callbacks)),
             notifies_batches=bool(self.callbacks),
-            penalty=PenaltyTerms(penalty, seeds.torch_stream(self._entropy, "penalty")),
+            penalty=PenaltyTerms(penalty, streams[0]),
             weight=self.icm_weight,
             warmup=self.icm_warmup,
-            generator=seeds.torch_stream(self._entropy, "batches"),
+            generator=streams[1],
             one_cycle=not one_pass and self.lr_schedule == "one-cycle",
             batch_size=int(self.batch_size),
         )
@@ -313,12 +324,9 @@ class TrainedEstimator(BaseEstimator):
     # Of families whose rows are tables.
     data_shape, data_kind = None, "auto"
 
-    def _make_layout(self):
-        return DataLayout.of(self.n_features_in_, self.data_shape, self.data_kind)
-
-    def _own_bounds(self):
-        """The parameter `bounds`, or what stands for it."""
-        return self.bounds
+    def _make_space(self, X):
+        """Space of rows that were checked."""
+        return self._space.of(X, self.data_shape, self.data_kind, self.bounds)
 
     @property
     def bounds_(self):

@@ -19,7 +19,6 @@ from torch import Tensor, nn
 
 from ..exceptions import FitDivergedError
 from ..rows._batches import Batch, Rows
-from ..rows._mapped import batch_sizes
 from .history import continue_optimizer, to_columns, to_rows
 from .penalty import PenaltyTerms
 from .state import is_spoiled, snapshot
@@ -133,7 +132,7 @@ class GeneratorNet(NeuralNet):
     def fit_loop(self, X, y=None, *, epochs, rows, held_out, **kwargs):
         """Train for ``epochs`` on rows, and evaluate others; callbacks see X alone."""
         told = {"dataset_train": X, "dataset_valid": held_out and held_out.x}
-        scheduler = self._scheduler(len(rows), epochs)
+        scheduler = self._scheduler(rows, epochs)
         self._good = snapshot(self.module_)
         first = len(self.history)
         for epoch in range(first, first + epochs):
@@ -166,10 +165,10 @@ class GeneratorNet(NeuralNet):
         for name, value in row.items():
             self.history.record(name, value)
 
-    def _scheduler(self, n_rows: int, epochs: int) -> Any:
+    def _scheduler(self, rows: Rows, epochs: int) -> Any:
         if not self.one_cycle:
             return None
-        steps = epochs * len(batch_sizes(n_rows, self.batch_size))
+        steps = epochs * rows.n_batches(self.batch_size)
         return torch.optim.lr_scheduler.OneCycleLR(
             self.optimizer_, max_lr=self.lr, total_steps=steps + 1
         )

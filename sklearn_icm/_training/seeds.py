@@ -11,12 +11,7 @@ import torch
 from torch import nn
 
 from ..mechanisms._modules import tensor_of
-from ..utils.streams import (  # noqa: F401
-    ENTROPY_BOUND,
-    numpy_stream,
-    stream_seed,
-    torch_stream,
-)
+from ..utils.streams import stream_seed
 
 T = TypeVar("T")
 # Whoever seeds torch's one global stream has it alone; a callback may build a module.
@@ -57,9 +52,10 @@ def _globally_seeded(seed: int, device: torch.device) -> Iterator[None]:
 
 
 def _draws_globally(module: nn.Module, penalty: object) -> bool:
-    parts = getattr(penalty, "penalties", [penalty])
-    if any(part is not None and not _is_in(PACKAGE, part) for part in parts):
-        return True
+    if not (penalty is None or isinstance(penalty, str)):
+        parts = getattr(penalty, "penalties", [penalty])
+        if not all(_is_in(PACKAGE, part) for part in parts):
+            return True
     return any(
         isinstance(m, RANDOM_LAYERS) or not (_is_in(PACKAGE, m) or _is_in("torch", m))
         for m in module.modules()

@@ -13,13 +13,13 @@ from .._training.fitting import CONSTRAINTS, warn_of_interrupt
 from .._training.history import continue_optimizer, to_columns, to_rows
 from .._training.penalty import PenaltyTerms
 from ..base import BaseGenerator, DensityMixin
-from ..independence._penalties import check_penalty, resolve_penalty
-from ..mechanisms import DataLayout
+from ..independence._penalties import checked_penalty
 from ..rows._batches import Batch
 from ..utils._sklearn import Interval, StrOptions, fit_context
 from ..utils.checks import unchanged_on_error
 from ..utils.environments import find_rows, resolve_environments
 from ..utils.rows import plain_rows
+from ..utils.streams import numpy_stream, torch_stream
 from ._chain_module import ChainModule, Regression, SecondOrder, descend, make_optimizer
 from ._chain_weights_module import (
     conv_shapes,
@@ -292,7 +292,6 @@ class ChainGenerator(DensityMixin, BaseGenerator):
     @torch.inference_mode(False)
     @torch.enable_grad()
     def _train(self, rows, Z, n_steps, *, fresh):
-        penalty = resolve_penalty(self.icm_penalty)
         n_inputs = None if Z is None else Z.shape[1]
         start = self._fresh_module if fresh else self._kept_module
         module = start(rows, n_inputs)
@@ -302,13 +301,12 @@ class ChainGenerator(DensityMixin, BaseGenerator):
             self._start_weights(module, objective)
         size = None if self.optimizer == "gd" else self.batch_size
         optimizer = make_optimizer(self.optimizer, module, objective, float(self.lr))
-        batches = seeds.torch_stream(self._entropy, "batches")
+        batches = torch_stream(self._entropy, "batches")
         # A model that was pickled has only the weights to go on from.
         before = None if fresh else self._net
         if before is not None:
             batches.set_state(before.batches.get_state())
             continue_optimizer(optimizer, before.optimizer)
-        terms_of = PenaltyTerms(penalty, seeds.torch_stream(self._entropy, "penalty"))
         earlier = [] if fresh else to_rows(self._history)
         steps = count(len(earlier))
 
@@ -321,8 +319,9 @@ class ChainGenerator(DensityMixin, BaseGenerator):
             )
 
         stream = f"modules {len(earlier)}"
-        with seeds.foreign_draws(module, penalty, self._entropy, stream):
-            check_penalty(penalty, module.graph, self.icm_weight)
+        with seeds.foreign_draws(module, self.icm_penalty, self._entropy, stream):
+            penalty = checked_penalty(self.icm_penalty, module.graph, self.icm_weight)
+            terms_of = PenaltyTerms(penalty, torch_stream(self._entropy, "penalty"))
             made, diverged = descend(
                 module, loss_terms, optimizer, n_steps, len(earlier)
             )
@@ -338,7 +337,8 @@ class ChainGenerator(DensityMixin, BaseGenerator):
             warn_of_interrupt(len(made), n_steps)
 
     def _fresh_module(self, rows, n_inputs):
-        layout, given = self._make_layout(), given_weights(self.init, self.n_layers)
+        layout = self._make_space(rows.x).layout
+        given = given_weights(self.init, self.n_layers)
         if self.kind == "dense":
             if n_inputs is None:
                 n_inputs = self.n_features_in_ if given is None else None
@@ -379,29 +379,29 @@ class ChainGenerator(DensityMixin, BaseGenerator):
         start = given_weights(self.init, self.n_layers)
         if start is None:
             unit = objective.scale ** (1 / self.n_layers)
-            stream = seeds.numpy_stream(self._entropy, "init")
+            stream = numpy_stream(self._entropy, "init")
             start = initial_weights(self.init, self._shapes, unit, stream)
         with torch.no_grad():
             for weight, value in zip(module.weights, start, strict=True):
                 weight.copy_(torch.from_numpy(value).view_as(weight))
 
     # ---------------------------------------------------- what a family writes
-    def _make_layout(self):
+    def _make_space(self, X):
         if self.kind == "dense":
             if self.data_shape is not None:
                 raise ValueError(
                     'data_shape is for kind="conv"; kind="dense" sees rows as vectors: '
                     f"set it to None, got {self.data_shape!r}."
                 )
-            return DataLayout(self.n_features_in_)
+            return self._space.of(X, None, "auto", None)
         shape = (self.n_features_in_,) if self.data_shape is None else self.data_shape
-        layout = DataLayout.of(self.n_features_in_, shape)
-        if layout.node_shape[0] > 1:
+        space = self._space.of(X, shape, "auto", None)
+        if space.layout.node_shape[0] > 1:
             raise ValueError(
                 'data_shape must be (length,) or (height, width) with kind="conv", '
                 f"whose maps have one channel, got {self.data_shape!r}."
             )
-        return layout
+        return space
 
     def _build_module(self, layout):
         return ChainModule(layout, self._shapes, circular=self.padding == "circular")

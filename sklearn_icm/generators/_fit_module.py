@@ -157,6 +157,20 @@ class FittedBanks(nn.Module):
                 found[name] = [parents[i] for i in lost]
         return {name: parents for name, parents in found.items() if parents}
 
+    def doubts(self) -> list[str]:
+        """Warnings of what the rows do not tell, or the fit did not find."""
+        told = [
+            f"The other parents of column {name!r} determine {parents} in these rows, "
+            "so that no rows tell their effects apart: a line shares these out by the "
+            "smallest weights. Leave out some parents, or give more rows."
+            for name, parents in self.lost().items()
+        ]
+        return told + [
+            f"The network of column {name!r} predicts left-out rows clearly worse than "
+            "a line. Train it longer (max_epochs), or choose mechanism='auto' for it."
+            for name in self.worse
+        ]
+
     # ------------------------------------------------------------------ training
     def loss_terms(
         self, inputs: Tensor, targets: Tensor, batch: Batch

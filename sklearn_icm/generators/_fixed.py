@@ -154,6 +154,7 @@ class FixedGenerator(BaseGenerator):
             rows, module = self._continue(rows)
             module.prepare(rows)
         self._set_fitted(X, module)
+        return ()
 
 
 class FixedModule(nn.Module):

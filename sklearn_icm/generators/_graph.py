@@ -1,6 +1,5 @@
 """Tables over a causal graph: one mechanism per column."""
 
-import warnings
 from dataclasses import replace
 from numbers import Integral
 
@@ -10,7 +9,6 @@ from sklearn.utils.validation import validate_data
 
 from .._training.fitting import CONSTRAINTS
 from .._training.reservoir import renewed
-from .._training.seeds import torch_stream
 from ..base import BaseGenerator, DensityMixin
 from ..mechanisms._modules import tensor_of
 from ..rows._columns import plain_columns, whole_columns
@@ -19,6 +17,7 @@ from ..rows._space import Space
 from ..utils._sklearn import Interval, StrOptions
 from ..utils.environments import find_rows, resolve_environments
 from ..utils.rows import plain_rows
+from ..utils.streams import torch_stream
 from ..utils.support import MOST_FITTED
 from ._edges_module import check_unobserved, parse_graph, targeted_entries
 from ._fit_module import N_FOLDS
@@ -429,21 +428,6 @@ class GraphGenerator(GraphQueriesMixin, DensityMixin, BaseGenerator):
 
     def _train(self, rows, epochs, *, fresh, one_pass=False):
         self._is_stream = one_pass
-        super()._train(rows, epochs, fresh=fresh, one_pass=one_pass)
+        doubts = super()._train(rows, epochs, fresh=fresh, one_pass=one_pass)
         self._fitted_rows = self._some_rows(rows, renew=one_pass and not fresh)
-        if one_pass:
-            return
-        fit = self._module.fit
-        told = [
-            f"The other parents of column {name!r} determine {parents} in these rows, "
-            "so that no rows tell their effects apart: a line shares these out by the "
-            "smallest weights. Leave out some parents, or give more rows."
-            for name, parents in fit.lost().items()
-        ]
-        told += [
-            f"The network of column {name!r} predicts left-out rows clearly worse than "
-            "a line. Train it longer (max_epochs), or choose mechanism='auto' for it."
-            for name in fit.worse
-        ]
-        for message in told:
-            warnings.warn(message, UserWarning, stacklevel=4)
+        return doubts

@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from .._training.reservoir import renewed
-from .._training.seeds import torch_stream
 from ..interventions._affine import affine_map
 from ..interventions._base import replaces_mechanism
 from ..mechanisms import DataLayout, GaussianLikelihood
 from ..rows._batches import Batch, Rows
+from ..utils.streams import torch_stream
 from ._column_module import (
     LEAST_VARIANCE,
     CategoricalReader,
@@ -217,10 +217,11 @@ class GraphModule(nn.Module):
         """Nothing moves beside the weights."""
 
     @torch.no_grad()
-    def finish(self, rows: Rows, entropy: int, *, renew: bool = False) -> None:
+    def finish(self, rows: Rows, entropy: int, *, renew: bool = False) -> list[str]:
         """Give every column its mechanism, and its residuals as noise.
 
-        To renew it is to keep kinds and earlier residuals, and let these fade.
+        To renew it is to keep kinds and earlier residuals, and let these fade. Returns
+        what makes the mechanisms doubtful.
         """
         if not renew:
             some = rows
@@ -245,6 +246,7 @@ class GraphModule(nn.Module):
             ]
         self.residuals = pad_sequence(kept, padding_value=torch.nan)
         self.noise.set(residuals, choose=not renew)
+        return self.fit.doubts()
 
     def _residuals(self, rows: Rows, stream: torch.Generator) -> list[Tensor]:
         """Known noise of each column in some of the rows; none of categorical ones."""

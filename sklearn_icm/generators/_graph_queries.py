@@ -11,13 +11,13 @@ from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
 from .._training.queries import RowQueries
-from .._training.seeds import stream_seed, torch_stream
 from ..independence._hsic import hsic_test
 from ..interventions import Compose, Do
 from ..interventions._base import applied, replaces_mechanism
 from ..rows._levels import decode_levels
 from ..utils.checks import check_scalar
 from ..utils.rows import draws_by_content, plain_rows
+from ..utils.streams import stream_seed, torch_stream
 from ._hidden_module import generic_effects
 from ._level_changes_module import (
     in_codes,

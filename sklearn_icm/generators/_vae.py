@@ -2,7 +2,6 @@
 
 import copy
 from numbers import Integral, Real
-from warnings import warn
 
 import numpy as np
 import torch
@@ -12,9 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from .._training.fitting import CONSTRAINTS
 from .._training.queries import RowQueries
-from .._training.seeds import torch_stream
 from ..base import BaseGenerator, DensityMixin
-from ..exceptions import CollapsedDecoderWarning
 from ..interventions._base import acting_inside
 from ..mechanisms import (
     BernoulliLikelihood,
@@ -30,6 +27,7 @@ from ..mechanisms._modules import ACTIVATIONS
 from ..utils._sklearn import Interval, StrOptions
 from ..utils.checks import is_count
 from ..utils.rows import plain_rows
+from ..utils.streams import torch_stream
 from ._vae_module import VAEModule
 
 __all__ = ["VAEGenerator"]
@@ -37,9 +35,6 @@ __all__ = ["VAEGenerator"]
 LIKELIHOODS = {"gaussian": GaussianLikelihood, "bernoulli": BernoulliLikelihood}
 N_BOUND_DRAWS = 4
 SCORE_CHUNK = 256
-# A decoder has collapsed that explains less than a quarter of what principal
-# components do, where these find something in common.
-LEAST_SHARE, LEAST_LINEAR = 0.25, 0.2
 
 
 class VAEGenerator(
@@ -336,20 +331,10 @@ class VAEGenerator(
         n_outputs = 2 * int(self.n_latents)
         return build(layout.node_shape, n_outputs, **self._hidden_layers(layout))
 
-    def _train(self, rows, epochs, *, fresh, one_pass=False):
-        super()._train(rows, epochs, fresh=fresh, one_pass=one_pass)
-        share, linear = self._module.explained
-        # A table may have nothing that its columns share: then no decoder varies.
-        judged = self.data_shape is not None and not one_pass
-        if judged and linear > LEAST_LINEAR and share < LEAST_SHARE * linear:
-            warn(
-                CollapsedDecoderWarning(share, linear, self._module.n_latents),
-                stacklevel=4,
-            )
-
-    def _own_bounds(self):
+    def _make_space(self, X):
         is_share = self.likelihood == "bernoulli" and self.bounds == "data"
-        return (0.0, 1.0) if is_share else self.bounds
+        bounds = (0.0, 1.0) if is_share else self.bounds
+        return self._space.of(X, self.data_shape, self.data_kind, bounds)
 
     # ----------------------------------------------------------------- queries
     @property

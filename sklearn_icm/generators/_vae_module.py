@@ -8,8 +8,9 @@ from sklearn.mixture import GaussianMixture
 from torch import nn
 
 from .._training.reservoir import renewed
-from .._training.seeds import numpy_stream, torch_stream
+from ..exceptions import CollapsedDecoderWarning
 from ..mechanisms._noise import MixtureNoise
+from ..utils.streams import numpy_stream, torch_streams
 
 DRAWS_PER_COMPONENT = 60
 LEAST_VARIANCE = 1e-4
@@ -24,6 +25,9 @@ CHUNK = 1024
 FEW_ROWS = 200
 # Of the largest variance of a component, the least that counts.
 PCA_FLOOR = 1e-9
+# A decoder has collapsed that explains less than a quarter of what principal
+# components do, where these find something in common.
+LEAST_SHARE, LEAST_LINEAR = 0.25, 0.2
 # Beyond these the exponential is no number that means anything.
 LOG_VARIANCES = (-30.0, 20.0)
 
@@ -96,11 +100,13 @@ class VAEModule(nn.Module):
         """Fit what sampling needs to the rows: variances, density of the latents.
 
         With ``renew`` earlier batches count too, by the rows that are kept of them.
+        Returns warnings of what makes the model doubtful.
         """
         x = rows.x
-        generator = torch_stream(entropy, "finish")
-        rows, squared = self._explained(x, generator, torch_stream(entropy, "entries"))
-        order = torch.randperm(len(x), generator=torch_stream(entropy, "shares"))
+        streams = torch_streams(entropy, "finish", "entries", "shares")
+        generator, places, shares = streams
+        rows, squared = self._explained(x, generator, places)
+        order = torch.randperm(len(x), generator=shares)
         (some,) = x[order[:FEW_ROWS]].split(FEW_ROWS)  # Of a file too.
         spread = self.likelihood.squared(some - some.mean(0)).mean()
         earlier = self.kept if renew else self.kept[:0]
@@ -112,12 +118,21 @@ class VAEModule(nn.Module):
         if renew:
             rows = self.kept
         mean, log_variance, *entries = rows.split(self.sizes, dim=1)
-        self.likelihood.find_levels(x, renew=renew)
-        self.likelihood.fit_variance(*(part.flatten() for part in entries))
+        entries = (part.flatten() for part in entries)
+        self.likelihood.fit_rest(x, *entries, renew=renew)
         if self.fits_mixture:
             self._fit_mixture(
                 mean, (0.5 * log_variance).exp(), generator, entropy, renew
             )
+        return self._doubts()
+
+    def _doubts(self):
+        share, linear = self.explained
+        # A table may have nothing that its columns share: then no decoder varies.
+        judged = self.layout.data_shape is not None and linear > LEAST_LINEAR
+        if judged and share < LEAST_SHARE * linear:
+            return [CollapsedDecoderWarning(share, linear, self.n_latents)]
+        return []
 
     def _explained(self, x, generator, places):
         """What is kept of at most so many rows, and the mean squares of all."""

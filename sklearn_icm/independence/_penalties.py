@@ -358,6 +358,13 @@ def resolve_penalty(penalty: Any) -> Any:
     return penalty
 
 
+def checked_penalty(penalty: Any, graph: MechanismGraph, weight: float) -> Any:
+    """Penalty for a name, or the object itself, where it can be called on a graph."""
+    penalty = resolve_penalty(penalty)
+    check_penalty(penalty, graph, weight)
+    return penalty
+
+
 @torch.no_grad()
 def check_penalty(penalty: Any, graph: MechanismGraph, weight: float) -> None:
     """Call a penalty once, so that a wrong one is refused before training starts."""

@@ -91,7 +91,14 @@ class MechanismGraph(nn.Module):
         self.mechanisms = nn.ModuleList(m for _, m in mechanisms.values())
         self.data_node = name
         self.nodes = self._infer_shapes()
-        self.kinds = kinds_of(self.nodes, kinds or {})
+        self._declared = dict(kinds or {})
+        if kinds:
+            kinds_of(self.nodes, kinds)
+
+    @property
+    def kinds(self) -> dict[str, str]:
+        """What every node is."""
+        return kinds_of(self.nodes, self._declared)
 
     def mechanism(self, name: str) -> nn.Module:
         """Module that produces the node ``name``."""
@@ -247,7 +254,7 @@ class MechanismGraph(nn.Module):
         modules = dict(zip(self.parents, self.mechanisms, strict=True))
         modules[self.data_node] = LinkedMechanism(modules[self.data_node], link)
         mechanisms = {k: (p, modules[k]) for k, p in self.parents.items()}
-        return MechanismGraph(self.roots, mechanisms, self.kinds)
+        return MechanismGraph(self.roots, mechanisms, self._declared)
 
     def _infer_shapes(self) -> dict[str, tuple[int, ...]]:
         values = {k: torch.zeros(PROBED, *s) for k, s in self.roots.items()}

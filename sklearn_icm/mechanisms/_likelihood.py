@@ -107,6 +107,17 @@ class GaussianLikelihood(nn.Module):
         return -0.5 * (self.squared(x - mean) / variance + constant)
 
     @torch.no_grad()
+    def fit_rest(
+        self, x: Tensor, means: Tensor, squared: Tensor, *, renew: bool = False
+    ) -> None:
+        """Fit what training leaves: levels, and the variance.
+
+        The latter to standardised means and squared residuals of entries.
+        """
+        self.find_levels(x, renew=renew)
+        self.fit_variance(means, squared)
+
+    @torch.no_grad()
     def find_levels(self, x: Tensor, *, renew: bool = False) -> None:
         """Find entries of two values: columns of a table, else all entries together.
 
@@ -221,9 +232,6 @@ class BernoulliLikelihood(nn.Module):
         """Data in the units that the encoder reads."""
         return 2 * x - 1
 
-    def find_levels(self, x: Tensor, *, renew: bool = False) -> None:
-        """There are no densities."""
-
     def log_prob(self, x: Tensor, mean: Tensor, variance: None = None) -> Tensor:
         """Log probability of each row, shape (n,)."""
         p = mean.clamp(self.MARGIN, 1 - self.MARGIN)
@@ -241,8 +249,10 @@ class BernoulliLikelihood(nn.Module):
     def track(self, x: Tensor, mean: Tensor, weights: Tensor | None = None) -> None:
         """Nothing to fit."""
 
-    def fit_variance(self, means: Tensor, squared: Tensor) -> None:
-        """Nothing to fit: the mean determines the variance."""
+    def fit_rest(
+        self, x: Tensor, means: Tensor, squared: Tensor, *, renew: bool = False
+    ) -> None:
+        """Nothing to fit: the mean determines the variance, and there are no levels."""
 
     def draw(self, n: int, generator: torch.Generator) -> Tensor:
         """Draw what `observe` needs, on the CPU."""

@@ -88,6 +88,10 @@ class Rows:
         order = torch.randperm(len(self), generator=generator)
         return self[order[n_held_out:]], self[order[:n_held_out]]
 
+    def n_batches(self, size: int) -> int:
+        """Number of batches of all rows."""
+        return len(batch_sizes(len(self), size))
+
     def batches(
         self, size: int, generator: torch.Generator, epoch: int = 0
     ) -> Iterator[Batch]:

@@ -30,6 +30,8 @@ class Space:
         Of the rows that come out.
     bounds : ndarray of shape (2, 1) or (2, n_features), optional
         To which these are clipped.
+    grows : bool
+        Whether the bounds are those of the rows.
     range : ndarray of shape (2, n_features), optional
         Smallest and largest known value of each column of a table.
     """
@@ -39,22 +41,25 @@ class Space:
     layout: DataLayout | None = None
     dtype: np.dtype | None = None
     bounds: np.ndarray | None = None
+    grows: bool = False
     range: np.ndarray | None = None
 
-    def of(self, X: np.ndarray, layout: DataLayout, bounds: Any) -> Space:
-        """Space of rows of numbers, codes for levels; ``bounds`` are a parameter's."""
-        space = replace(self, layout=layout, dtype=X.dtype)
+    def of(self, X: np.ndarray, data_shape: Any, data_kind: str, bounds: Any) -> Space:
+        """Space of rows of numbers, codes for levels; parameters say the rest."""
+        layout = DataLayout.of(X.shape[1], data_shape, data_kind)
+        grows = isinstance(bounds, str)
+        space = replace(self, layout=layout, dtype=X.dtype, grows=grows)
         return replace(space, bounds=space.bounds_of(X, bounds))
 
     def ranged(self, X: np.ndarray) -> Space:
         """The space, which also knows the range of each column."""
         return replace(self, range=find_bounds("data", X, axis=0))
 
-    def widened(self, X: np.ndarray, bounds: Any) -> Space:
+    def widened(self, X: np.ndarray) -> Space:
         """Space of earlier and of new rows."""
         space = self
-        if isinstance(bounds, str) and space.bounds is not None:
-            new = self.bounds_of(X, bounds)
+        if self.grows:
+            new = self.bounds_of(X, "data")
             space = replace(space, bounds=_joined(space.bounds, new))
         if space.range is not None:
             space = replace(space, range=_joined(space.range, self.ranged(X).range))

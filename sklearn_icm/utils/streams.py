@@ -8,12 +8,16 @@ from zlib import crc32
 import numpy as np
 import torch
 
+from .checks import new_stream
+
 __all__ = [
     "ENTROPY_BOUND",
     "Streams",
+    "new_entropy",
     "numpy_stream",
     "stream_seed",
     "torch_stream",
+    "torch_streams",
 ]
 
 ENTROPY_BOUND = 2**31 - 1
@@ -28,6 +32,19 @@ def stream_seed(entropy: int, name: str) -> int:
 def torch_stream(entropy: int, name: str) -> torch.Generator:
     """CPU generator of the stream ``name``."""
     return torch.Generator().manual_seed(stream_seed(entropy, name))
+
+
+def torch_streams(entropy: int, *names: str) -> list[torch.Generator]:
+    """CPU generators of several streams."""
+    return [torch_stream(entropy, name) for name in names]
+
+
+def new_entropy(
+    random_state: int | np.random.RandomState | None,
+) -> tuple[int, np.random.RandomState]:
+    """Draw one number for the randomness of a fit, and the stream of later queries."""
+    entropy = int(new_stream(random_state).randint(ENTROPY_BOUND))
+    return entropy, numpy_stream(entropy, "sample")
 
 
 def numpy_stream(entropy: int, name: str) -> np.random.RandomState:
