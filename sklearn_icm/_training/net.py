@@ -215,7 +215,7 @@ class GeneratorNet(NeuralNet):
             self.history.record_batch("train_batch_size", len(batch.x))
             # A family whose mechanisms are trained side by side has no output.
             output = None
-            if nodes is not None:
+            if isinstance(nodes, Mapping):
                 output = nodes[self.module_.graph.data_node].detach()
             self._notify_batch(
                 "on_batch_end", batch=(batch.x, None), loss=loss.detach(), y_pred=output

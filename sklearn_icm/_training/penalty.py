@@ -28,20 +28,23 @@ class PenaltyTerms:
         self,
         terms: Mapping[str, Tensor],
         graph: MechanismGraph,
-        nodes: Mapping[str, Tensor] | None,
+        nodes: Mapping[str, Tensor] | list[Mapping[str, Tensor]] | None,
         batch: Batch,
         weight: float,
     ) -> dict[str, Tensor]:
         """Terms of a loss and of the penalty, behind the "loss" that sums them up.
 
-        At weight 0 a penalty is not computed.
+        At weight 0 a penalty is not computed. Of several versions of a graph that are
+        trained side by side, each with its nodes, it is the mean.
         """
         first, *others = terms.values()
         loss, parts = sum(others, first), {}
         if self.penalty is not None and weight > 0:
             # A stream of its own, so that a penalty moves no noise of the model.
-            step = Step(graph, nodes, batch._replace(generator=self.generator))
-            parts = self._terms(step)
+            batch = batch._replace(generator=self.generator)
+            versions = nodes if isinstance(nodes, list) else [nodes]
+            found = [self._terms(Step(graph, own, batch)) for own in versions]
+            parts = {k: sum(own[k] for own in found) / len(found) for k in found[0]}
             loss = loss + weight * parts["penalty"]
         return {"loss": loss, **terms, **parts}
 

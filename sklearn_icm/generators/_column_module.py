@@ -58,9 +58,11 @@ class ColumnBank(nn.Module):
     ) -> None:
         super().__init__()
         self.heads = [1] * len(columns) if heads is None else list(heads)
+        self.places = tuple(columns)
         self.register_buffer("columns", torch.tensor(columns, dtype=torch.long))
         self.register_buffer("reads", reads[self.columns].float())
-        owner = torch.arange(len(columns)).repeat_interleave(torch.tensor(self.heads))
+        counts = torch.tensor(self.heads, dtype=torch.long)
+        owner = torch.arange(len(columns)).repeat_interleave(counts)
         self.register_buffer("owner", owner)
         n_inputs, n_columns, n_heads = reads.shape[1], len(columns), len(owner)
         self.bias = nn.Parameter(torch.zeros(n_copies, n_heads))
@@ -98,7 +100,7 @@ class ColumnBank(nn.Module):
     @torch.no_grad()
     def part(self, column: int) -> Part:
         """Function of one column, as a sum over the units of all copies."""
-        place = int((self.columns == column).nonzero())
+        place = self.places.index(column)
         own, seen = self.owner == place, self.reads[place] > 0
         bias = self.bias[:, own].mean(0)
         if self.is_linear:
@@ -213,6 +215,9 @@ class ColumnMechanism(nn.Module):
     the noise of all columns, of which it reads one.
     """
 
+    # Entry of the noise that is what its parents leave, if a formula gives it.
+    own_noise: int | None = None
+
     def __init__(
         self,
         index: int,
@@ -248,6 +253,10 @@ class ColumnMechanism(nn.Module):
 
 class NumericColumn(ColumnMechanism):
     """``location(parents) + scale(parents) * noise``, in standardised units inside."""
+
+    @property
+    def own_noise(self) -> int:
+        return self.index
 
     def forward(self, *values: Tensor) -> Tensor:
         *parents, noise = values

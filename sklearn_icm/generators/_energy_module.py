@@ -110,7 +110,7 @@ class PreAdditiveBank(ColumnBank):
     @torch.no_grad()
     def start(self, column: int, line: Line) -> None:
         """Start a column from least squares."""
-        place = int((self.columns == column).nonzero())
+        place = self.places.index(column)
         self.linear[0, place, self.reads[place] > 0] = line.weight.to(self.scale)
         left = max(line.variance, LEAST_SCALE) ** 0.5
         self.scale[place] = _inverse_softplus(left)
@@ -118,7 +118,7 @@ class PreAdditiveBank(ColumnBank):
     @torch.no_grad()
     def copy_to(self, mechanism: PreAdditiveColumn, column: int) -> None:
         """Give the mechanism of one column to a module of its own."""
-        place = int((self.columns == column).nonzero())
+        place = self.places.index(column)
         mechanism.function.put(self.part(column))
         mechanism.function.bias[1] = self.scale[place]
         for name, own in mechanism.curve.named_parameters():
@@ -127,6 +127,9 @@ class PreAdditiveBank(ColumnBank):
 
 class PreAdditiveColumn(NumericColumn):
     """``curve(location(parents) + scale * noise)``, in standardised units inside."""
+
+    # Its curve is inverted by bisection.
+    own_noise = None
 
     def __init__(
         self,

@@ -1,5 +1,7 @@
 """How the mechanisms of columns are fitted: lines are solved, all else is trained.
 
+With a penalty lines are trained too, from where they are solved.
+
 Networks are trained in copies, each without the rows of one fold. So every row was left
 out by a copy, which tells what kind a column has, and the mean of the copies, which is
 the mechanism, depends on the rows much more than on the start of its training.
@@ -50,8 +52,12 @@ class FittedBanks(nn.Module):
         # Which columns have unobserved causes.
         self.confounded = unobserved.any(1).tolist()
         self.seen = [own.nonzero()[:, 0] for own in observed]
+        self.lines = {k for k in self._allowing("linear") if not self.confounded[k]}
+        self.register_buffer("reads", reads.float())
         self.banks = nn.ModuleDict()
         self._make_banks(reads, [n_levels.get(name, 0) for name in kinds], n_units)
+        self.line_bank = self._make_lines(reads, [name in n_levels for name in kinds])
+        self.register_buffer("lines_trained", torch.zeros((), dtype=torch.bool))
         self.register_buffer("chosen", torch.zeros(len(kinds), dtype=torch.long))
         for name in ("bent", "tied"):
             self.register_buffer(name, torch.zeros(len(kinds), dtype=torch.bool))
@@ -59,7 +65,6 @@ class FittedBanks(nn.Module):
         self.worse: list[str] = []
         # What lines leave. A parameter, as optimisers need one even with none to train.
         self.left = nn.Parameter(torch.zeros(()), requires_grad=False)
-        self.lines = {k for k in self._allowing("linear") if not self.confounded[k]}
         for k, name in enumerate(kinds):
             # Bits of doubles: some devices have none, and precision is never changed.
             size = len(self.seen[k]) + 2
@@ -97,6 +102,29 @@ class FittedBanks(nn.Module):
         if hidden:
             self.noise_scale = nn.Parameter(torch.full((len(self.names),), UNIT_SCALE))
 
+    def _make_lines(self, reads: Tensor, has_levels: Sequence[bool]) -> ColumnBank:
+        """Lines of all columns that may end with one, as they were solved last.
+
+        A penalty trains them, but for the constants of columns without parents.
+        """
+        columns = [
+            k
+            for k, kinds in enumerate(self.kinds)
+            if not has_levels[k] and not self.confounded[k]
+            if "linear" in kinds or "location-scale" in kinds or not reads[k].any()
+        ]
+        bank = ColumnBank(columns, reads, 0, n_copies=N_FOLDS)
+        return bank.requires_grad_(False)
+
+    def penalise(self, on: bool) -> None:
+        """Whether a penalty asks for noise, so that lines are trained too."""
+        self.line_bank.requires_grad_(on)
+
+    @property
+    def is_penalised(self) -> bool:
+        """Whether `loss_terms` returns noise."""
+        return self.line_bank.bias.requires_grad
+
     def _allowing(self, kind: str) -> set[int]:
         return {k for k, kinds in enumerate(self.kinds) if kind in kinds}
 
@@ -125,6 +153,7 @@ class FittedBanks(nn.Module):
                     left += 0.5 * line.variance
                 if start:
                     self._start(k, line)
+                self._keep_line(k, line, start)
         self.left.fill_(left)
 
     def _sums(self, k: int) -> Tensor:
@@ -136,13 +165,22 @@ class FittedBanks(nn.Module):
             return moments(inputs, target)
         return target.long().bincount(minlength=shape[0]).double()
 
+    def _keep_line(self, k: int, line: Line, start: bool) -> None:
+        trained = self.is_penalised and bool(self.lines_trained) and not start
+        if k not in self.line_bank.places or (trained and len(self.seen[k])):
+            return
+        bank = self.line_bank
+        place = bank.places.index(k)
+        bank.bias[:, place] = line.bias.to(bank.bias)
+        bank.linear[:, place, self.seen[k]] = line.weight.to(bank.linear)
+
     def _start(self, k: int, line: Line) -> None:
         kind = self.kinds[k][0]
         if kind == "energy":
             self.banks["energy"].start(k, line)
         elif kind == "linear" and self._trains("linear hidden", k):
             bank = self.banks["linear hidden"]
-            place = int((bank.columns == k).nonzero())
+            place = bank.places.index(k)
             bank.linear[0, place, self.seen[k]] = line.weight.to(bank.linear)
 
     def lost(self) -> dict[str, list[str]]:
@@ -174,59 +212,118 @@ class FittedBanks(nn.Module):
     # ------------------------------------------------------------------ training
     def loss_terms(
         self, inputs: Tensor, targets: Tensor, batch: Batch
-    ) -> dict[str, Tensor]:
-        """Loss of each kind of mechanism, summed over the columns that allow it."""
+    ) -> tuple[dict[str, Tensor], list[Tensor]]:
+        """Loss of each kind of mechanism, summed over the columns that allow it.
+
+        And, with a penalty, the noise of the columns, see `_noise`.
+        """
         absent = inputs.isnan()
         # Filled, not masked afterwards: a NaN would pass through zero gradients.
         inputs, targets = inputs.nan_to_num(), targets.nan_to_num()
-        solved = self.lines or not self.banks
-        terms, errors = {"linear": self.left} if solved else {}, {}
-        for name, bank in self.banks.items():
-            loss = self._losses(name, inputs, targets[:, bank.columns], errors, batch)
+        banks, heads, joint = dict(self.banks), {}, None
+        terms = {"linear": self.left} if self.lines or not banks else {}
+        if self.is_penalised:
+            banks, terms = {"linear": self.line_bank, **banks}, {}
+        if batch.known is not None:
+            joint = _known_with_parents(batch.known, absent, self.reads)
+        for name, bank in banks.items():
+            own = targets[:, bank.columns]
+            if name == "energy":
+                loss = bank.losses(inputs, own, batch)[:, None]
+            else:
+                heads[name] = bank(inputs)
+                if name == "linear":
+                    # Constants are solved.
+                    trains = bank.reads.any(1)
+                    heads[name] = heads[name].where(trains, heads[name].detach())
+                loss = self._losses(name, own, heads, batch)
             counts = torch.ones_like(loss)
             if batch.weights is not None:
                 counts = counts * batch.weights[:, None, None]
             if bank.n_copies > 1:
                 copies = torch.arange(bank.n_copies).to(batch.fold)
                 counts = counts * (batch.fold[:, None] != copies)[:, :, None]
-            if batch.known is not None:
-                joint = _known_with_parents(batch.known, absent, bank)
-                counts = counts * joint[:, None]
+            if joint is not None:
+                counts = counts * joint[:, None, bank.columns]
             tiny = torch.finfo(loss.dtype).tiny
             total = (loss * counts).sum(0) / counts.sum(0).clamp(min=tiny)
             kind = name.split()[0]
             terms[kind] = terms.get(kind, 0.0) + total.mean(0).sum()
-        return terms
+        if not self.is_penalised:
+            return terms, []
+        return terms, self._noise(heads, targets, batch.fold, joint)
 
     def _losses(
-        self,
-        name: str,
-        inputs: Tensor,
-        targets: Tensor,
-        errors: dict[str, Tensor],
-        batch: Batch,
+        self, name: str, targets: Tensor, heads: dict[str, Tensor], batch: Batch
     ) -> Tensor:
         """Losses of rows in a bank, (n, n_copies, n_columns)."""
-        bank = self.banks[name]
-        if name == "energy":
-            return bank.losses(inputs, targets, batch)[:, None]
-        heads = bank(inputs)
+        own = heads[name]
         if name == "categorical":
-            return _cross_entropies(heads[:, 0], targets, bank.heads)[:, None]
-        if name == "additive":
-            left = targets[:, None] - heads
-            errors[name] = left.detach()
-            return 0.5 * left.square()
+            return _cross_entropies(own[:, 0], targets, self.banks[name].heads)[:, None]
+        if name in ("linear", "additive"):
+            return 0.5 * (targets[:, None] - own).square()
         if name == "location-scale":
-            places = torch.searchsorted(self.banks["additive"].columns, bank.columns)
-            size = errors["additive"][..., places].abs()
-            scale = scale_of(heads)
+            means, columns = (self.banks[k].columns for k in ("additive", name))
+            # Of the means of networks, which do not know of it; both are in order.
+            places = torch.searchsorted(means, columns)
+            size = (targets[:, None] - heads["additive"].detach()[..., places]).abs()
+            scale = scale_of(own)
             tiny = torch.finfo(size.dtype).tiny
             return size / batch.mean(size).clamp(min=tiny) / scale + scale.log()
-        location, scale = heads, scale_of(self.noise_scale[bank.columns])
-        if name == "location-scale hidden":
-            location, scale = heads[..., ::2], scale_of(heads[..., 1::2])
+        location, scale = self._hidden_moments(name, own)
         return 0.5 * ((targets[:, None] - location) / scale).square() + scale.log()
+
+    def _hidden_moments(self, name: str, heads: Tensor) -> tuple[Tensor, Tensor]:
+        """Location and scale of effects of unobserved nodes."""
+        if name == "location-scale hidden":
+            return heads[..., ::2], scale_of(heads[..., 1::2])
+        return heads, scale_of(self.noise_scale[self.banks[name].columns])
+
+    def _noise(
+        self,
+        heads: dict[str, Tensor],
+        targets: Tensor,
+        fold: Tensor,
+        joint: Tensor | None,
+    ) -> list[Tensor]:
+        """Noise of the columns by what is trained, (n, n_columns).
+
+        Where columns have both, once that of lines and once that of networks, which is
+        in units of their scale. That of a row is by the copies that are trained on it.
+        NaN where a column or what it reads is not known, of columns of levels, and of
+        mechanisms that are no location.
+        """
+        means = {
+            name: _of_others(own, fold)
+            for name, own in heads.items()
+            if name != "categorical"
+        }
+        lines, networks, scales = {}, {}, {}
+        if "location-scale" in means:
+            columns = self.banks["location-scale"].places
+            own = scale_of(means.pop("location-scale"))
+            scales = dict(zip(columns, own.unbind(1), strict=True))
+        for name, own in means.items():
+            scale = torch.ones_like(own)
+            if name.endswith("hidden"):
+                own, scale = self._hidden_moments(name, own)
+            found = lines if name == "linear" else networks
+            bank = self.line_bank if name == "linear" else self.banks[name]
+            left = (targets[:, bank.columns] - own) / scale
+            found |= zip(bank.places, left.unbind(1), strict=True)
+        for k in scales:
+            networks[k] = networks[k] / scales[k]
+            if "linear" not in self.kinds[k]:
+                lines[k] = lines[k] / scales[k]
+        versions = [networks | lines, lines | networks]
+        unknown = targets.new_full((len(targets),), torch.nan)
+        noise = [
+            torch.stack([own.get(k, unknown) for k in range(len(self.names))], 1)
+            for own in versions[lines.keys().isdisjoint(networks) :]
+        ]
+        return (
+            noise if joint is None else [own.where(joint, torch.nan) for own in noise]
+        )
 
     # ------------------------------------------------------------------ choosing
     @torch.no_grad()
@@ -258,8 +355,8 @@ class FittedBanks(nn.Module):
         if "additive" not in self.banks:
             return found
         bank = self.banks["additive"]
-        columns, lines = bank.columns.tolist(), self._lines_without_folds(rows)
-        scales = dict.fromkeys(columns, torch.ones(()))
+        columns, lines = bank.places, self._lines_without_folds(rows)
+        scales, trained = dict.fromkeys(columns, torch.ones(())), {}
         for inputs, targets, known, fold in rows():
             n_hidden = bank.reads.shape[1] - inputs.shape[1]
             filled = functional.pad(inputs.nan_to_num(), (0, n_hidden))
@@ -267,12 +364,16 @@ class FittedBanks(nn.Module):
             if "location-scale" in self.banks:
                 other = self.banks["location-scale"]
                 own = _of_folds(scale_of(other(filled)), fold)
-                scales |= dict(zip(other.columns.tolist(), own, strict=True))
+                scales |= dict(zip(other.places, own, strict=True))
+            if self.is_penalised:
+                own = _of_folds(self.line_bank(filled), fold)
+                trained = dict(zip(self.line_bank.places, own, strict=True))
             for k in columns:
                 joint = self._joint_rows(k, inputs, known).cpu()
                 read, place = inputs[:, self.seen[k]].double().cpu(), fold.long().cpu()
                 by_fold = torch.stack([line.at(read) for line in lines[k]])
-                own = by_fold.gather(0, place[None])[0], networks[k]
+                line = by_fold.gather(0, place[None])[0]
+                own = trained.get(k, line), networks[k]
                 target = targets[:, k].double().cpu()
                 errors = [target - value for value in own]
                 others = scales[k].expand_as(target), target - zeros[k].cpu()
@@ -283,7 +384,7 @@ class FittedBanks(nn.Module):
     def _lines_without_folds(
         self, rows: Callable[[], Iterable[Sequence[Tensor]]]
     ) -> dict[int, list[Line]]:
-        columns = self.banks["additive"].columns.tolist()
+        columns = self.banks["additive"].places
         sums = {k: [0.0] * N_FOLDS for k in columns}
         for *chunk, fold in rows():
             for j in range(N_FOLDS):
@@ -299,6 +400,7 @@ class FittedBanks(nn.Module):
     @torch.no_grad()
     def place(self, graph: MechanismGraph) -> None:
         """Give every column its mechanism."""
+        self.lines_trained.fill_(self.is_penalised)
         for k, name in enumerate(self.names):
             mechanism, kind = graph.mechanism(name), KINDS[int(self.chosen[k])]
             function = mechanism.function
@@ -325,10 +427,12 @@ class FittedBanks(nn.Module):
         return (self.chosen == kind).nonzero()[:, 0].tolist()
 
     def _trains(self, name: str, k: int) -> bool:
-        return name in self.banks and k in self.banks[name].columns
+        return name in self.banks and k in self.banks[name].places
 
     def _solved(self, k: int) -> Part:
         """Line of a column, or shares of its levels."""
+        if k in self.line_bank.places:
+            return self.line_bank.part(k)
         sums = self._sums(k)
         if sums.ndim == 1:
             return Part(sums.clamp(min=LEAST_COUNT).log().to(self.left))
@@ -353,9 +457,18 @@ def _of_folds(values: Tensor, fold: Tensor) -> Sequence[Tensor]:
     return values.gather(1, places)[:, 0].double().cpu().unbind(1)
 
 
-def _known_with_parents(known: Tensor, absent: Tensor, bank: nn.Module) -> Tensor:
+def _of_others(heads: Tensor, fold: Tensor) -> Tensor:
+    """Mean of the copies that are trained on a row, (n, n_heads)."""
+    n_copies = heads.shape[1]
+    if n_copies == 1:
+        return heads[:, 0]
+    trained = (fold[:, None] != torch.arange(n_copies).to(fold)).to(heads)
+    return (heads * (trained / trained.sum(1, keepdim=True))[:, :, None]).sum(1)
+
+
+def _known_with_parents(known: Tensor, absent: Tensor, reads: Tensor) -> Tensor:
     """In which rows a column and all that it reads are known, (n, n_columns)."""
-    return known[:, bank.columns] & (absent.to(bank.reads) @ bank.reads.T == 0)
+    return known & (absent.to(reads) @ reads.T == 0)
 
 
 def _cross_entropies(heads: Tensor, codes: Tensor, widths: Sequence[int]) -> Tensor:

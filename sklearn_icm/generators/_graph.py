@@ -236,7 +236,6 @@ class GraphGenerator(GraphQueriesMixin, DensityMixin, BaseGenerator):
     _architecture_names = ("unobserved", "mechanism", "noise", "n_units")
 
     # What the base reads, and a table has no parameter for.
-    icm_penalty, icm_weight, icm_warmup = None, 0.0, 0
     optimizer, weight_decay = "adam", 0.0
     early_stopping, n_iter_no_change, tol = False, None, 0.0
 
@@ -252,7 +251,8 @@ class GraphGenerator(GraphQueriesMixin, DensityMixin, BaseGenerator):
         **{
             name: CONSTRAINTS[name]
             for name in (
-                *("observational", "bounds", "max_epochs", "batch_size", "lr"),
+                *("icm_penalty", "icm_weight", "icm_warmup", "observational"),
+                *("bounds", "max_epochs", "batch_size", "lr"),
                 *("lr_schedule", "validation_fraction", "callbacks", "device"),
                 *("warm_start", "random_state", "verbose"),
             )
@@ -270,6 +270,9 @@ class GraphGenerator(GraphQueriesMixin, DensityMixin, BaseGenerator):
         categorical_features="auto",
         missing="raise",
         targets=None,
+        icm_penalty="auto",
+        icm_weight=0.0,
+        icm_warmup=0,
         observational=None,
         bounds=None,
         max_epochs=60,
@@ -291,6 +294,9 @@ class GraphGenerator(GraphQueriesMixin, DensityMixin, BaseGenerator):
         self.categorical_features = categorical_features
         self.missing = missing
         self.targets = targets
+        self.icm_penalty = icm_penalty
+        self.icm_weight = icm_weight
+        self.icm_warmup = icm_warmup
         self.observational = observational
         self.bounds = bounds
         self.max_epochs = max_epochs
@@ -319,7 +325,11 @@ class GraphGenerator(GraphQueriesMixin, DensityMixin, BaseGenerator):
         module = GraphModule(layout, parents, kinds, levels, n_units, hidden)
         if self.noise == "normal":
             module.noise.options = (1,)
+        module.fit.penalise(self._is_penalised())
         return module
+
+    def _is_penalised(self):
+        return self.icm_penalty is not None and self.icm_weight > 0
 
     def _parents(self):
         """Parents of every column and hidden node."""
@@ -347,6 +357,7 @@ class GraphGenerator(GraphQueriesMixin, DensityMixin, BaseGenerator):
         earlier = self._n_rows_of_levels
         self._n_rows_of_levels = self._count_levels(rows.x, module, earlier)
         device = tensor_of(module).device
+        module.fit.penalise(self._is_penalised())
         module.cpu().solve(opened, add=self._is_stream)
         return self._with_folds(opened), module.to(device)
 

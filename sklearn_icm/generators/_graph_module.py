@@ -198,22 +198,36 @@ class GraphModule(nn.Module):
             values[self.names[k]] = torch.where(column.isnan(), usual, column)
         return values
 
-    def loss_terms(self, batch: Batch) -> tuple[dict[str, Tensor], None]:
+    def loss_terms(
+        self, batch: Batch
+    ) -> tuple[dict[str, Tensor], list[dict[str, Tensor]] | None]:
         """Loss of each kind of mechanism, summed over the columns that allow it.
 
         With unobserved nodes also "kl", the divergence of their noise from the prior.
+        With a penalty also the values of the nodes, which are those of the rows: noise
+        is what is left of them, in each version of the mechanisms that is trained.
         """
         inputs, targets = self._read_rows(batch.x)
-        terms = {}
+        terms, hidden, drawn = {}, {}, batch.x[:, :0]
         if self.hidden:
             posterior = self.posterior(batch.x, batch.known)
-            draw = batch.randn(*posterior.mean.shape)
-            hidden = self._hidden_values(batch.x, posterior.at(draw))
+            drawn = posterior.at(batch.randn(*posterior.mean.shape))
+            hidden = self._hidden_values(batch.x, drawn)
             inputs = torch.cat([inputs, *hidden.values()], 1)
             terms["kl"] = batch.mean(posterior.divergence())
-        return terms | self.fit.loss_terms(inputs, targets, batch), None
+        losses, noises = self.fit.loss_terms(inputs, targets, batch)
+        if not noises:
+            return terms | losses, None
+        values = dict(zip(self.names, batch.x.split(1, 1), strict=True))
+        values |= hidden | {self.graph.data_node: batch.x}
+        (root,) = self.graph.roots
+        return terms | losses, [
+            {root: torch.cat([noise, drawn], 1)}
+            | {name: values[name] for name in self.graph.parents}
+            for noise in noises
+        ]
 
-    def track(self, batch: Batch, nodes: None) -> None:
+    def track(self, batch: Batch, nodes: list[dict[str, Tensor]] | None) -> None:
         """Nothing moves beside the weights."""
 
     @torch.no_grad()

@@ -4,7 +4,14 @@ from ._common import anisotropy
 from ._contrasts import Kurtosis, PatchStatistics
 from ._generic import GenericPenalty, generic_ratio, response
 from ._ima import IMAPenalty, ima_contrast, jacobian
-from ._penalties import AutoPenalty, SpectralPenalty, Step, SumPenalty, TracePenalty
+from ._penalties import (
+    AutoPenalty,
+    NoisePenalty,
+    SpectralPenalty,
+    Step,
+    SumPenalty,
+    TracePenalty,
+)
 from ._spectral import spectral_ratio
 from ._table import genericity_test
 from ._trace import trace_ratio
@@ -14,6 +21,7 @@ __all__ = [
     "GenericPenalty",
     "IMAPenalty",
     "Kurtosis",
+    "NoisePenalty",
     "PatchStatistics",
     "SpectralPenalty",
     "Step",

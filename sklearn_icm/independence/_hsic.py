@@ -2,13 +2,38 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import numpy as np
+import torch
 from scipy.spatial.distance import cdist
+from torch import Tensor
+
+from ..rows._batches import Batch
+
+Array = TypeVar("Array", np.ndarray, Tensor)
 
 # Rows that span a kernel, and the least of its eigenvalues, of the largest, that count.
 N_LANDMARKS, LEAST_PART = 64, 1e-5
 # Part of a value that is rounding in float32.
 TIE = 1e-5
+# Frequencies of a batch's kernels: of one noise, and of all that it is compared with.
+N_OWN, N_OTHERS = 6, 8
+# A self-dependence below it is none; its root is a number in float32.
+LEAST_NORM = 1e-24
+
+
+def dependence(one: Array, other: Array) -> Array:
+    """HSIC over the root of both self-dependences, of (..., n, n_features); 0 to 1.
+
+    Features are centred, and their products are the kernels of the two samples.
+    """
+    norm = (_overlap(one, one) * _overlap(other, other)).clip(LEAST_NORM)
+    return _overlap(one, other) / norm**0.5
+
+
+def _overlap(one: Array, other: Array) -> Array:
+    return ((one.swapaxes(-2, -1) @ other) ** 2).sum((-2, -1))
 
 
 def hsic_test(
@@ -18,25 +43,24 @@ def hsic_test(
 
     Gaussian kernels with the median distance as bandwidth, columns standardised, of
     low rank (Nyström), so that time and memory are linear in the rows. The value is
-    between 0 and 1, HSIC over the root of both self-dependences; NaN where a sample is
-    constant. Gretton, Fukumizu, Teo, Song, Schölkopf, Smola (2008), *A kernel
-    statistical test of independence*, NIPS. Zhang, Filippi, Gretton, Sejdinovic (2018),
-    *Large-scale kernel methods for independence testing*, arXiv 1606.07892.
+    that of `dependence`; NaN where a sample is constant. Gretton, Fukumizu, Teo, Song,
+    Schölkopf, Smola (2008), *A kernel statistical test of independence*, NIPS. Zhang,
+    Filippi, Gretton, Sejdinovic (2018), *Large-scale kernel methods for independence
+    testing*, arXiv 1606.07892.
     """
     one, other = (_features(sample, rng) for sample in (first, second))
-    norm = np.linalg.norm(one.T @ one) * np.linalg.norm(other.T @ other)
-    if not norm > 0:
+    if not (one.any() and other.any()):
         return np.nan, np.nan
-    observed = np.square(one.T @ other).sum()
+    value = float(dependence(one, other))
     if not n_draws:
-        return float(observed / norm), np.nan
+        return value, np.nan
     # Permuting the narrower one is cheaper; orders that only rounding tells apart tie.
     one, other = sorted((one, other), key=np.size)
-    n_reached, least = 0, observed * (1 - TIE)
+    n_reached, least = 0, _overlap(one, other) * (1 - TIE)
     for _ in range(n_draws):
         permuted = one[rng.permutation(len(one))]
-        n_reached += np.square(permuted.T @ other).sum() >= least
-    return float(observed / norm), float((1 + n_reached) / (1 + n_draws))
+        n_reached += _overlap(permuted, other) >= least
+    return value, float((1 + n_reached) / (1 + n_draws))
 
 
 def _features(sample: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
@@ -53,3 +77,80 @@ def _features(sample: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
     features = kernel @ (axes[:, kept] / np.sqrt(sizes[kept]))
     # Comparing needs few digits, and is twice as fast with them.
     return (features - features.mean(0)).astype(np.float32)
+
+
+def batch_dependences(
+    noise: Tensor, values: Tensor, reads: Tensor, batch: Batch
+) -> tuple[Tensor, Tensor]:
+    """Dependence of each noise on what its mechanism reads, and on all other noise.
+
+    The measure of `hsic_test` for the rows of a batch, differentiable: its Gaussian
+    kernels are products of random Fourier features, drawn anew (those of one noise are
+    at fixed quantiles), and their bandwidth is the median of the squared distances of
+    neighbouring rows, as a constant. Rahimi, Recht (2007), *Random features for
+    large-scale kernel machines*, NIPS.
+
+    Parameters
+    ----------
+    noise : Tensor of shape (n, n_columns)
+        NaN where it is not known; these rows are left out.
+    values : Tensor of shape (n, n_values)
+    reads : Tensor of shape (n_columns, n_values)
+        1 for values that a column's mechanism reads, else 0.
+    batch : Batch
+        Where random numbers are from, and what the rows weigh.
+
+    Returns
+    -------
+    two Tensors of shape (n_columns,)
+        0 where there is nothing to depend on.
+    """
+    known, n_columns = ~noise.isnan(), noise.shape[1]
+    each = torch.eye(n_columns).to(noise)
+    # First against what is read, in all rows that are known, then against other noise.
+    rows = torch.cat([known, known.all(1, keepdim=True).expand_as(known)], 1)
+    reads = torch.block_diag(reads.to(noise), 1 - each)
+    noise = _standardised(noise)
+    given = torch.cat([_standardised(values), noise], 1)
+    # Rows are last, as that is how batched products are fast.
+    frequency = _half_normal(N_OWN).to(noise) / _width(noise, each, known)[:, None]
+    own = frequency[:, :, None] * noise.T[:, None]
+    draw = batch.randn(len(reads), N_OTHERS, given.shape[1])
+    width = _width(given, reads, rows)[:, None, None]
+    frequency = draw * reads[:, None] / width
+    seen = (frequency.flatten(0, 1) @ given.T).unflatten(0, draw.shape[:2])
+    rows = rows.to(noise) if batch.weights is None else rows * batch.weights[:, None]
+    weight = (rows / rows.sum(0).clip(LEAST_NORM)).T[:, None]
+    found = [
+        (waves - (weight * waves).sum(2, keepdim=True)) * weight.sqrt()
+        for waves in (_waves(own).repeat(2, 1, 1), _waves(seen))
+    ]
+    return dependence(*(waves.mT for waves in found)).tensor_split(2)
+
+
+def _standardised(values: Tensor) -> Tensor:
+    """Columns of zero mean and unit variance; 0 where they are constant, or unknown."""
+    known = ~values.isnan()
+    values, n_known = values.nan_to_num(), known.sum(0).clip(1)
+    centred = (values - values.sum(0) / n_known) * known
+    variance = centred.square().sum(0) / n_known
+    return centred / variance.clip(LEAST_NORM).sqrt()
+
+
+@torch.no_grad()
+def _width(values: Tensor, reads: Tensor, rows: Tensor) -> Tensor:
+    """Width of each column's kernel, as the inverse deviation of its frequencies."""
+    squared = (values - values.roll(1, 0)).square() @ reads.T
+    counts = rows & rows.roll(1, 0) & (squared > 0)
+    median = torch.where(counts, squared, torch.nan).nanmedian(0).values
+    return (0.5 * median.nan_to_num(1.0)).sqrt()
+
+
+def _half_normal(n: int) -> Tensor:
+    """Quantiles of the size of normal numbers."""
+    return torch.special.ndtri(0.5 + (torch.arange(n) + 0.5) / (2 * n))
+
+
+def _waves(phase: Tensor) -> Tensor:
+    """Features of (n_columns, n_frequencies, n) phases."""
+    return torch.cat([phase.cos(), phase.sin()], 1)

@@ -16,7 +16,7 @@ from ..mechanisms import MechanismGraph
 from ..mechanisms._modules import deterministic
 from ..utils.checks import is_count
 from ._common import as_tensors, like_input
-from ._penalties import PenaltyValue, Step
+from ._penalties import PenaltyValue, Step, is_of_columns
 
 ArrayLike = np.ndarray | Tensor
 RowMap = Callable[[Tensor], Tensor]
@@ -215,8 +215,11 @@ class IMAPenalty(PenaltyValue):
         return rows.new_zeros(()) if j is None else _contrasts(j).mean() / j.shape[-1]
 
     def applies_to(self, graph: MechanismGraph) -> bool:
-        """Whether there is a single root, of 2 latents up to the number of features."""
-        if len(graph.roots) != 1:
+        """Whether there is a single root, of 2 latents up to the number of features.
+
+        Of columns it sees nothing: their graph is put together after training.
+        """
+        if len(graph.roots) != 1 or is_of_columns(graph):
             return False
         n_latents = math.prod(next(iter(graph.roots.values())))
         return 1 < n_latents <= math.prod(graph.nodes[graph.data_node])
