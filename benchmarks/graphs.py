@@ -46,15 +46,20 @@ def ours(**params):
     """Arm: fit to rows; return what draws under do(node = one of the given values)."""
 
     def fit(graph, X, seed):
-        model = GraphGenerator(graph, device="cpu", random_state=seed, **params).fit(X)
-
-        def draw(node, given):
-            given = Resample(np.reshape(given, (-1, 1)))
-            return np.asarray(model.intervene({node: given}, n_samples=N_SAMPLES))
-
-        return draw
+        model = GraphGenerator(graph, device="cpu", random_state=seed, **params)
+        return draws_of(model.fit(X))
 
     return fit
+
+
+def draws_of(model):
+    """Function that draws from a fitted model under do(node = a given value)."""
+
+    def draw(node, given):
+        given = Resample(np.reshape(given, (-1, 1)))
+        return np.asarray(model.intervene({node: given}, n_samples=N_SAMPLES))
+
+    return draw
 
 
 FAMILIES = ("additive", "location-scale", "linear")

@@ -13,7 +13,7 @@ import argparse
 import numpy as np
 import pandas as pd
 from _common import interleaved, print_table, versions
-from graphs import _make_world, _skills, ours, paired
+from graphs import _make_world, _skills, draws_of, paired
 
 from sklearn_icm.datasets import make_scm
 from sklearn_icm.generators import FixedGenerator, GraphGenerator
@@ -28,15 +28,20 @@ N_HELD_OUT = 2000
 
 def measured(mechanism, weight, n_nodes, seed):
     """Dependence of the noise in new rows, and skill inside and outside."""
-    params = {"mechanism": mechanism, "icm_weight": weight}
+    world = _make_world("additive", n_nodes, seed)
     scm = make_scm(1000, n_nodes=n_nodes, mechanism="additive", random_state=seed)
     truth = FixedGenerator(scm.mechanisms).fit(scm.data)
     rows = np.asarray(truth.sample(N_HELD_OUT, random_state=seed))
+    est = GraphGenerator(
+        world.graph,
+        mechanism=mechanism,
+        icm_weight=weight,
+        device="cpu",
+        random_state=seed,
+    ).fit(world.X)
     rows = pd.DataFrame(rows, columns=scm.feature_names)
-    world = _make_world("additive", n_nodes, seed)
-    est = GraphGenerator(world.graph, device="cpu", random_state=seed, **params)
-    table = est.fit(world.X).independence(rows, n_draws=0)
-    return table["dependence"].mean(), *_skills(ours(**params), world, seed)
+    table = est.independence(rows, n_draws=0)
+    return table["dependence"].mean(), *_skills(lambda *_: draws_of(est), world, seed)
 
 
 def table_of(weights, mechanisms, n_nodes, seeds):

@@ -93,13 +93,20 @@ class GraphGenerator(GraphQueriesMixin, DensityMixin, BaseGenerator):
         Columns whose mechanisms an environment changes. All fitted rows share the other
         mechanisms, and these are fitted without its rows; `fit` then needs the
         environment labels.
+    icm_penalty : str, callable or None, default="auto"
+        "noise", which is "auto", or a penalty of the values of the nodes.
+    icm_weight : float, default=0.0
+        Weight of the penalty beside the losses, which are summed over the columns.
+    icm_warmup : int, default=0
+        Epochs over which the weight rises from 0.
     observational : label or list of labels, default=None
         Environment label(s) of the rows that are fitted; None fits all rows.
     bounds : {"data"}, (low, high) or None, default=None
         Samples of numeric columns are clipped to the observed range of each, to a given
         range, or not at all.
     max_epochs : int, default=60
-        One is made if all mechanisms are linear, as then there is nothing to train.
+        One is made if all mechanisms are linear, and there is no penalty: then there is
+        nothing to train.
     batch_size : int, default=128
     lr : float, default=2e-2
         Learning rate; the highest one of the one-cycle schedule.
@@ -170,6 +177,17 @@ class GraphGenerator(GraphQueriesMixin, DensityMixin, BaseGenerator):
     it leaves, so that rows with much noise (such as those of a rare level) are not
     given up. No left-out row counts for more than 3 nats in a choice of kind or noise,
     so that a tail decides neither.
+
+    With an `icm_weight` lines are trained as well, from least squares on, in copies as
+    networks are; constants of columns without parents stay solved. The penalty, such as
+    :class:`~sklearn_icm.independence.NoisePenalty`, is given the values of the nodes in
+    a batch: columns as they are, and as noise what the mechanisms leave of them, NaN
+    where that is not known, and for columns of levels and "energy". Where a column may
+    have a line or a network, the penalty is the mean of a table with all lines and one
+    with all networks; the noise of these is in units of their scale where
+    "location-scale" is allowed. Kinds are chosen by left-out rows then as before. The
+    mechanisms of ``step.graph`` are put together after training alone. If noise is
+    dependent in truth, by causes that are no columns, a penalty makes the fit worse.
 
     Noise is drawn from a density of each mechanism's residuals, independent of the
     other columns: confounders that are not in the table are not modelled. It is normal

@@ -16,7 +16,8 @@ from ..mechanisms import MechanismGraph
 from ..mechanisms._modules import deterministic
 from ..utils.checks import is_count
 from ._common import as_tensors, like_input
-from ._penalties import PenaltyValue, Step, is_of_columns
+from ._pairs import is_of_columns
+from ._penalties import PenaltyValue, Step
 
 ArrayLike = np.ndarray | Tensor
 RowMap = Callable[[Tensor], Tensor]

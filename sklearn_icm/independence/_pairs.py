@@ -236,3 +236,20 @@ def _resizing(operator: LinearOperator) -> Resizing | None:
 
 def _without_resizing(operator: LinearOperator) -> LinearOperator:
     return operator if operator.resize is None else replace(operator, resize=None)
+
+
+def is_of_columns(graph: MechanismGraph) -> bool:
+    """Whether the mechanisms of a graph are those of the columns of a table."""
+    return any(hasattr(module, "own_noise") for module in graph.mechanisms)
+
+
+def noise_read(graph: MechanismGraph) -> dict[str, tuple[int, list[str]]]:
+    """Of nodes with noise of their own, its place in the root, and what they read."""
+    found = {}
+    for module, (name, parents) in zip(
+        graph.mechanisms, graph.parents.items(), strict=True
+    ):
+        place = getattr(module, "own_noise", None)
+        if place is not None:
+            found[name] = place, [p for p in parents if p not in graph.roots]
+    return found

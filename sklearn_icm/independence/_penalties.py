@@ -18,7 +18,7 @@ from ..mechanisms._apart import versions
 from ..mechanisms._modules import tensor_of
 from ..rows._batches import Batch
 from ._hsic import batch_dependences
-from ._pairs import MechanismPair, mechanism_pairs, unread_pairs
+from ._pairs import MechanismPair, mechanism_pairs, noise_read, unread_pairs
 
 SMALLEST_RATIO = 1e-3
 NEEDED = (
@@ -224,7 +224,7 @@ class NoisePenalty(PenaltyValue):
                 "Step(graph, nodes)."
             )
         (root,) = graph.roots
-        read = _noise_read(graph)
+        read = noise_read(graph)
         noise = nodes[root][:, [place for place, _ in read.values()]]
         names = list(dict.fromkeys(p for _, parents in read.values() for p in parents))
         if not names:
@@ -241,24 +241,7 @@ class NoisePenalty(PenaltyValue):
 
     def applies_to(self, graph: MechanismGraph) -> bool:
         """Whether a column with noise of its own reads others."""
-        return any(parents for _, parents in _noise_read(graph).values())
-
-
-def is_of_columns(graph: MechanismGraph) -> bool:
-    """Whether the mechanisms of a graph are those of the columns of a table."""
-    return any(hasattr(module, "own_noise") for module in graph.mechanisms)
-
-
-def _noise_read(graph: MechanismGraph) -> dict[str, tuple[int, list[str]]]:
-    """Of nodes with noise of their own, its place in the root, and what they read."""
-    found = {}
-    for module, (name, parents) in zip(
-        graph.mechanisms, graph.parents.items(), strict=True
-    ):
-        place = getattr(module, "own_noise", None)
-        if place is not None:
-            found[name] = place, [p for p in parents if p not in graph.roots]
-    return found
+        return any(parents for _, parents in noise_read(graph).values())
 
 
 class AutoPenalty(_PairPenalty):

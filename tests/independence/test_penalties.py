@@ -152,7 +152,9 @@ def test_unknown_form_names_the_allowed_ones():
 def test_resolve_penalty():
     assert resolve_penalty("spectral") == SpectralPenalty()
     assert resolve_penalty(None) is None
-    with pytest.raises(ValueError, match=r"one of \['auto', 'spectral', 'trace'\]"):
+    with pytest.raises(
+        ValueError, match=r"one of \['auto', 'noise', 'spectral', 'trace'\]"
+    ):
         resolve_penalty("spectrum")
     with pytest.raises(TypeError, match="a callable penalty"):
         resolve_penalty(3)
