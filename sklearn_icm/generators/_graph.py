@@ -142,7 +142,7 @@ class GraphGenerator(GraphQueriesMixin, DensityMixin, BaseGenerator):
         Levels of the categorical columns.
     history_ : DataFrame
         Losses summed over the columns by kind of mechanism, one row per epoch; those of
-        lines do not change.
+        lines change only under a penalty.
     n_iter_ : int
         Epochs trained.
     bounds_ : ndarray of shape (2, n_features), or None
@@ -347,7 +347,7 @@ class GraphGenerator(GraphQueriesMixin, DensityMixin, BaseGenerator):
         return module
 
     def _is_penalised(self):
-        return self.icm_penalty is not None and self.icm_weight > 0
+        return self.icm_penalty is not None and bool(self.icm_weight > 0)
 
     def _parents(self):
         """Parents of every column and hidden node."""

@@ -115,7 +115,7 @@ def batch_dependences(
     # Rows are last, as that is how batched products are fast.
     frequency = _half_normal(N_OWN).to(noise) / _width(noise, each, known)[:, None]
     own = frequency[:, :, None] * noise.T[:, None]
-    draw = batch.randn(len(reads), N_OTHERS, given.shape[1])
+    draw = batch.randn(len(reads), N_OTHERS, given.shape[1]).to(noise)
     width = _width(given, reads, rows)[:, None, None]
     frequency = draw * reads[:, None] / width
     seen = (frequency.flatten(0, 1) @ given.T).unflatten(0, draw.shape[:2])

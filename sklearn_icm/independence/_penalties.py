@@ -234,7 +234,8 @@ class NoisePenalty(PenaltyValue):
             for _, parents in read.values()
         ]
         values = torch.cat([nodes[name] for name in names], 1)
-        batch = Batch(values) if batch is None else batch
+        if batch is None:
+            batch = Batch(values, torch.Generator().manual_seed(0))
         found = batch_dependences(noise, values, torch.tensor(reads), batch)
         n_found = sum(bool(p) for _, p in read.values()) + len(read) * (len(read) > 1)
         return torch.cat(found).sum() / n_found
