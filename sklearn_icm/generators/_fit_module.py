@@ -26,6 +26,8 @@ from ._structure_module import AUTO, KINDS
 N_FOLDS = 4
 # Rows of a level that has none.
 LEAST_COUNT = 0.5
+# Of what a line leaves of a standardised column: less is rounding.
+LEAST_VARIANCE = 1e-10
 
 
 class FittedBanks(nn.Module):
@@ -58,6 +60,8 @@ class FittedBanks(nn.Module):
         self._make_banks(reads, [n_levels.get(name, 0) for name in kinds], n_units)
         self.line_bank = self._make_lines(reads, [name in n_levels for name in kinds])
         self.register_buffer("lines_trained", torch.zeros((), dtype=torch.bool))
+        # Lines that leave something to be independent; the others are solved alone.
+        self.register_buffer("uncertain", torch.zeros(len(kinds), dtype=torch.bool))
         self.register_buffer("chosen", torch.zeros(len(kinds), dtype=torch.long))
         for name in ("bent", "tied"):
             self.register_buffer(name, torch.zeros(len(kinds), dtype=torch.bool))
@@ -105,7 +109,7 @@ class FittedBanks(nn.Module):
     def _make_lines(self, reads: Tensor, has_levels: Sequence[bool]) -> ColumnBank:
         """Lines of all columns that may end with one, as they were solved last.
 
-        A penalty trains them, but for the constants of columns without parents.
+        A penalty trains them, but for constants and lines that leave rounding alone.
         """
         columns = [
             k
@@ -167,7 +171,8 @@ class FittedBanks(nn.Module):
 
     def _keep_line(self, k: int, line: Line, start: bool) -> None:
         trained = self.is_penalised and bool(self.lines_trained) and not start
-        if k not in self.line_bank.places or (trained and len(self.seen[k])):
+        self.uncertain[k] = len(self.seen[k]) > 0 and line.variance > LEAST_VARIANCE
+        if k not in self.line_bank.places or (trained and self.uncertain[k]):
             return
         bank = self.line_bank
         place = bank.places.index(k)
@@ -233,8 +238,7 @@ class FittedBanks(nn.Module):
             else:
                 heads[name] = bank(inputs)
                 if name == "linear":
-                    # Constants are solved.
-                    trains = bank.reads.any(1)
+                    trains = self.uncertain[bank.columns]
                     heads[name] = heads[name].where(trains, heads[name].detach())
                 loss = self._losses(name, own, heads, batch)
             counts = torch.ones_like(loss)

@@ -19,6 +19,8 @@ N_LANDMARKS, LEAST_PART = 64, 1e-5
 TIE = 1e-5
 # Frequencies of a batch's kernels: of one noise, and of all that it is compared with.
 N_OWN, N_OTHERS = 6, 8
+# Variance of noise, in units of its column, that is rounding.
+LEAST_NOISE = 1e-10
 # A self-dependence below it is none; its root is a number in float32.
 LEAST_NORM = 1e-24
 
@@ -110,7 +112,7 @@ def batch_dependences(
     # First against what is read, in all rows that are known, then against other noise.
     rows = torch.cat([known, known.all(1, keepdim=True).expand_as(known)], 1)
     reads = torch.block_diag(reads.to(noise), 1 - each)
-    noise = _standardised(noise)
+    noise = _standardised(noise, LEAST_NOISE)
     given = torch.cat([_standardised(values), noise], 1)
     # Rows are last, as that is how batched products are fast.
     frequency = _half_normal(N_OWN).to(noise) / _width(noise, each, known)[:, None]
@@ -128,13 +130,17 @@ def batch_dependences(
     return dependence(*(waves.mT for waves in found)).tensor_split(2)
 
 
-def _standardised(values: Tensor) -> Tensor:
-    """Columns of zero mean and unit variance; 0 where they are constant, or unknown."""
+def _standardised(values: Tensor, least: float = 0.0) -> Tensor:
+    """Columns of zero mean and unit variance; 0 where they are constant, or unknown.
+
+    Those that vary by less than `least`, squared, are constant.
+    """
     known = ~values.isnan()
     values, n_known = values.nan_to_num(), known.sum(0).clip(1)
     centred = (values - values.sum(0) / n_known) * known
     variance = centred.square().sum(0) / n_known
-    return centred / variance.clip(LEAST_NORM).sqrt()
+    varies = variance > least
+    return centred * varies / variance.where(varies, 1.0).sqrt()
 
 
 @torch.no_grad()

@@ -218,6 +218,16 @@ def test_lines_of_curved_truth_leave_less_dependent_noise():
     assert found[1] < 0.97 * found[0]
 
 
+@pytest.mark.parametrize("mechanism", ["auto", "linear"])
+def test_a_sum_of_columns_stays_without_noise(mechanism):
+    X = np.random.RandomState(0).randn(200, 3)
+    X[:, 2] = 2 * X[:, 0] - X[:, 1]
+    est = made({2: [0, 1]}, mechanism=mechanism, icm_weight=20.0).fit(X)
+    assert est.mechanism_kinds_["x2"] == "linear"
+    drawn = est.sample(50)
+    assert drawn[:, 2] == pytest.approx(2 * drawn[:, 0] - drawn[:, 1], abs=1e-5)
+
+
 @pytest.mark.parametrize("after", [0.0, 30.0])
 @pytest.mark.parametrize("before", [0.0, 30.0])
 def test_training_goes_on_with_another_weight(before, after):

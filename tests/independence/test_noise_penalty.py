@@ -104,6 +104,14 @@ def test_rows_that_are_not_known_are_left_out():
     assert not others.any()
 
 
+def test_rounding_is_no_noise():
+    noise, values = rows_of()
+    noise = (1e-7 * noise).requires_grad_(True)
+    found = batch_dependences(noise, values, READS, batch_of(noise))
+    sum(x.sum() for x in found).backward()
+    assert not noise.grad.any()
+
+
 @pytest.mark.parametrize("n", [1, 2, 50])
 def test_constant_samples_have_neither_dependence_nor_gradient(n):
     noise, values = torch.full((n, 2), 3.0, requires_grad=True), torch.ones(n, 2)
