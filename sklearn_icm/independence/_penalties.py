@@ -212,7 +212,7 @@ class NoisePenalty(PenaltyValue):
     Mooij, Janzing, Peters, Schölkopf (2009), *Regression by dependence minimization and
     its application to causal inference in additive noise models*, ICML. Greenfeld,
     Shalit (2020), *Robust learning with the Hilbert-Schmidt independence criterion*,
-    arXiv 1910.00270 (such a loss holds under a shift of the parents).
+    arXiv 1910.00270 (right mechanisms are found under any shift of the parents).
     """
 
     def __call__(self, step: Step) -> Tensor:
