@@ -116,7 +116,11 @@ def one_feature_too_many(n_latents, data_shape):
         ({"icm_weight": np.inf}, ValueError, "icm_weight.*inf"),
         ({"lr": 0}, ValueError, "'lr' parameter"),
         ({"max_epochs": 0}, ValueError, "'max_epochs' parameter"),
-        ({"icm_penalty": "spectrum"}, ValueError, r"\['auto', 'spectral', 'trace'\]"),
+        (
+            {"icm_penalty": "spectrum"},
+            ValueError,
+            r"\['auto', 'noise', 'spectral', 'trace'\]",
+        ),
         ({"device": "tpu9"}, ValueError, "device='tpu9' cannot be used here.*'cpu'"),
         ({"hidden": (3, -1)}, ValueError, "hidden must be None or"),
         ({"data_shape": (2, 2), "hidden": ()}, ValueError, "hidden must be None or"),
