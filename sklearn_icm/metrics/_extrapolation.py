@@ -12,6 +12,7 @@ from ..utils.checks import check_choice, is_count
 from ..utils.reports import Report
 from ..utils.units import check_units
 from ._baselines import PEERS
+from ._counterfactual_errors import counterfactual_errors
 from ._distances.named import check_distance, distance_to
 from ._predictions import PredictingScorer, check_environments
 from ._skill import BASELINES, paired_error, skill_components, skill_interval
@@ -145,7 +146,10 @@ class ExtrapolationScorer(PredictingScorer):
         -------
         Report
             ``table_``: one row per environment (the index): what :func:`skill_interval`
-            finds, and the skills of simple baselines that `components` shows.
+            finds, and the skills of simple baselines that `components` shows. With
+            ``pairs=`` also what :func:`counterfactual_errors` finds of the same rows
+            and change (``composition`` to ``minimality_se``; NaN where an axiom is not
+            defined): these ask the model about itself, and need no truth.
             ``sentences_``: by environment.
         """
         rows, told = {}, {}
@@ -161,7 +165,9 @@ class ExtrapolationScorer(PredictingScorer):
                 random_state=random_state,
             )
             found.update(self._peer_skills(prediction, found))
-            told[prediction.environment] = _explained(found)
+            axioms = self._axioms(estimator, prediction) if pairs is not None else {}
+            told[prediction.environment] = _explained(found) + _obeyed(axioms)
+            found.update(axioms)
             rows[prediction.environment] = {**found, "n_rows": len(prediction.X_env)}
         names = pd.Index(list(rows), name="environment")
         table = pd.DataFrame(list(rows.values()), index=names)
@@ -205,6 +211,17 @@ class ExtrapolationScorer(PredictingScorer):
             for name, rows in prediction.peers.items()
         }
         return {**skills, "best_baseline": max(skills, key=skills.get)}
+
+    def _axioms(self, estimator, prediction):
+        """Errors by the axioms of counterfactuals, with standard errors."""
+        return counterfactual_errors(
+            estimator,
+            prediction.query["X"],
+            {prediction.environment: prediction.interventions},
+            residual=prediction.query["residual"],
+            units=self.units,
+            random_state=self.random_state,
+        ).table_.loc[prediction.environment]
 
     def _judged(self, prediction):
         prediction = prediction.in_units()
@@ -264,6 +281,21 @@ def _explained(found):
             "nothing to predict."
         )
     return text
+
+
+def _obeyed(axioms):
+    """Sentence about the errors by the axioms that are defined, if there are any."""
+    defined = [
+        f"{name} {value:.2f}"
+        for name, value in axioms.items()
+        if not name.endswith("_se") and np.isfinite(value)
+    ]
+    if not defined:
+        return ""
+    return (
+        f" Errors by the axioms, of the model by itself: {', '.join(defined)} (0 "
+        "obeyed, 1 useless)."
+    )
 
 
 def make_extrapolation_scorer(

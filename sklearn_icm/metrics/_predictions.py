@@ -27,7 +27,8 @@ class Prediction:
     ``X_known`` are rows that a family of interventions was fitted to, or None, and
     ``units`` what distances take the columns in. ``peers`` are predictions that need
     no fitted generator, by name. If ``is_paired``, each row of the environment is the
-    truth of the row of `X_intervened` at its place.
+    truth of the row of `X_intervened` at its place. ``query`` are the keywords that
+    `intervene` was asked with: rows ``X`` and ``residual``, or ``n_samples``.
     """
 
     environment: object
@@ -38,6 +39,7 @@ class Prediction:
     interventions: dict
     units: np.ndarray | int
     is_paired: bool
+    query: dict
     peers: dict
 
     def in_units(self):
@@ -83,31 +85,35 @@ class PredictingScorer(RoutedScorer):
                 for name in (self.observational, label)
             ]
             if pairs is not None:
-                parts = self._mates(X, pairs, label, *parts)
+                parts = self._mates(estimator, X, pairs, label, *parts)
             given, rows = (take_rows(X, part) for part in parts)
             if hasattr(change, "fit_to"):
                 change, known, rows = change.fit_to(estimator, rows, self.random_state)
                 known = numeric(known)
-            changed = self._changed(estimator, change, given, len(rows))
+            query = self._query(estimator, change, given, len(rows))
+            changed = rows_under(
+                estimator, change, random_state=self.random_state, **query
+            )
             usual, rows, changed = map(numeric, (given, rows, changed))
             shifted = rows if known is None else np.concatenate([rows, known])
             units = row_units(
                 estimator, usual, shifted, units=self.units, distance=self.distance
             )
-            prediction = Prediction(
-                label, rows, changed, usual, known, change, units, pairs is not None, {}
-            )
+            paired = pairs is not None
+            asked = change, units, paired, query, {}
+            prediction = Prediction(label, rows, changed, usual, known, *asked)
             singles = self._single_means(change, X, labels, numeric)
             asked = estimator, given, prediction, singles, self.random_state
             yield prediction, partial(peer_rows, *asked)
 
-    def _mates(self, X, pairs, label, seen, moved):
+    def _mates(self, estimator, X, pairs, label, seen, moved):
         """Places of observational rows, and of their mates in the environment."""
-        if hasattr(self.interventions[label], "fit_to") or self.predict == "draws":
+        by_rows = self._asks_rows(estimator)
+        if hasattr(self.interventions[label], "fit_to") or not by_rows:
             raise ValueError(
                 "pairs= judges row by row, which needs fixed interventions and "
                 f"predict='rows', got {self.interventions[label]!r} for {label!r} and "
-                f"predict={self.predict!r}."
+                f"predict={self.predict!r} of a {type(last_step(estimator)).__name__}."
             )
         check_consistent_length(X, pairs)
         ids = pd.Series(column_or_1d(pairs))
@@ -129,8 +135,8 @@ class PredictingScorer(RoutedScorer):
         places = pd.Series(second.index, index=second)
         return first.index.to_numpy(), places[first].to_numpy()
 
-    def _changed(self, estimator, change, given, n_env):
-        """Counterfactuals of the given rows, or draws from the changed model."""
+    def _asks_rows(self, estimator):
+        """Whether counterfactuals of given rows are compared."""
         explains = hasattr(last_step(estimator), "abduct")
         if self.predict == "rows" and not explains:
             raise TypeError(
@@ -138,14 +144,16 @@ class PredictingScorer(RoutedScorer):
                 f"(`abduct`), got {type(last_step(estimator)).__name__}. Use "
                 "predict='draws'."
             )
-        if explains and self.predict != "draws":
-            given = given if self.n_samples is None else given[: self.n_samples]
-            # A change of the data alone acts on what is seen, whatever explains it.
-            inside = set(change) - set(list(last_step(estimator).nodes_)[-1:])
-            query = {"X": given, "residual": self.residual if inside else "keep"}
-        else:
-            query = {"n_samples": self.n_samples or n_env}
-        return rows_under(estimator, change, random_state=self.random_state, **query)
+        return explains and self.predict != "draws"
+
+    def _query(self, estimator, change, given, n_env):
+        """Keywords of `intervene`: for counterfactuals of given rows, or draws."""
+        if not self._asks_rows(estimator):
+            return {"n_samples": self.n_samples or n_env}
+        given = given if self.n_samples is None else given[: self.n_samples]
+        # A change of the data alone acts on what is seen, whatever explains it.
+        inside = set(change) - set(list(last_step(estimator).nodes_)[-1:])
+        return {"X": given, "residual": self.residual if inside else "keep"}
 
     def _single_means(self, change, X, labels, numeric):
         """Mean of the environment where each node alone was changed, if there are."""

@@ -279,7 +279,8 @@ def skill_interval(
 def distances_of_parts(samples, distance, stream):
     """Distances of each part of the environment, shape (n_parts, 4).
 
-    To the same part of each other sample, and to the next part of the environment.
+    To the same part of each other sample, and to the next part of the environment (of
+    pairs to itself).
     """
     n = min(map(len, samples))
     n_parts = min(MOST_PARTS, max(LEAST_PARTS, n // PART_ROWS))
@@ -290,7 +291,9 @@ def distances_of_parts(samples, distance, stream):
         orders = orders[:1] * len(orders)
     pairs = zip(samples, orders, strict=True)
     parts = [np.array_split(X[order], n_parts) for X, order in pairs]
-    parts.append(parts[0][1:] + parts[0][:1])
+    # Rows of another part are no truths of these.
+    next_part = distance is not paired_error
+    parts.append(parts[0][next_part:] + parts[0][:next_part])
     found = []
     for X_env, *others in zip(*parts, strict=True):
         distance_of = distance_to(X_env, distance, others[1])

@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 import sklearn
 from helpers import shifted, table_model, table_scorer
+from sklearn.base import BaseEstimator
 from sklearn.model_selection import cross_validate
 
+from sklearn_icm.base import GeneratorMixin
 from sklearn_icm.generators import GraphGenerator
 from sklearn_icm.interventions import Shift
-from sklearn_icm.metrics import make_extrapolation_scorer
+from sklearn_icm.metrics import counterfactual_errors, make_extrapolation_scorer
 from sklearn_icm.model_selection import LeaveEnvironmentOut
 
 
@@ -102,6 +104,62 @@ def test_pairs_are_judged_row_by_row():
     row = report.table_.loc["moved"]
     assert row["low"] < row["skill"] < row["high"]
     assert row["mean_shift"] == pytest.approx(1)
+
+
+@pytest.mark.parametrize("node", ["dense1", "data"])
+def test_errors_by_the_axioms_stand_beside_pairs(node):
+    """Of the mates' rows, in their order, and handled as the scorer handles them."""
+    X, labels, ids = paired_rows()
+    model, change = table_model().fit(X, labels), {node: Shift(1.5)}
+    scorer = make_extrapolation_scorer({"moved": change}, observational="seen")
+    report = scorer.report(model, X, labels, pairs=ids)
+    residual = "drop" if node == "dense1" else "keep"
+    seen = X[labels == "seen"]
+    alone = counterfactual_errors(model, seen, change, residual=residual).table_
+    row = report.table_.loc["moved", alone.columns]
+    assert row.to_numpy(float) == pytest.approx(alone.iloc[0], nan_ok=True)
+    assert f"composition {row['composition']:.2f}" in report.sentences_["moved"]
+    assert "nan" not in report.sentences_["moved"]
+    without = scorer.report(model, X, labels).table_
+    assert not set(alone.columns) & set(without.columns)
+
+
+def test_axioms_beside_pairs_of_a_graph_that_knows_levels():
+    rng = np.random.RandomState(0)
+    X = np.column_stack([rng.randn(160), rng.randint(2, size=160)])
+    X[80:] = X[:80] + [1.0, 0.0]
+    labels, ids = np.repeat(["seen", "moved"], 80), np.tile(np.arange(80), 2)
+    est = GraphGenerator({}, observational="seen", random_state=0).fit(X, labels)
+    scorer = make_extrapolation_scorer(
+        {"moved": {"x0": Shift(1.0)}}, observational="seen"
+    )
+    row = scorer.report(est, X, labels, pairs=ids).table_.loc["moved"]
+    assert row["skill"] == pytest.approx(1)
+    assert row["composition"] == pytest.approx(0, abs=1e-6)
+
+
+def test_pairs_need_a_generator_that_explains_rows():
+    """Draws have no order: beside the truths of rows they are no predictions."""
+
+    class Draws(GeneratorMixin, BaseEstimator):
+        nodes_ = {"data": None}
+
+        def intervene(self, interventions, X, n_samples, random_state):
+            return np.zeros((n_samples, 3))
+
+    X, labels, ids = paired_rows()
+    with pytest.raises(ValueError, match="needs fixed interventions and predict='row"):
+        table_scorer(2.0)(Draws(), X, labels, pairs=ids)
+
+
+@pytest.mark.parametrize("n_out", [0, 1, 2])
+def test_reports_of_pairs_that_parts_do_not_divide(n_out):
+    X, labels, ids = paired_rows()
+    left = ids >= n_out
+    model = table_model().fit(X, labels)
+    report = table_scorer(1.5).report(model, X[left], labels[left], pairs=ids[left])
+    row = report.table_.loc["moved"]
+    assert row["low"] < row["skill"] < row["high"]
 
 
 def test_a_search_over_pairs_keeps_mates_in_one_fold():
