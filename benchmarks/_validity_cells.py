@@ -49,7 +49,7 @@ class World:
     """Rows of a world, the models that are fitted to them, and how each is asked.
 
     usual, moved : ndarray (n, n_columns)
-        Paired rows, ``N_TRAIN + N_OBS + N_ENV`` at least, as the models take them.
+        Paired rows, usually ``N_TRAIN + N_OBS + N_ENV``, as the models take them.
     models : dict of str to callable
         ``fit(X)`` of the name, which gives a fitted generator.
     candidates : dict of str to (model, change, residual)
@@ -119,20 +119,24 @@ class Cell:
 
 @dataclass(frozen=True)
 class Sources:
-    """What arrays on disk depend on: files of this folder, parameters, the package."""
+    """What arrays on disk depend on: files of this folder, parameters, the package.
+
+    Of the package: `SOURCES`, and `more` of it.
+    """
 
     files: tuple
     params: str
+    more: tuple = ()
 
     def hash(self):
-        return source_hash(self.files, self.params)
+        return source_hash(self.files, self.params, self.more)
 
 
 @cache
-def source_hash(files, params):
+def source_hash(files, params, more):
     package = Path(sklearn_icm.__file__).parent
     paths = [HERE / f for f in files]
-    for name in SOURCES:
+    for name in (*SOURCES, *more):
         path = package / name
         paths += sorted(path.rglob("*.py")) if path.is_dir() else [path]
     text = b"".join(p.read_bytes() for p in paths)
@@ -203,8 +207,12 @@ def part(arrays, kind):
 
 
 def split_rows(world):
-    """Slices of training, observational and environment rows."""
-    ends = np.cumsum([0, N_TRAIN, N_OBS, N_ENV])
+    """Slices of training, observational and environment rows.
+
+    What is not for training is for both in equal parts.
+    """
+    half = (len(world.usual) - N_TRAIN) // 2
+    ends = np.cumsum([0, N_TRAIN, half, half])
     return [slice(a, b) for a, b in zip(ends, ends[1:], strict=False)]
 
 

@@ -100,23 +100,23 @@ def moving_parts(world, factor, seed, axis="width", **params):
     )
 
 
-def glyph_pairs(seed, factor=1.3, glyphs=None):
-    world = make_glyph_pairs(N_ROWS, stretch=factor, glyphs=glyphs, random_state=seed)
+def glyph_pairs(seed, factor=1.3, glyphs=None, n_rows=N_ROWS):
+    world = make_glyph_pairs(n_rows, stretch=factor, glyphs=glyphs, random_state=seed)
     return moving_parts(world, factor, seed)
 
 
-def clothes_pairs(seed, factor=1.3):
+def clothes_pairs(seed, factor=1.3, n_rows=N_ROWS):
     glyphs = load_glyphs("fashion-mnist")[:2000]
-    return glyph_pairs(seed, factor, glyphs)
+    return glyph_pairs(seed, factor, glyphs, n_rows)
 
 
-def faces(seed, factor=1.4):
-    return moving_parts(make_faces(N_ROWS, random_state=seed), factor, seed)
+def faces(seed, factor=1.4, n_rows=N_ROWS):
+    return moving_parts(make_faces(n_rows, random_state=seed), factor, seed)
 
 
-def two_balls(seed, side=0, raised=4):
+def two_balls(seed, side=0, raised=4, n_rows=N_ROWS):
     """Two balls of which one is raised: to pairs of heights that were never seen."""
-    world = make_two_balls(N_ROWS, size=16, random_state=seed)
+    world = make_two_balls(n_rows, size=16, random_state=seed)
     heights = np.column_stack([world.factors["left"], world.factors["right"]])
     # Of the way between the lowest and the highest place, in pixels.
     share = raised / (15 - 2 * 2)
@@ -151,19 +151,19 @@ def half_raised(shape, usual, moved, side, raised, seed):
     return World(
         "image",
         shape,
-        usual.reshape(N_ROWS, -1),
-        moved.reshape(N_ROWS, -1),
+        usual.reshape(len(usual), -1),
+        moved.reshape(len(moved), -1),
         vae_models(shape, seed),
         of_four_fits(change, "conv2", "conv1"),
         at_data=at_data,
     )
 
 
-def raised_digits(seed, side=1, raised=2):
+def raised_digits(seed, side=1, raised=2, n_rows=N_ROWS):
     """Pairs of digits of which one is raised, from rows that had both at one height."""
-    pairs = make_glyph_pairs(N_ROWS, distance=(1.2, 1.2), stretch=1, random_state=seed)
+    pairs = make_glyph_pairs(n_rows, distance=(1.2, 1.2), stretch=1, random_state=seed)
     height, width = pairs.data_shape
-    images = pairs.render().reshape(N_ROWS, height, width)
+    images = pairs.render().reshape(n_rows, height, width)
     moved = images.copy()
     half = (slice(None), slice(None), slice(side * width // 2, (side + 1) * width // 2))
     moved[half] = np.roll(images[half], -raised, axis=1)
@@ -182,16 +182,16 @@ class HalfRaised:
         return torch.cat(halves, -1)
 
 
-def hair(seed, n_cues=4, angle=0.5, noise=0.03):
+def hair(seed, n_cues=4, angle=0.5, noise=0.03, n_rows=N_ROWS):
     """FluoHair at half its resolution, its colours turned about an axis by an angle.
 
     The camera's noise is added after that, and so keeps its own colours.
     """
-    world = make_fluohair(N_ROWS, n_cues=n_cues, random_state=seed)
+    world = make_fluohair(n_rows, n_cues=n_cues, random_state=seed)
     shape = (12, 12, 3)
     turn = logm(world.rotation).real
     turn *= angle / np.linalg.norm(turn, 2)
-    added = noise * np.random.RandomState(seed).standard_normal((N_ROWS, 432))
+    added = noise * np.random.RandomState(seed).standard_normal((n_rows, 432))
 
     def pooled(rows):
         blocks = rows.reshape(-1, 12, 2, 12, 2, 3)
@@ -232,14 +232,14 @@ class Recoloured:
         return torch.einsum("dc,nchw->ndhw", self.matrix.to(value), value)
 
 
-def pulses(seed, factor=1.4, length=64):
+def pulses(seed, factor=1.4, length=64, n_rows=N_ROWS):
     """Signals of a narrow and a wide pulse that move apart, with noise."""
     rng = np.random.RandomState(seed)
     place, gap, heights, noise = (
-        rng.uniform(-2, 2, N_ROWS),
-        rng.uniform(14, 22, N_ROWS),
-        rng.uniform(0.5, 1.0, (N_ROWS, 2)),
-        0.05 * rng.standard_normal((N_ROWS, length)),
+        rng.uniform(-2, 2, n_rows),
+        rng.uniform(14, 22, n_rows),
+        rng.uniform(0.5, 1.0, (n_rows, 2)),
+        0.05 * rng.standard_normal((n_rows, length)),
     )
     grid = np.arange(length) - (length - 1) / 2
 
@@ -255,22 +255,22 @@ def pulses(seed, factor=1.4, length=64):
     return moving_parts(world, factor, seed, axis="length")
 
 
-def packets(seed, factor=1.4, length=64):
+def packets(seed, factor=1.4, length=64, n_rows=N_ROWS):
     """Signals of two wave packets, of any frequencies and phases, that move apart.
 
     There is more to a packet than a small model explains.
     """
     rng = np.random.RandomState(seed)
     gap, heights, waves, phases = (
-        rng.uniform(16, 24, N_ROWS),
-        rng.uniform(0.5, 1.0, (2, N_ROWS, 1)),
-        rng.uniform(0.6, 1.6, (2, N_ROWS, 1)),
-        rng.uniform(0, 2 * np.pi, (2, N_ROWS, 1)),
+        rng.uniform(16, 24, n_rows),
+        rng.uniform(0.5, 1.0, (2, n_rows, 1)),
+        rng.uniform(0.6, 1.6, (2, n_rows, 1)),
+        rng.uniform(0, 2 * np.pi, (2, n_rows, 1)),
     )
     grid = np.arange(length) - (length - 1) / 2
 
     def render(factor):
-        rows = np.zeros((N_ROWS, length))
+        rows = np.zeros((n_rows, length))
         for k, side in enumerate((-1, 1)):
             away = grid - factor * side * gap[:, None] / 2
             wave = 1 + np.cos(waves[k] * away + phases[k])
@@ -295,10 +295,10 @@ def widened(node, factor, model):
     return {node: SwapMechanism(other, node)}
 
 
-def conv_chain(seed, factor=1.5, label_noise=0.3):
+def conv_chain(seed, factor=1.5, label_noise=0.3, n_rows=N_ROWS):
     """Two circular convolutions of known inputs, of which the first is stretched."""
     world = make_conv_chain(
-        N_ROWS, stretch=factor, label_noise=label_noise, random_state=seed
+        n_rows, stretch=factor, label_noise=label_noise, random_state=seed
     )
     kinds = {
         "good": {"init": world.kernels, "max_iter": 800},

@@ -138,11 +138,17 @@ class Levels(Plain):
 
 # ------------------------------------------------------------------------ worlds
 def scm(
-    seed, shift=2.5, mechanism="additive", n_nodes=6, n_unobserved=0, columns=Plain
+    seed,
+    shift=2.5,
+    mechanism="additive",
+    n_nodes=6,
+    n_unobserved=0,
+    columns=Plain,
+    n_rows=N_ROWS,
 ):
     """`make_scm` with a shift of the column that most others depend on."""
     world = make_scm(
-        N_ROWS,
+        n_rows,
         n_nodes=n_nodes,
         n_unobserved=n_unobserved,
         mechanism=mechanism,

@@ -1,4 +1,4 @@
-"""Worlds of `score_validity.py`: those that a score is designed on, and the judges."""
+"""Worlds of `score_validity.py`: for design, for judging, and twins of a judged one."""
 
 from functools import partial
 from pathlib import Path
@@ -52,8 +52,24 @@ JUDGED = {
     "other tails": partial(scm, shift=1.0, mechanism="location-scale", columns=Tails),
     "other levels": partial(scm, shift=-1.5, n_nodes=8, columns=Levels),
 }
+# Of the judged world that a score fails in: other strengths, and with more rows.
+TWINS = {
+    "packets 1.2": partial(packets, factor=1.2),
+    "packets 1.3": partial(packets, factor=1.3),
+    "packets 1.2, 3000 rows": partial(packets, factor=1.2, n_rows=7000),
+    "packets 1.3, 3000 rows": partial(packets, factor=1.3, n_rows=7000),
+}
 if Path(CLOTHES_HOME).exists():
     JUDGED["clothes"] = clothes_pairs
+
+
+def maker_of(world):
+    """``maker(seed)`` of a world by name, and the sources that it depends on."""
+    maker = {**DESIGN, **JUDGED, **TWINS}[world]
+    function, params = maker, {}
+    if isinstance(maker, partial):
+        function, params = maker.func, maker.keywords
+    return maker, Sources((f"{function.__module__}.py",), repr(params))
 
 
 def cell(world, seed, stale=False):
@@ -61,9 +77,5 @@ def cell(world, seed, stale=False):
 
     ``stale`` takes fits of other sources from disk rather than to fit again.
     """
-    maker = {**DESIGN, **JUDGED}[world]
-    function, params = maker, {}
-    if isinstance(maker, partial):
-        function, params = maker.func, maker.keywords
-    sources = Sources((f"{function.__module__}.py",), repr(params))
+    maker, sources = maker_of(world)
     return make_cell(world, maker, seed, sources, stale)
