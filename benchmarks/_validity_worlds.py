@@ -56,8 +56,8 @@ JUDGED = {
 TWINS = {
     "packets 1.2": partial(packets, factor=1.2),
     "packets 1.3": partial(packets, factor=1.3),
-    "packets 1.2, 3000 rows": partial(packets, factor=1.2, n_rows=7000),
-    "packets 1.3, 3000 rows": partial(packets, factor=1.3, n_rows=7000),
+    "packets 1.2 of 3000 rows": partial(packets, factor=1.2, n_rows=7000),
+    "packets 1.3 of 3000 rows": partial(packets, factor=1.3, n_rows=7000),
 }
 if Path(CLOTHES_HOME).exists():
     JUDGED["clothes"] = clothes_pairs

@@ -361,7 +361,7 @@ def seed_range(text):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--worlds", default="design", help="a set or names; with ;")
+    parser.add_argument("--worlds", default="design", help="a set, or names")
     parser.add_argument("--seeds", type=seed_range, default="0:3", help="such as 0:3")
     parser.add_argument("--scores", default=",".join(SCORES), help="names, with commas")
     parser.add_argument("--predict", default="rows", choices=("rows", "draws"))
@@ -377,7 +377,7 @@ def main():
     parser.add_argument("--quick", action="store_true", help="checks that it runs")
     options = parser.parse_args()
     sets = {"design": list(DESIGN), "judged": list(JUDGED), "twins": list(TWINS)}
-    worlds = sets.get(options.worlds, options.worlds.split(";"))
+    worlds = sets.get(options.worlds, options.worlds.split(","))
     seeds, stale = options.seeds, options.stale
     if options.quick:
         worlds, seeds = ["table beyond"], range(1)
