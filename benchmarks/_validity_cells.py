@@ -31,6 +31,7 @@ SOURCES = (
     "interventions",
     "datasets",
     "_training",
+    "rows",
     "base.py",
     "_counterfactual.py",
 )
