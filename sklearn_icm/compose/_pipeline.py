@@ -9,6 +9,7 @@ from sklearn.utils.validation import check_is_fitted
 from .._counterfactual import HybridMixin
 from ..base import is_generator
 from ..rows._frames import as_frame
+from ..rows._input_space import InputSpace
 from ..utils._sklearn import output_library
 from ..utils.checks import unchanged_on_error
 from ..utils.environments import (
@@ -20,7 +21,6 @@ from ..utils.pipelines import chosen_estimator
 from ..utils.rows import select_rows
 from ._density import log_volume
 from ._inverse import check_inverse, check_keeps_columns, inverse_rows
-from ._space import InputSpace
 
 
 class GenerativePipeline(HybridMixin, Pipeline):

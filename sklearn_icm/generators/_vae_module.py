@@ -9,6 +9,7 @@ from torch import nn
 
 from .._training.reservoir import renewed
 from ..exceptions import CollapsedDecoderWarning
+from ..mechanisms._layouts import RandomBumps
 from ..mechanisms._noise import MixtureNoise
 from ..utils.streams import numpy_stream, torch_streams
 
@@ -92,8 +93,11 @@ class VAEModule(nn.Module):
         return terms, nodes
 
     def track(self, batch, nodes):
-        """Let the variance follow a step of training."""
+        """Let the variance, and what draws by steps, follow a step of training."""
         self.likelihood.track(batch.x, nodes[self.graph.data_node], batch.weights)
+        for part in self.graph.modules():
+            if isinstance(part, RandomBumps):
+                part.step += 1
 
     @torch.no_grad()
     def finish(self, rows, entropy, *, renew=False):

@@ -112,7 +112,7 @@ def layout_decoder(
         {"noise": (n_latents,)},
         {
             "places": ("noise", places),
-            "layout": ("places", _Bumps(grid, width, random_widths)),
+            "layout": ("places", RandomBumps(grid, width, random_widths)),
             "parts": (
                 "layout",
                 ConvMechanism(n_bumps, (n_maps, *grid), ones, **options),
@@ -172,8 +172,11 @@ class _Places(nn.Module):
         return torch.cat([self.start + self.reach * offsets, 1 + heights], -1)
 
 
-class _Bumps(nn.Module):
-    """Places and heights to maps with one bump each, (n, parts * features, *grid)."""
+class RandomBumps(nn.Module):
+    """Places and heights to maps with one bump each, (n, parts * features, *grid).
+
+    Widths that are drawn in training are those of the step, until `step` grows.
+    """
 
     def __init__(
         self,
@@ -204,7 +207,7 @@ class _Bumps(nn.Module):
         if self.random_widths is None or not self.training:
             return torch.full_like(like, self.width)
         low, high = self.random_widths
-        self.step += 1
-        draws = torch.Generator().manual_seed(int(self.seed + self.step))
+        seed = 0 if like.is_meta else int(self.seed + self.step + 1)
+        draws = torch.Generator().manual_seed(seed)
         share = torch.rand(like.shape, generator=draws).to(like)
         return low * (high / low) ** share

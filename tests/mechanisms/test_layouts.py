@@ -52,7 +52,11 @@ def test_places_that_move_are_a_translated_layout():
 def test_widths_are_random_in_training_alone():
     graph = seeded()
     noise = torch.randn(2, 3)
-    assert not torch.equal(graph(noise)["layout"], graph(noise)["layout"])
+    layout = graph(noise)["layout"]
+    # Those of a step stay until the next one.
+    assert torch.equal(layout, graph(noise)["layout"])
+    graph.mechanism("layout").step += 1
+    assert not torch.equal(layout, graph(noise)["layout"])
     assert torch.equal(graph(noise)["places"], graph(noise)["places"])
     fixed = seeded(random_widths=None)
     assert torch.equal(fixed(noise)["layout"], fixed(noise)["layout"])

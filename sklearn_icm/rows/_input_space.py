@@ -11,9 +11,9 @@ from pandas.api.types import (
     pandas_dtype,
 )
 
-from ..rows._frames import as_floats, as_frame, as_polars
-from ..rows._space import find_bounds
 from ..utils.rows import integer_limits
+from ._frames import as_floats, as_frame, as_polars
+from ._space import find_bounds
 
 
 class InputSpace:
