@@ -28,6 +28,7 @@ from ..utils._sklearn import Interval, StrOptions
 from ..utils.checks import is_count
 from ..utils.rows import plain_rows
 from ..utils.streams import torch_stream
+from ._two_values_module import doubts_of_two_values
 from ._vae_module import VAEModule
 
 __all__ = ["VAEGenerator"]
@@ -141,6 +142,9 @@ class VAEGenerator(
     CollapsedDecoderWarning
         From `fit`, with a `data_shape`: the decoder's output hardly depends on its
         noise. The most common cause is that too few steps were made.
+    UserWarning
+        From `fit`, of entries of two values whose mean or standard deviation is another
+        one in samples (by a tenth of the latter), since `bounds` clip their noise.
 
     References
     ----------
@@ -330,6 +334,14 @@ class VAEGenerator(
         build = dense_encoder if layout.data_shape is None else conv_encoder
         n_outputs = 2 * int(self.n_latents)
         return build(layout.node_shape, n_outputs, **self._hidden_layers(layout))
+
+    def _train(self, rows, epochs, *, fresh, one_pass=False):
+        doubts = super()._train(rows, epochs, fresh=fresh, one_pass=one_pass)
+        if one_pass:
+            return doubts
+        names = getattr(self, "feature_names_in_", np.arange(self.n_features_in_))
+        lost = doubts_of_two_values(self._module, self.bounds_, names, self._entropy)
+        return [*doubts, *lost]
 
     def _make_space(self, X):
         is_share = self.likelihood == "bernoulli" and self.bounds == "data"

@@ -222,7 +222,8 @@ ONE_HOT = np.eye(9)[np.random.RandomState(0).randint(9, size=120)]
 def test_scores_of_all_zeros_and_ones_are_those_of_probabilities(shape, likelihood):
     every = np.array(list(itertools.product([0.0, 1.0], repeat=4)))
     X = np.repeat(np.arange(80)[:, None] % 2, 4, axis=1)
-    model = small(data_shape=shape, likelihood=likelihood, max_epochs=60, lr=0.02)
+    options = {"likelihood": likelihood, "max_epochs": 60, "lr": 0.02}
+    model = small(data_shape=shape, bounds=None, **options)
     total = np.exp(model.fit(X).score_samples(every, n_importance=256)).sum()
     # Estimates of each are unbiased.
     assert 0.3 < total < 1.1
@@ -230,14 +231,14 @@ def test_scores_of_all_zeros_and_ones_are_those_of_probabilities(shape, likeliho
 
 @pytest.mark.parametrize("shape", [None, (3, 3)])
 def test_scores_of_two_values_have_the_unit_of_densities(shape):
-    model = small(data_shape=shape, max_epochs=5)
+    model = small(data_shape=shape, bounds=None, max_epochs=5)
     scores = [model.fit(k * ONE_HOT).score(k * ONE_HOT) for k in (1, 255)]
     assert scores[0] - scores[1] == pytest.approx(9 * np.log(255), abs=0.01)
 
 
 def test_entries_of_more_values_have_a_density():
     mixed = np.hstack([TABLE[:, :1], TABLE[:, 1:2] > 0.5, np.ones((len(TABLE), 1))])
-    model = small().fit(mixed)
+    model = small(bounds=None).fit(mixed)
     levels = model._module.likelihood.levels
     assert levels.tolist() == [[0, 0, 1], [0, 1, 1]]
     assert not small(data_shape=(3,)).fit(mixed)._module.likelihood.levels.any()
@@ -248,3 +249,40 @@ def test_entries_of_more_values_have_a_density():
     model.partial_fit(mixed / 2)
     assert not model._module.likelihood.levels.any()
     assert np.isfinite(model.score_samples(mixed)).all()
+
+
+# ---------------------------------------------------------------- two values
+@pytest.mark.parametrize("as_type", [float, bool])
+def test_noise_that_bounds_cut_off_two_values_is_said_by_name(as_type):
+    rng = np.random.RandomState(0)
+    X = pd.DataFrame({"rare": rng.rand(300) < 0.2, "other": rng.rand(300) < 0.8})
+    with pytest.warns(
+        UserWarning, match=r"two values \(columns rare, other\).*'bernoulli'"
+    ):
+        small(max_epochs=3).fit(X.astype(as_type))
+    for options in ({"bounds": None}, {"likelihood": "bernoulli"}):
+        model = small(max_epochs=40, lr=0.02, **options).fit(X.astype(as_type))
+        draws = model.sample(4000, 0)
+        assert np.allclose(draws.mean(0), X.mean(), atol=0.05)
+        assert np.allclose(draws.std(0), X.std(), atol=0.05)
+
+
+def test_only_columns_of_two_values_are_said_to_lose_them():
+    rng = np.random.RandomState(0)
+    X = np.column_stack([rng.randn(300), rng.rand(300) < 0.2])
+    with pytest.warns(UserWarning, match=r"two values \(columns 1\)"):
+        small(max_epochs=3).fit(X)
+
+
+def test_two_values_of_signals_that_bounds_cut_off_are_said():
+    X = np.eye(8)[np.random.RandomState(0).randint(8, size=200)]
+    with pytest.warns(UserWarning, match=r"two values \(all entries\)"):
+        small(data_shape=(8,)).fit(X)
+
+
+def test_two_values_that_the_decoder_makes_are_not_warned_of():
+    X = np.eye(3)[np.random.RandomState(0).randint(3, size=300)]
+    model = small(hidden=(32,), beta=0.1, max_epochs=60, lr=0.02).fit(X)
+    draws = model.sample(4000, 0)
+    assert np.allclose(draws.mean(0), X.mean(0), atol=0.05)
+    assert np.allclose(draws.std(0), X.std(0), atol=0.05)
