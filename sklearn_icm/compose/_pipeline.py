@@ -1,5 +1,7 @@
 """A generator behind preprocessing that samples and intervenes in input space."""
 
+import warnings
+
 import numpy as np
 import pandas as pd
 from sklearn.pipeline import Pipeline
@@ -117,7 +119,11 @@ class GenerativePipeline(HybridMixin, Pipeline):
         with unchanged_on_error(self, *self._transformers()):
             X, labels, params = self._observational_rows(X, y, params)
             self._input_space = InputSpace(X, self._bounded())
-            return super().fit(self._input_space.aligned(X), labels, **params)
+            with warnings.catch_warnings():
+                if self._input_space.has_choices:
+                    # Draws between two values become one of them, as often as in rows.
+                    warnings.filterwarnings("ignore", "Of two values", UserWarning)
+                return super().fit(self._input_space.aligned(X), labels, **params)
 
     def _fit(self, X, *args, **kwargs):
         """Fit the transformers; refuse what loses columns before anything trains."""

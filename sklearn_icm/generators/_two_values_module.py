@@ -7,6 +7,8 @@ from ..utils.streams import Streams
 
 # Of a mean or a deviation, in deviations.
 MOST_MOVED = 0.1
+# What float32 makes of a constant column may not vary at all.
+TINY = np.finfo(float).tiny
 # Of images and signals few have many entries.
 N_TABLE_DRAWS, N_IMAGE_DRAWS = 1000, 50
 
@@ -28,7 +30,7 @@ def doubts_of_two_values(module, bounds, names, entropy):
     drawn = np.concatenate([rows for _, rows in chunks])
     clipped, deviation = np.clip(drawn, *bounds), drawn.std(axis)
     changes = clipped.mean(axis) - drawn.mean(axis), clipped.std(axis) - deviation
-    moved, which = np.abs(changes).max(0) / deviation, "all entries"
+    moved, which = np.abs(changes).max(0) / np.maximum(deviation, TINY), "all entries"
     if is_table:
         moved = np.where(levels[1].cpu() > levels[0].cpu(), moved, 0.0)
         which = "columns " + ", ".join(map(str, names[moved > MOST_MOVED]))

@@ -81,6 +81,29 @@ def _is_number(value):
     return isinstance(value, (Real, Decimal)) and not isinstance(value, bool)
 
 
+def refuse_text(X):
+    """Refuse columns of text, by name: numpy would read "1" as the number 1."""
+    if hasattr(X, "columns"):
+        frame = as_frame(X)
+    else:
+        X = np.asarray(X)
+        if X.ndim != 2 or X.dtype.kind not in "OUS":
+            return
+        frame = pd.DataFrame(X)
+    for name, column in frame.items():
+        values = getattr(column.dtype, "categories", column)
+        if pd.api.types.is_numeric_dtype(values.dtype):
+            continue
+        text = next((v for v in values if isinstance(v, (str, bytes))), None)
+        if text is not None:
+            raise ValueError(
+                f"Column {plain(name)!r} of X holds text, such as {text!r}, where "
+                "numbers are needed. If these are numbers, convert them, by "
+                ".astype(float). If they are levels, GraphGenerator takes them in a "
+                "DataFrame, and GenerativePipeline behind a OneHotEncoder."
+            )
+
+
 SINCE = "(pandas.to_datetime({0}) - pandas.to_datetime({0}).min())"
 # What to write instead of a column of times.
 TIMES = {

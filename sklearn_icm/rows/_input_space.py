@@ -59,6 +59,11 @@ class InputSpace:
         """Whether some columns hold no numbers."""
         return not all(map(is_numeric_dtype, self._types))
 
+    @property
+    def has_choices(self):
+        """Whether some columns hold levels or truth values."""
+        return self.has_levels or any(map(is_bool_dtype, self._types))
+
     def _named(self, places):
         places = places[:10].tolist()
         return places if self.names is None else [self.names[k] for k in places]

@@ -69,10 +69,11 @@ def _as_frame(X, asked):
     if isinstance(X, pd.DataFrame):
         return X
     if not asked:
-        # Of arrays, those of truth values, whole numbers or strings.
+        # Of arrays, those of truth values, whole numbers or strings, of objects too.
         X = np.asarray(X)
-        asked = X.ndim == 2 and X.dtype.kind in "biuU"
-    return pd.DataFrame(X) if asked else None
+        is_text = X.dtype == object and any(isinstance(v, str) for v in X.flat)
+        asked = X.ndim == 2 and (X.dtype.kind in "biuU" or is_text)
+    return pd.DataFrame(X).infer_objects() if asked else None
 
 
 def _is_categorical(dtype):

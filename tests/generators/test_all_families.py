@@ -166,6 +166,46 @@ def test_what_holds_no_rows_is_refused_with_advice(family, fitted):
                 verb(X)
 
 
+DIGITS = (9 * ROWS).astype(int).astype(str)
+TEXT = {
+    "array": DIGITS,
+    "bytes": DIGITS.astype(bytes),
+    "objects": DIGITS.astype(object),
+    "frame": FRAME[:6].assign(a=DIGITS[:, 0]),
+    "categories": FRAME[:6].assign(a=pd.Categorical(DIGITS[:, 0])),
+    "mixed": FRAME[:6].assign(a=[1.0, 2, 3, 4, 5, "6"]),
+    "list": DIGITS.tolist(),
+}
+
+
+@pytest.mark.parametrize("X", TEXT.values(), ids=TEXT)
+@families
+def test_text_of_digits_is_refused_by_column(family, X, fitted):
+    name = "'a'" if hasattr(X, "columns") else "0"
+    match = f"Column {name} of X holds text, such as .*astype.float.*GraphGenerator"
+    questions = [lambda: quick(family).fit(X)]
+    if not hasattr(X, "columns"):
+        questions.append(lambda: fitted[family].intervene({}, X=X))
+    if family is GraphGenerator:
+        # There text has levels.
+        questions = questions[1:]
+    for ask in questions:
+        with pytest.raises(ValueError, match=match):
+            ask()
+
+
+@families
+def test_objects_that_are_numbers_are_numbers(family, fitted):
+    expected = fitted[family].abduct(ROWS).noise
+    assert_array_equal(fitted[family].abduct(ROWS.astype(object)).noise, expected)
+
+
+@pytest.mark.parametrize("X", [TEXT["objects"], TEXT["array"]], ids=["objects", "str"])
+def test_text_of_digits_has_levels_in_a_graph(X):
+    drawn = quick(GraphGenerator).fit(X).sample(5)
+    assert set(drawn[:, 0]) <= set(X[:, 0])
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
 @families
 def test_tensors_are_rows(family, dtype, fitted, monkeypatch):

@@ -76,7 +76,7 @@ def test_data_frames_in_and_out():
     [
         ([[np.nan, 1.0]] * 5, ValueError, "contains NaN"),
         ([[np.inf, 1.0]] * 5, ValueError, "infinity"),
-        ([["a", "b"]] * 5, ValueError, "could not convert"),
+        ([["a", "b"]] * 5, ValueError, "Column 0 of X holds text, such as .a."),
         (np.zeros((0, 3)), ValueError, "0 sample"),
         (np.zeros((3, 0)), ValueError, "0 feature"),
         (np.zeros((5, 2, 2)), ValueError, r"dim 3.*X.reshape\(len\(X\), -1\)"),
