@@ -26,7 +26,7 @@ from ._level_changes_module import (
     warn_of_unseen,
 )
 from ._structure_module import KINDS
-from ._table_module import Rounded, is_set, set_numbers, warn_if_far
+from ._table_module import Rounded, Watched, is_set, set_numbers, with_warnings
 
 __all__ = ["GraphQueriesMixin"]
 
@@ -396,13 +396,13 @@ class GraphQueriesMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         if data in interventions:
             own = self._names_of_levels()
             interventions[data] = keeping_levels(data, interventions[data], own)
-        scale = self._module.likelihood.link.scale.cpu().numpy()
-        warn_if_far(interventions, names, self._space.range, scale)
         for k, known in self._space.levels.items():
             change = interventions.get(names[k])
             warn_of_unseen(names[k], change, known, self._n_rows_of_levels[k])
         numbers = set_numbers(interventions, names)
         interventions = self._on_whole(interventions, given=X is not None)
+        watched = self._watched(interventions)
+        interventions |= watched
         queries, X, chunks, n_rows = super()._query(interventions, X, *args, **options)
         free = self._free_whole(interventions)
         ranges, places = {k: self._space.range[:, k] for k in self._space.whole}, None
@@ -410,7 +410,25 @@ class GraphQueriesMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
             entropy = stream_seed(self._entropy, "whole")
             places = draws_by_content(queries.given, len(free), entropy)
         chunks = _as_columns_hold(chunks, numbers, ranges, free, places)
-        return queries, X, chunks, n_rows
+        return queries, X, with_warnings(chunks, watched), n_rows
+
+    def _watched(self, interventions):
+        """Interventions on columns of numbers that mechanisms of the fit read."""
+        read = {
+            parent
+            for name, parents in self._module.parents.items()
+            if not replaces_mechanism(interventions.get(name))
+            for parent in parents
+        }
+        scales = self._module.likelihood.link.scale.tolist()
+        limits = [*self._space.range.tolist(), scales]
+        return {
+            name: Watched(interventions[name], *known)
+            for k, (name, *known) in enumerate(
+                zip(self._module.names, *limits, strict=True)
+            )
+            if name in interventions and name in read and k not in self._space.levels
+        }
 
     def _on_whole(self, interventions, *, given):
         """Interventions on columns of whole numbers are given whole numbers."""

@@ -7,20 +7,21 @@ import pandas as pd
 import torch
 
 from ..exceptions import FarInterventionWarning
-from ..interventions import Clip, Do, Intervention, Scale, Shift
-from ..interventions._base import as_intervention, replaces_mechanism, steps_of
+from ..interventions import Compose, Do, Intervention
+from ..interventions._base import applied, replaces_mechanism, steps_of
 from ..utils.rows import is_rounding
 
 __all__ = [
     "Rounded",
+    "Watched",
     "check_known",
     "is_set",
     "refuse_missing",
     "set_numbers",
-    "warn_if_far",
+    "with_warnings",
 ]
 
-# Standard deviations outside the fitted range at which a do-intervention is far.
+# Standard deviations outside the fitted range at which a value that is set is far.
 FAR = 3.0
 # Rows in which a mechanism's columns are known, below which a fit warns.
 FEW_JOINT = 30
@@ -97,34 +98,56 @@ def set_numbers(interventions, names):
     found = {}
     for name, change in interventions.items():
         # Of several steps the last one counts.
-        change = steps_of(as_intervention(change, name))[-1]
+        change = steps_of(change)[-1]
         if name in names and isinstance(change, Do) and change.value.size == 1:
             found[list(names).index(name)] = change.value.item()
     return found
 
 
-def warn_if_far(interventions, names, limits, scale):
-    """Warn of columns that are set far outside the range that was fitted."""
-    for name, change in interventions.items():
-        # Unknown names are refused later, whatever is done to them.
-        if name not in names:
-            continue
-        change = as_intervention(change, name)
-        affine = (Clip, Do, Scale, Shift)
-        if not all(isinstance(step, affine) for step in steps_of(change)):
-            continue
-        column = list(names).index(name)
-        low, high = limits[:, column].tolist()
-        # Where the rows at either end of the range are set.
-        ends = change(torch.tensor([[low], [high]], dtype=torch.float64))
-        outside = max(low - float(ends.min()), float(ends.max()) - high)
-        if high > low:
-            distance = outside / float(scale[column])
+class Watched(Compose):
+    """An intervention on a column that keeps how far outside its range it went.
+
+    Parameters
+    ----------
+    change : Intervention
+    low, high : float
+        Range of the column in the fit.
+    scale : float
+        Its standard deviation.
+    """
+
+    def __init__(self, change, low, high, scale):
+        super().__init__(steps_of(change))
+        known = {"change": change, "low": low, "high": high, "scale": scale}
+        for name, value in {**known, "farthest": 0.0}.items():
+            object.__setattr__(self, name, value)
+
+    def __call__(self, value, here=None):
+        changed = applied(self.change, value, here)
+        is_new = (
+            torch.ones_like(value) if replaces_mechanism(self) else changed != value
+        )
+        outside = torch.maximum(self.low - changed, changed - self.high)[is_new.bool()]
+        if outside.numel():
+            self._keep(float(outside.max()))
+        return changed
+
+    def _keep(self, outside):
+        if self.high > self.low:
+            distance = outside / self.scale
         else:
             # Of a constant column no row tells what another value does.
-            is_same = outside == 0 or is_rounding(outside, abs(high))
+            is_same = outside == 0 or is_rounding(outside, abs(self.high))
             distance = 0.0 if is_same else np.inf
-        if distance > FAR:
+        object.__setattr__(self, "farthest", max(self.farthest, distance))
+
+
+def with_warnings(chunks, watched):
+    """Chunks; after the last one, warnings of columns that were set far outside."""
+    yield from chunks
+    for name, change in watched.items():
+        if change.farthest > FAR:
             warnings.warn(
-                FarInterventionWarning(name, distance, low, high), stacklevel=4
+                FarInterventionWarning(name, change.farthest, change.low, change.high),
+                stacklevel=3,
             )

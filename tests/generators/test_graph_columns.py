@@ -9,7 +9,10 @@ import pandas as pd
 import pytest
 from sklearn.base import clone
 
-from sklearn_icm.exceptions import ClippedInterventionWarning
+from sklearn_icm.exceptions import (
+    ClippedInterventionWarning,
+    FarInterventionWarning,
+)
 from sklearn_icm.generators import GraphGenerator
 from sklearn_icm.interventions import Do, Resample, Shift, SwapMechanism
 from sklearn_icm.metrics import average_effect
@@ -267,7 +270,10 @@ def test_children_see_what_the_model_gives_and_given_rows_stay(table):
 
 
 def test_leaving_the_range_of_whole_numbers_is_warned_of(model, table):
-    with pytest.warns(ClippedInterventionWarning, match="made one of floats"):
+    with (
+        pytest.warns(ClippedInterventionWarning, match="made one of floats"),
+        pytest.warns(FarInterventionWarning, match="'price' is 4.0 standard"),
+    ):
         clipped = model.intervene({"price": lambda v: 0 * v - 4}, X=table)
     assert clipped[:, 1].max() == table["sold"].max()
     floats = fitted(table.astype({"sold": float}))
