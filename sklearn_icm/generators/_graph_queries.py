@@ -26,7 +26,14 @@ from ._level_changes_module import (
     warn_of_unseen,
 )
 from ._structure_module import KINDS
-from ._table_module import Rounded, Watched, is_set, set_numbers, with_warnings
+from ._table_module import (
+    Rounded,
+    Watched,
+    is_set,
+    set_numbers,
+    warn_of_other_constants,
+    with_warnings,
+)
 
 __all__ = ["GraphQueriesMixin"]
 
@@ -146,7 +153,8 @@ class GraphQueriesMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         -------
         ndarray of shape (n_samples,)
             Under the density that `sample` uses (before its values are clipped or
-            rounded). A column that did not vary in `fit` counts for nothing. With
+            rounded). A column that did not vary in `fit` counts for nothing, and a row
+            with another value there is warned of: `fit` knew none. With
             ``missing="available"`` the sum over the mechanisms whose column and parents
             are known in the row.
 
@@ -185,6 +193,15 @@ class GraphQueriesMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         rows = self._check_rows(X, **options)
         changes = self._in_codes(interventions or {})
         rows, volume = self._before_data(rows, changes)
+        warn_of_other_constants(
+            rows,
+            self._space.range,
+            {
+                k: name
+                for k, name in enumerate(self._module.names)
+                if name not in changes and k not in self._space.levels
+            },
+        )
         changes.pop(self._module.graph.data_node, None)
         self._refuse_without_density(changes)
         if not self._module.hidden:

@@ -18,6 +18,7 @@ __all__ = [
     "is_set",
     "refuse_missing",
     "set_numbers",
+    "warn_of_other_constants",
     "with_warnings",
 ]
 
@@ -149,5 +150,24 @@ def with_warnings(chunks, watched):
         if change.farthest > FAR:
             warnings.warn(
                 FarInterventionWarning(name, change.farthest, change.low, change.high),
+                stacklevel=3,
+            )
+
+
+def warn_of_other_constants(rows, limits, names):
+    """Warn of rows whose value of a column is another one than in all fitted rows.
+
+    `names` has those of the columns that are asked about, by position.
+    """
+    for k, name in names.items():
+        low, high = limits[:, k]
+        error = abs(rows[:, k] - low)
+        other = (low == high) & (error > 0) & ~is_rounding(error, abs(low))
+        if other.any():
+            warnings.warn(
+                f"Column {name!r} was {low:g} in all fitted rows, but is not so in "
+                f"{int(other.sum())} of {len(rows)} rows: it counts for nothing in "
+                "their scores, though the model gives no such row.",
+                UserWarning,
                 stacklevel=3,
             )

@@ -247,6 +247,17 @@ def test_constant_columns_stay_constant(table):
     assert np.isfinite(est.score_samples(X)).all()
 
 
+def test_scores_of_rows_that_leave_a_constant_are_said_to_ignore_it(table):
+    X = table.assign(alone=7.1)
+    est = GraphGenerator([*EDGES, ("alone", "effect")], max_epochs=2).fit(X)
+    est.score_samples(X.astype(np.float32))
+    est.score_samples(X.assign(alone=8), interventions={"alone": 8.0})
+    X.loc[:2, "alone"] = 8
+    with pytest.warns(UserWarning, match=f"'alone' was 7.1 .*in 3 of {len(X)} rows"):
+        scores = est.score_samples(X)
+    assert np.isfinite(scores).all()
+
+
 def test_pickle_keeps_kinds_and_scores(model, table):
     loaded = pickle.loads(pickle.dumps(model))
     assert loaded.mechanism_kinds_ == model.mechanism_kinds_
