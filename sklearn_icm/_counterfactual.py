@@ -18,6 +18,7 @@ from .interventions._base import (
     replaces_mechanism,
 )
 from .interventions._places import EachRow
+from .rows._frames import mean_change
 from .utils._sklearn import n_rows
 from .utils.checks import check_scalar
 from .utils.rows import plain_rows
@@ -84,7 +85,8 @@ class HybridMixin:
         Returns
         -------
         ndarray of shape (n_features,)
-            In the units of X; large where these units decide.
+            In the units of X; large where these units decide. Of a column that holds
+            no numbers, the share of the rows whose level changes.
 
         References
         ----------
@@ -108,9 +110,7 @@ class HybridMixin:
         factual, changed = self.intervene(
             {node: given}, X=X, return_factual=True, residual="drop"
         )
-        # Unsigned numbers of a pipeline's input would wrap.
-        changed, factual = (np.asarray(v, dtype=np.float64) for v in (changed, factual))
-        return np.abs(changed - factual).mean(0)
+        return mean_change(factual, changed)
 
     def _draw_entropy(self, random_state):
         """One number that stands for the whole randomness of a query."""

@@ -322,7 +322,9 @@ class BaseGenerator(GeneratorMixin, CounterfactualMixin, TrainedEstimator):
     def _named(self, rows):
         """Own draws with the column names that the fitted rows had."""
         names = getattr(self, "feature_names_in_", None)
-        return rows if names is None else pd.DataFrame(np.asarray(rows), columns=names)
+        if names is None or hasattr(rows, "columns"):
+            return rows
+        return pd.DataFrame(np.asarray(rows), columns=names)
 
     def _wrap(self, rows, original=None):
         """Rows with the types of the fitted ones, in what `set_output` names."""

@@ -30,7 +30,7 @@ ALLOWED = {
         "utils",
     },
     "utils": set(),
-    "_counterfactual": {"_training", "interventions", "utils"},
+    "_counterfactual": {"_training", "interventions", "rows", "utils"},
     "base": {
         "_counterfactual",
         "_training",

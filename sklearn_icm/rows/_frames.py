@@ -68,6 +68,20 @@ def as_floats(rows, places=slice(None)):
     return as_numbers(frame).astype(np.float64)
 
 
+def mean_change(before, after):
+    """Mean absolute change of each column; if it has no numbers, share of changes."""
+    old, new = (as_frame(rows).infer_objects() for rows in (before, after))
+    kinds = zip(old.dtypes, new.dtypes, strict=True)
+    numeric = np.array([all(map(is_numeric_dtype, pair)) for pair in kinds])
+    changes = np.empty(len(numeric))
+    # Unsigned numbers would wrap, and truth values have no difference.
+    first, second = (as_floats(rows, numeric) for rows in (old, new))
+    changes[numeric] = np.abs(second - first).mean(0)
+    first, second = (rows.loc[:, ~numeric].to_numpy(object) for rows in (old, new))
+    changes[~numeric] = (first != second).mean(0)
+    return changes
+
+
 def with_columns(frame, columns):
     """A DataFrame, of pandas or polars, with other values in some positions."""
     for k, values in columns.items():

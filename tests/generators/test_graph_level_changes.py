@@ -7,9 +7,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from helpers import label
+from helpers import label, small
 from sklearn.base import clone
+from sklearn.compose import ColumnTransformer
+from sklearn.preprocessing import OneHotEncoder
 
+from sklearn_icm.compose import GenerativePipeline
 from sklearn_icm.generators import GraphGenerator
 from sklearn_icm.interventions import (
     Clip,
@@ -195,3 +198,36 @@ def test_hybrids_take_levels_of_other_rows(fitted):
     est, _, X = fitted
     mixed = est.hybridise(X[:50], X[50:100], "dose", 0)
     assert mixed[:, 0].tolist() == X["dose"][50:100].tolist()
+
+
+@pytest.mark.parametrize("transform", ["default", "pandas"])
+def test_influence_on_text_is_the_share_of_rows_that_change(transform, fitted):
+    est, levels, X = fitted
+    est = clone(est).set_output(transform=transform).fit(X)
+    found = est.influence_map("dose", 0, X, random_state=0)
+    values = X["dose"].to_numpy()
+    # Two rows in three meet one with another level.
+    chance = sum(
+        np.mean(values == level) * np.mean(values != level) for level in levels
+    )
+    if isinstance(levels[0], str):
+        assert found[0] == pytest.approx(chance, abs=0.12)
+    gaps = abs(
+        np.subtract.outer(np.unique(X["dose"], return_inverse=True)[1], range(3))
+    )
+    assert found[1] == pytest.approx(10 * gaps.mean(), rel=0.2)
+    assert est.influence_map("dose", 0, n_samples=20).shape == (2,)
+
+
+def test_influence_behind_an_encoder_is_the_share_too():
+    rng = np.random.RandomState(0)
+    X = pd.DataFrame({"town": rng.choice(["Bonn", "Cork"], 60), "age": rng.randn(60)})
+    encode = ColumnTransformer(
+        [("town", OneHotEncoder(), ["town"])], sparse_threshold=0
+    )
+    encode.set_params(remainder="passthrough")
+    pipe = GenerativePipeline([("encode", encode), ("vae", small())]).fit(X)
+    every = range(pipe["vae"].nodes_["dense1"][0])
+    found = pipe.influence_map("dense1", every, X, random_state=0)
+    assert 0 <= found[0] <= 1
+    assert found[1] > 0
