@@ -267,6 +267,7 @@ class TrainedEstimator(BaseEstimator):
         layout = self._space.layout
         module = seeds.build_seeded(lambda: self._build_module(layout), self._entropy)
         opened = rows.arranged(module.layout.to_node)
+        module.likelihood.names = getattr(self, "feature_names_in_", None)
         module.prepare(opened)
         return opened, module.to(resolve_device(self.device))
 

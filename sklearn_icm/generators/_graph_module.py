@@ -128,11 +128,12 @@ class GraphModule(nn.Module):
         chunks = [] if rows.known is None else rows.x.split(CHUNK)
         if any(bool(chunk.isnan().any()) for chunk in chunks):
             # The mean of a column stands for what is missing of it in other ones' sums.
+            moments = []
             for k in range(len(self.names)):
                 parts = (chunk[:, k, None] for chunk in rows.x.split(CHUNK))
-                column = GaussianLikelihood((1,))
-                column.set_units(torch.cat([p[~p[:, 0].isnan()] for p in parts]))
-                link.offset[k], link.scale[k] = column.link.offset, column.link.scale
+                known = torch.cat([p[~p[:, 0].isnan()] for p in parts])
+                moments.append(GaussianLikelihood.moments(known))
+            self.likelihood.take_units(*map(torch.cat, zip(*moments, strict=True)))
         else:
             self.likelihood.set_units(rows.x)
         for k, reader in enumerate(self.readers):

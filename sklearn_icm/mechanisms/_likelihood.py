@@ -48,6 +48,8 @@ class GaussianLikelihood(nn.Module):
     def __init__(self, node_shape: Sequence[int]) -> None:
         super().__init__()
         self.link = Affine(node_shape)
+        # Of the columns of a table, if they have some: to speak of them.
+        self.names: Sequence[str] | None = None
         self.register_buffer("variance", torch.ones(()))
         # Means and variances there; without any the common variance is everywhere.
         self.register_buffer("knots", torch.empty(0))
@@ -75,8 +77,10 @@ class GaussianLikelihood(nn.Module):
         if bool(blurred.any()):
             column = int(blurred.flatten().int().argmax())
             size, centre = (float(v.flatten()[column]) for v in (scale, offset))
+            named = self.names is not None and len(self.names) == scale.numel()
+            name = repr(self.names[column]) if named else column
             raise ValueError(
-                f"Column {column} of X varies by {size:.3g} about {centre:.3g}, which "
+                f"Column {name} of X varies by {size:.3g} about {centre:.3g}, which "
                 "float32 cannot resolve. Subtract the mean, and give it in another "
                 "unit (StandardScaler)."
             )

@@ -239,6 +239,13 @@ def test_units_that_float32_does_not_have(family, unit):
         return
     with pytest.raises(ValueError, match="Column 1 of X varies by .*StandardScaler"):
         quick(family).fit(rows)
+    frame = pd.DataFrame(rows, columns=list("abcd"))
+    with pytest.raises(ValueError, match="Column 'b' of X varies by"):
+        quick(family).fit(frame)
+    if family is GraphGenerator:
+        frame.iloc[0, 0] = np.nan
+        with pytest.raises(ValueError, match="Column 'b' of X varies by"):
+            quick(family, missing="available").fit(frame)
 
 
 @families
