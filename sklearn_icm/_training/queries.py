@@ -6,7 +6,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -59,6 +59,8 @@ class RowQueries:
         # Rows that are asked about, once they are checked.
         self.given: np.ndarray | None = None
         self.excess: list[float] = []
+        # Interventions with `doubts`, warnings of what they did.
+        self.watched: list[Any] = []
         self._unexplained: list[np.ndarray] = []
         per_row = sum(math.prod(shape) for shape in module.graph.nodes.values())
         fitting = 2 ** int(math.log2(max(1, VALUES_PER_CHUNK / per_row)))
@@ -201,8 +203,11 @@ class RowQueries:
         """Say what makes the answers doubtful: bounds, or rows that are not explained.
 
         Bounds that took back much of what interventions did; and rows of which much is
-        kept as it is, since the model does not explain it.
+        kept as it is, since the model does not explain it. Before, what those say that
+        are `watched`.
         """
+        for doubt in (doubt for change in self.watched for doubt in change.doubts()):
+            warnings.warn(doubt, stacklevel=3)
         excess = float(np.mean(self.excess)) if self.excess else 0.0
         if excess > NOTICEABLE:
             warnings.warn(ClippedInterventionWarning(excess), stacklevel=3)

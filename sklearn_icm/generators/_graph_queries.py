@@ -32,7 +32,6 @@ from ._table_module import (
     is_set,
     set_numbers,
     warn_of_other_constants,
-    with_warnings,
 )
 
 __all__ = ["GraphQueriesMixin"]
@@ -427,7 +426,8 @@ class GraphQueriesMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
             entropy = stream_seed(self._entropy, "whole")
             places = draws_by_content(queries.given, len(free), entropy)
         chunks = _as_columns_hold(chunks, numbers, ranges, free, places)
-        return queries, X, with_warnings(chunks, watched), n_rows
+        queries.watched.extend(watched.values())
+        return queries, X, chunks, n_rows
 
     def _watched(self, interventions):
         """Interventions on columns of numbers that mechanisms of the fit read."""
@@ -440,7 +440,7 @@ class GraphQueriesMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         scales = self._module.likelihood.link.scale.tolist()
         limits = [*self._space.range.tolist(), scales]
         return {
-            name: Watched(interventions[name], *known)
+            name: Watched(name, interventions[name], *known)
             for k, (name, *known) in enumerate(
                 zip(self._module.names, *limits, strict=True)
             )

@@ -19,7 +19,6 @@ __all__ = [
     "refuse_missing",
     "set_numbers",
     "warn_of_other_constants",
-    "with_warnings",
 ]
 
 # Standard deviations outside the fitted range at which a value that is set is far.
@@ -110,6 +109,7 @@ class Watched(Compose):
 
     Parameters
     ----------
+    name : str
     change : Intervention
     low, high : float
         Range of the column in the fit.
@@ -117,18 +117,15 @@ class Watched(Compose):
         Its standard deviation.
     """
 
-    def __init__(self, change, low, high, scale):
+    def __init__(self, name, change, low, high, scale):
         super().__init__(steps_of(change))
         known = {"change": change, "low": low, "high": high, "scale": scale}
-        for name, value in {**known, "farthest": 0.0}.items():
-            object.__setattr__(self, name, value)
+        vars(self).update(known, name=name, farthest=0.0)
 
     def __call__(self, value, here=None):
         changed = applied(self.change, value, here)
-        is_new = (
-            torch.ones_like(value) if replaces_mechanism(self) else changed != value
-        )
-        outside = torch.maximum(self.low - changed, changed - self.high)[is_new.bool()]
+        is_new = (changed != value) | replaces_mechanism(self)
+        outside = torch.maximum(self.low - changed, changed - self.high)[is_new]
         if outside.numel():
             self._keep(float(outside.max()))
         return changed
@@ -140,18 +137,12 @@ class Watched(Compose):
             # Of a constant column no row tells what another value does.
             is_same = outside == 0 or is_rounding(outside, abs(self.high))
             distance = 0.0 if is_same else np.inf
-        object.__setattr__(self, "farthest", max(self.farthest, distance))
+        vars(self)["farthest"] = max(self.farthest, distance)
 
-
-def with_warnings(chunks, watched):
-    """Chunks; after the last one, warnings of columns that were set far outside."""
-    yield from chunks
-    for name, change in watched.items():
-        if change.farthest > FAR:
-            warnings.warn(
-                FarInterventionWarning(name, change.farthest, change.low, change.high),
-                stacklevel=3,
-            )
+    def doubts(self):
+        """Return a warning if some value was far outside."""
+        known = self.name, self.farthest, self.low, self.high
+        return [FarInterventionWarning(*known)] if self.farthest > FAR else []
 
 
 def warn_of_other_constants(rows, limits, names):
