@@ -9,11 +9,13 @@ from ..utils.streams import Streams
 MOST_MOVED = 0.1
 # What float32 makes of a constant column may not vary at all.
 TINY = np.finfo(float).tiny
+# Rows of the rarer value: of fewer little is known.
+FEWEST_ROWS = 10
 # Of images and signals few have many entries.
 N_TABLE_DRAWS, N_IMAGE_DRAWS = 1000, 50
 
 
-def doubts_of_two_values(module, bounds, names, entropy):
+def doubts_of_two_values(module, bounds, names, n_rows, entropy):
     """What to warn of: entries of two values whose moments clipping to bounds moves.
 
     Columns of a table each, else all entries together.
@@ -32,7 +34,11 @@ def doubts_of_two_values(module, bounds, names, entropy):
     changes = clipped.mean(axis) - drawn.mean(axis), clipped.std(axis) - deviation
     moved, which = np.abs(changes).max(0) / np.maximum(deviation, TINY), "all entries"
     if is_table:
-        moved = np.where(levels[1].cpu() > levels[0].cpu(), moved, 0.0)
+        low, high = levels.cpu().numpy()
+        above = module.likelihood.link.offset.cpu().numpy() - low
+        rarer = n_rows * np.minimum(above, high - low - above)
+        is_known = (high > low) & (rarer >= (FEWEST_ROWS - 0.5) * (high - low))
+        moved = np.where(is_known, moved, 0.0)
         which = "columns " + ", ".join(map(str, names[moved > MOST_MOVED]))
     if moved.max() <= MOST_MOVED:
         return []

@@ -340,7 +340,9 @@ class VAEGenerator(
         if one_pass:
             return doubts
         names = getattr(self, "feature_names_in_", np.arange(self.n_features_in_))
-        lost = doubts_of_two_values(self._module, self.bounds_, names, self._entropy)
+        lost = doubts_of_two_values(
+            self._module, self.bounds_, names, len(rows), self._entropy
+        )
         return [*doubts, *lost]
 
     def _make_space(self, X):

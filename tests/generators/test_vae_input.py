@@ -269,7 +269,7 @@ def test_noise_that_bounds_cut_off_two_values_is_said_by_name(as_type):
 
 def test_only_columns_of_two_values_are_said_to_lose_them():
     rng = np.random.RandomState(0)
-    X = np.column_stack([rng.randn(300), rng.rand(300) < 0.2])
+    X = np.column_stack([rng.randn(300), rng.rand(300) < 0.2, np.arange(300) < 3])
     with pytest.warns(UserWarning, match=r"two values \(columns 1\)"):
         small(max_epochs=3).fit(X)
 
