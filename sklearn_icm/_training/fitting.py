@@ -16,7 +16,7 @@ from ..exceptions import FitInterruptedWarning
 from ..independence._penalties import checked_penalty
 from ..mechanisms._modules import tensor_of
 from ..rows._batches import Rows
-from ..rows._columns import refuse_text
+from ..rows._columns import refuse_text_and_times
 from ..rows._space import Space
 from ..utils._sklearn import Interval, StrOptions, fit_context, is_fold_of_search
 from ..utils.checks import plain, unchanged_on_error
@@ -190,7 +190,7 @@ class TrainedEstimator(BaseEstimator):
                 "required: flatten them, X.reshape(len(X), -1), and give their shape "
                 "as data_shape."
             )
-        refuse_text(X)
+        refuse_text_and_times(X)
         X = validate_data(
             self, X, dtype=[np.float64, np.float32], reset=reset, **options
         )

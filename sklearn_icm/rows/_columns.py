@@ -81,19 +81,20 @@ def _is_number(value):
     return isinstance(value, (Real, Decimal)) and not isinstance(value, bool)
 
 
-def refuse_text(X):
-    """Refuse columns of text, by name: numpy would read "1" as the number 1."""
+def refuse_text_and_times(X):
+    """Refuse them by column: numpy would read "1" as 1, and dates as microseconds."""
     if hasattr(X, "columns"):
         frame = as_frame(X)
     else:
         X = np.asarray(X)
-        if X.ndim != 2 or X.dtype.kind not in "OUS":
+        if X.ndim != 2 or X.dtype.kind not in "OUSmM":
             return
         frame = pd.DataFrame(X)
     for name, column in frame.items():
         values = getattr(column.dtype, "categories", column)
         if pd.api.types.is_numeric_dtype(values.dtype):
             continue
+        _refuse_times(column)
         text = next((v for v in values if isinstance(v, (str, bytes))), None)
         if text is not None:
             raise ValueError(

@@ -194,6 +194,21 @@ def test_text_of_digits_is_refused_by_column(family, X, fitted):
             ask()
 
 
+DATES = pd.DataFrame({"at": pd.date_range("2020", periods=6)})
+
+
+@pytest.mark.parametrize(
+    "X",
+    [DATES, DATES.to_numpy(), DATES - DATES.min(), DATES.assign(b=1.0)],
+    ids=["frame", "array", "differences", "mixed"],
+)
+@families
+def test_times_are_refused_by_column(family, X):
+    name = "'at'" if hasattr(X, "columns") else "['0]+"
+    with pytest.raises(ValueError, match=f"Column {name} must hold numbers .*seconds"):
+        quick(family).fit(X)
+
+
 @families
 def test_objects_that_are_numbers_are_numbers(family, fitted):
     expected = fitted[family].abduct(ROWS).noise
