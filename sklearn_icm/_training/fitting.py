@@ -236,7 +236,11 @@ class TrainedEstimator(BaseEstimator):
             raise diverged
         if interrupted:
             warn_of_interrupt(net.epochs_done, epochs)
-        return doubts
+        return [] if one_pass else [*doubts, *self._own_doubts(module, len(X))]
+
+    def _own_doubts(self, module, n_rows):
+        """What a family doubts about its fit beside what its model says."""
+        return []
 
     def _fraction_held_out(self):
         fraction = self.validation_fraction

@@ -335,15 +335,11 @@ class VAEGenerator(
         n_outputs = 2 * int(self.n_latents)
         return build(layout.node_shape, n_outputs, **self._hidden_layers(layout))
 
-    def _train(self, rows, epochs, *, fresh, one_pass=False):
-        doubts = super()._train(rows, epochs, fresh=fresh, one_pass=one_pass)
-        if one_pass:
-            return doubts
+    def _own_doubts(self, module, n_rows):
         names = getattr(self, "feature_names_in_", np.arange(self.n_features_in_))
-        lost = doubts_of_two_values(
-            self._module, self.bounds_, names, len(rows), self._entropy
+        return doubts_of_two_values(
+            module, self._space.bounds, names, n_rows, self._entropy
         )
-        return [*doubts, *lost]
 
     def _make_space(self, X):
         is_share = self.likelihood == "bernoulli" and self.bounds == "data"
