@@ -20,6 +20,7 @@ from ..interventions._base import (
     _Function,
     applied,
     as_intervention,
+    asked,
     replaces_mechanism,
     steps_of,
 )
@@ -176,12 +177,12 @@ class _OnLevels(Intervention):
         given = levels_of(value.cpu().numpy(), self.levels)
         if given.dtype.kind in "bif":
             given = torch.from_numpy(given)
-        made = self.change(given)
+        what = f"The intervention on node {self.name!r}"
+        made = asked(self.change, given, what)
         if np.shape(made) != np.shape(given):
             raise ValueError(
-                f"The intervention on node {self.name!r} must return one level for "
-                f"each that it is given, shape {np.shape(given)}, got "
-                f"{np.shape(made)}."
+                f"{what} must return one level for each that it is given, shape "
+                f"{np.shape(given)}, got {np.shape(made)}."
             )
         codes = _codes(self.name, np.asarray(made), self.levels)
         return torch.from_numpy(codes).to(value)

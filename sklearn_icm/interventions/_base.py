@@ -36,7 +36,8 @@ class Here(NamedTuple):
     rows : slice
         Which rows of the query the values are; those of one call may be a part of them.
     nodes : dict of str to Tensor
-        Values of earlier nodes, as the changed model gives them.
+        Copies of the values of the nodes that it ``reads``, as the changed model gives
+        them.
     streams : Streams
         Random streams of the query, by name.
     part : tuple of int
@@ -86,8 +87,9 @@ class Intervention(ABC):
 
     A subclass is a frozen dataclass with ``__call__(value, here=None) -> value`` on a
     tensor of shape ``(n, *node shape)``, and may refuse nodes that it does not fit in
-    `check`. ``here`` is a `Here`, or None outside of a query. Names of other nodes in
-    ``reads`` come before this one, and are then in ``here.nodes``. Equality and hash
+    `check`. ``here`` is a `Here`, or None outside of a query. Other nodes that the
+    tuple ``reads`` names come before this one, and they alone are in ``here.nodes``.
+    Equality and hash
     compare the fields, arrays included.
     """
 
@@ -262,18 +264,8 @@ class _Function(Intervention):
         what = f"The callable {self!r}"
         if here is not None:
             what = f"The intervention on node {here.node!r}"
-        try:
-            # It may write into what it is handed.
-            result = self.function(value.clone())
-        except (RuntimeError, TypeError, ValueError) as error:
-            if not any(word in str(error) for word in ONE_VALUE_ASKED):
-                raise
-            raise ValueError(
-                f"{what} treats what it is given as one number: {error}. {ALL_ROWS}"
-            ) from error
-        if isinstance(result, np.ndarray):
-            result = torch.from_numpy(np.ascontiguousarray(result))
-        return result
+        # It may write into what it is handed.
+        return asked(self.function, value.clone(), what)
 
     def scaled(self, t: float) -> Intervention:
         raise TypeError(
@@ -291,6 +283,18 @@ class _Function(Intervention):
         )
 
 
+def asked(function: Callable, values: Any, what: str) -> Any:
+    """What a user's callable returns; it is told that values are not one number."""
+    try:
+        return function(values)
+    except (RuntimeError, TypeError, ValueError) as error:
+        if not any(word in str(error) for word in ONE_VALUE_ASKED):
+            raise
+        raise ValueError(
+            f"{what} treats what it is given as one number: {error}. {ALL_ROWS}"
+        ) from error
+
+
 def as_intervention(value: Any, node: str = "node") -> Intervention:
     """Wrap what a node is changed by, so that inside there is one type.
 
@@ -302,6 +306,11 @@ def as_intervention(value: Any, node: str = "node") -> Intervention:
             f"{value.__name__}: write {value.__name__}(...)."
         )
     if isinstance(value, Intervention):
+        if isinstance(value.reads, str):
+            raise TypeError(
+                f"{type(value).__name__}: reads must be a tuple of names of nodes, got "
+                f"{value.reads!r}: write ({value.reads!r},)."
+            )
         return value
     if callable(value):
         return _Function(value)
@@ -341,13 +350,23 @@ def check_interventions(
 def applied(change: Intervention, value: Tensor, here: Here | None = None) -> Tensor:
     """Values that an intervention makes: a tensor like the one that it is given."""
     is_ours = type(change).__module__.split(".")[0] == PACKAGE
-    # A class of a user's may write into what it is handed.
-    result = change(value if is_ours else value.clone(), here)
+    where = "" if here is None else f" on node {here.node!r}"
+    try:
+        # A class of a user's may write into what it is handed.
+        result = change(value if is_ours else value.clone(), here)
+    except (KeyError, TypeError) as error:
+        if is_ours:
+            raise
+        raise TypeError(
+            f"The intervention {change!r}{where} fails, {error!r}: a class has "
+            "__call__(self, value, here=None), and here.nodes those that it reads."
+        ) from error
+    if isinstance(result, np.ndarray):
+        result = torch.from_numpy(np.ascontiguousarray(result))
     if not isinstance(result, Tensor) or result.shape != value.shape:
         got = type(result).__name__
         if isinstance(result, Tensor):
             got = f"shape {tuple(result.shape)}"
-        where = "" if here is None else f" on node {here.node!r}"
         raise ValueError(
             f"The intervention {change!r}{where} must return a tensor of the shape "
             f"that it is given, {tuple(value.shape)}, got {got}. {ALL_ROWS}"

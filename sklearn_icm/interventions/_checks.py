@@ -25,10 +25,11 @@ def kind_of(shape: Shape, kind: str | None = None) -> str:
 def kinds_of(nodes: Mapping[str, Shape], declared: Mapping[str, str]) -> dict[str, str]:
     """Kinds of all nodes of a graph, some of them declared."""
     for name, kind in declared.items():
-        if name not in nodes or kind not in KINDS:
+        known = name in nodes and kind in KINDS
+        if not known or (kind == "map" and len(nodes[name]) - 1 not in AXES):
             raise ValueError(
-                f"kinds must map nodes, {list(nodes)}, to one of {list(KINDS)}, got "
-                f"{name!r}: {kind!r}."
+                f"kinds must map nodes, {dict(nodes)}, to one of {list(KINDS)}, of "
+                f"which maps have two or three axes, got {name!r}: {kind!r}."
             )
     return {name: kind_of(shape, declared.get(name)) for name, shape in nodes.items()}
 

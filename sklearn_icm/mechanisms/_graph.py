@@ -91,14 +91,7 @@ class MechanismGraph(nn.Module):
         self.mechanisms = nn.ModuleList(m for _, m in mechanisms.values())
         self.data_node = name
         self.nodes = self._infer_shapes()
-        self._declared = dict(kinds or {})
-        if kinds:
-            kinds_of(self.nodes, kinds)
-
-    @property
-    def kinds(self) -> dict[str, str]:
-        """What every node is."""
-        return kinds_of(self.nodes, self._declared)
+        self.kinds = kinds_of(self.nodes, kinds or {})
 
     def mechanism(self, name: str) -> nn.Module:
         """Module that produces the node ``name``."""
@@ -216,10 +209,8 @@ class MechanismGraph(nn.Module):
         interventions = self.check_interventions(interventions)
         stale = self.descendants(list(interventions))
         nodes: Nodes = {}
-        rows, streams = (
-            rows or slice(0, len(next(iter(noise.values())))),
-            streams or Streams(0),
-        )
+        rows = rows or slice(0, len(next(iter(noise.values()))))
+        streams = streams or Streams(0)
         modules = dict(zip(self.parents, self.mechanisms, strict=True))
         for name in self._order(interventions):
             change = interventions.get(name)
@@ -236,7 +227,8 @@ class MechanismGraph(nn.Module):
             if name == self.data_node and observe is not None:
                 value = observe(value)
             if change is not None:
-                here = Here(name, rows, nodes, streams)
+                read = {k: nodes[k].clone() for k in change.reads}
+                here = Here(name, rows, read, streams)
                 value = _finite(name, applied(change, value, here))
             nodes[name] = value
         return nodes
@@ -254,7 +246,7 @@ class MechanismGraph(nn.Module):
         modules = dict(zip(self.parents, self.mechanisms, strict=True))
         modules[self.data_node] = LinkedMechanism(modules[self.data_node], link)
         mechanisms = {k: (p, modules[k]) for k, p in self.parents.items()}
-        return MechanismGraph(self.roots, mechanisms, self._declared)
+        return MechanismGraph(self.roots, mechanisms, self.kinds)
 
     def _infer_shapes(self) -> dict[str, tuple[int, ...]]:
         values = {k: torch.zeros(PROBED, *s) for k, s in self.roots.items()}

@@ -198,6 +198,12 @@ def test_interventions_of_no_value_or_several_are_refused(node, model):
         model.intervene({node: Do([1, 2])}, n_samples=2)
 
 
+def test_a_callable_that_takes_all_levels_for_one_is_told(model):
+    change = {"group": lambda v: "control" if v == "treated" else "treated"}
+    with pytest.raises(ValueError, match="on node 'group' treats what .* one number"):
+        model.intervene(change, n_samples=5)
+
+
 def test_rows_with_levels_are_recognised(model, table):
     assert model.was_fitted_on(table)
     assert model.was_fitted_on(table.to_numpy())

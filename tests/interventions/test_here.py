@@ -179,6 +179,59 @@ def test_what_depends_on_the_node_cannot_be_read(fitted, changes, match):
         fitted["columns"].intervene(changes, n_samples=2)
 
 
+class Odd(Intervention):
+    """A class as somebody may write it."""
+
+    def __init__(self, call, *reads):
+        self.call, self.reads = call, reads
+
+    def __call__(self, value, here=None):
+        return self.call(value, here)
+
+
+def test_what_is_read_cannot_be_written_to(fitted):
+    """What other nodes are is no matter of an intervention on this one."""
+    model = fitted["columns"]
+
+    def writing(value, here):
+        here.nodes["x0"] += 100
+        return value
+
+    change = {"x3": Odd(writing, "x0")}
+    assert np.array_equal(model.intervene(change, X=ROWS), ROWS)
+    factual, changed = model.intervene(change, n_samples=5, return_factual=True)
+    assert np.array_equal(factual, changed)
+    for call in (writing, lambda value, here: here.nodes["x0"]):
+        with pytest.raises(TypeError, match="'x0'.*here.nodes those that it reads"):
+            model.intervene({"x3": Odd(call)}, n_samples=2)
+
+
+class OfBefore(Intervention):
+    def __call__(self, value):
+        return value
+
+
+@pytest.mark.parametrize("around", [lambda c: c, lambda c: Shift(1.0) >> c])
+def test_a_class_is_told_how_it_is_called(fitted, around):
+    with pytest.raises(
+        TypeError, match=r"on node .x3. fails.*\(self, value, here=None"
+    ):
+        fitted["columns"].intervene({"x3": around(OfBefore())}, n_samples=2)
+    reads = Odd(None)
+    reads.reads = "x0"
+    with pytest.raises(TypeError, match=r"reads must be a tuple.*write \('x0',\)"):
+        fitted["columns"].intervene({"x3": around(reads)}, n_samples=2)
+
+
+def test_a_class_may_return_numpy(fitted):
+    ask = {"n_samples": 5, "random_state": 0}
+    found, expected = (
+        fitted["columns"].intervene({"x3": change}, **ask)
+        for change in (Odd(lambda value, here: value.numpy() + 1), Shift(1.0))
+    )
+    assert np.array_equal(found, expected)
+
+
 def test_steps_of_a_composition_have_streams_of_their_own():
     value = torch.zeros(2000, 3)
     both = (Noise(1.0) >> Noise(1.0))(value)
@@ -206,7 +259,7 @@ def test_kinds_are_declared_or_go_by_the_shape():
         "data": "map",
     }
     identity = {"data": ("noise", torch.nn.Identity())}
-    for kinds in ({"data": "dots"}, {"x": "map"}):
+    for kinds in ({"data": "dots"}, {"x": "map"}, {"data": "map"}):
         with pytest.raises(ValueError, match="kinds must map nodes"):
             MechanismGraph({"noise": (2,)}, identity, kinds)
 
