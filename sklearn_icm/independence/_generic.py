@@ -276,16 +276,11 @@ class GenericPenalty(PenaltyValue):
         self.n_draws = n_draws
 
     def __call__(self, step: Step) -> Tensor:
-        """Penalty of a graph, a differentiable 0-d tensor; 0 without any such node.
-
-        Parameters
-        ----------
-        step : Step
-        """
-        contrast, (graph, nodes, batch) = self._checked_contrast(), step
-        generator = torch.Generator().manual_seed(0)
-        if batch is not None:
-            generator = batch.generator
+        """Penalty of a graph, a differentiable 0-d tensor; 0 without any such node."""
+        contrast, nodes = self._checked_contrast(), self.values_of(step)
+        graph, generator = step.graph, torch.Generator().manual_seed(0)
+        if step.batch is not None:
+            generator = step.batch.generator
         values = []
         for node, child in _only_children(graph, self.group):
             module, value = graph.mechanism(child), nodes[node]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Iterable, Mapping
 from numbers import Real
@@ -18,7 +17,13 @@ from ..mechanisms._apart import versions
 from ..mechanisms._modules import tensor_of
 from ..rows._batches import Batch
 from ._hsic import batch_dependences
-from ._pairs import MechanismPair, mechanism_pairs, noise_read, unread_pairs
+from ._pairs import (
+    MechanismPair,
+    is_of_columns,
+    mechanism_pairs,
+    noise_read,
+    unread_pairs,
+)
 
 SMALLEST_RATIO = 1e-3
 NEEDED = (
@@ -63,6 +68,15 @@ class PenaltyValue(BaseEstimator):
     def __hash__(self) -> int:
         return hash(_key_of(self))
 
+    def values_of(self, step: Step) -> Mapping[str, Tensor]:
+        """Values of the nodes, which some penalties cannot do without."""
+        if step.nodes is None:
+            raise ValueError(
+                f"{self!r} needs the values of the nodes: call it on "
+                "Step(graph, nodes)."
+            )
+        return step.nodes
+
 
 def _key_of(penalty: PenaltyValue) -> tuple:
     values = penalty.get_params(deep=False).values()
@@ -82,7 +96,7 @@ class _PairPenalty(PenaltyValue):
     def __call__(self, step: Step) -> Tensor:
         """Penalty of a graph, a differentiable 0-d tensor; 0 without any such pair."""
         self._check()
-        values = [self._of_pair(pair, step.nodes) for pair in self._pairs(step.graph)]
+        values = [self._of_pair(pair, step) for pair in self._pairs(step.graph)]
         if not values:
             return tensor_of(step.graph).new_zeros(())
         return torch.stack(values).mean()
@@ -94,14 +108,10 @@ class _PairPenalty(PenaltyValue):
     def _pairs(self, graph: MechanismGraph) -> Iterable[MechanismPair]:
         return (p for p in mechanism_pairs(graph) if p.measure_name in self.measures)
 
-    def _of_pair(self, pair: MechanismPair, nodes: Any) -> Tensor:
-        form = getattr(self, "form", "weights")
-        if form == "activation" and nodes is None:
-            raise ValueError(
-                f"{self!r} needs the values of the nodes: call it on "
-                "Step(graph, nodes)."
-            )
-        hidden = nodes[pair.first] if form == "activation" else None
+    def _of_pair(self, pair: MechanismPair, step: Step) -> Tensor:
+        form, hidden = getattr(self, "form", "weights"), None
+        if form == "activation":
+            hidden = self.values_of(step)[pair.first]
         rho = pair.measure(form, hidden=hidden, described=False).rho
         if getattr(self, "loss", "log") == "squared":
             return (rho - 1).square().mean()
@@ -149,10 +159,10 @@ class SpectralPenalty(_PairPenalty):
         self.form = form
         self.loss = loss
 
-    def _of_pair(self, pair: MechanismPair, nodes: Any) -> Tensor:
+    def _of_pair(self, pair: MechanismPair, step: Step) -> Tensor:
         if (self.form, self.loss) == ("triplet", "squared"):
             return pair.mean_square_excess()
-        return super()._of_pair(pair, nodes)
+        return super()._of_pair(pair, step)
 
     def _check(self) -> None:
         super()._check()
@@ -217,14 +227,9 @@ class NoisePenalty(PenaltyValue):
 
     def __call__(self, step: Step) -> Tensor:
         """Mean dependence of noise in a batch's node values, a 0-d tensor."""
-        graph, nodes, batch = step
-        if nodes is None:
-            raise ValueError(
-                f"{self!r} needs the values of the nodes: call it on "
-                "Step(graph, nodes)."
-            )
-        (root,) = graph.roots
-        read = noise_read(graph)
+        nodes, batch = self.values_of(step), step.batch
+        (root,) = step.graph.roots
+        read = noise_read(step.graph)
         noise = nodes[root][:, [place for place, _ in read.values()]]
         names = list(dict.fromkeys(p for _, parents in read.values() for p in parents))
         if not names:
@@ -392,17 +397,20 @@ def blind_part(penalty: Any, graph: MechanismGraph) -> Any:
 
 def call_penalty(penalty: Any, step: Step) -> Tensor:
     """Call a penalty, which may not write into the values that it sees."""
-    if step.nodes is None:
-        return penalty(step)
-    values = step.nodes.values()
-    before = versions(values)
+    nodes = step.nodes or {}
+    before = versions(nodes.values())
     # A dict of its own; the loss, and other penalties, read the same tensors.
-    result = penalty(step._replace(nodes=dict(step.nodes)))
-    if versions(values) != before:
+    result = penalty(step._replace(nodes=dict(nodes) or None))
+    if versions(nodes.values()) != before:
         raise ValueError(
             f"The penalty {penalty!r} wrote into the values of nodes, which others "
             "read: clone what it changes in place."
         )
+    if not isinstance(result, Tensor) or result.ndim:
+        got = type(result).__name__
+        if isinstance(result, Tensor):
+            got += f" of shape {tuple(result.shape)}"
+        raise TypeError(f"{penalty!r} returned {got}")
     return result
 
 
@@ -431,24 +439,22 @@ def resolve_penalty(penalty: Any) -> Any:
     return penalty
 
 
-def checked_penalty(penalty: Any, graph: MechanismGraph, weight: float) -> Any:
-    """Penalty for a name, or the object itself, where it can be called on a graph."""
-    penalty = resolve_penalty(penalty)
-    check_penalty(penalty, graph, weight)
-    return penalty
-
-
 @torch.no_grad()
-def check_penalty(penalty: Any, graph: MechanismGraph, weight: float) -> None:
-    """Call a penalty once, so that a wrong one is refused before training starts."""
+def checked_penalty(penalty: Any, graph: MechanismGraph, weight: float) -> Any:
+    """Penalty for a name, or the object itself, once it was called on a graph.
+
+    So that a wrong one is refused before training starts.
+    """
+    penalty = resolve_penalty(penalty)
     if not math.isfinite(weight):
         raise ValueError(f"icm_weight must be finite, got {weight!r}.")
     if penalty is None or weight == 0:
-        return
+        return penalty
     blind = blind_part(penalty, graph)
     if blind is not None:
         # Not a hidden node is missing where no operator was found.
-        unread = unread_pairs(graph) if isinstance(blind, _PairPenalty) else ()
+        of_pairs = isinstance(blind, _PairPenalty) and not is_of_columns(graph)
+        unread = unread_pairs(graph) if of_pairs else ()
         why = f"It cannot read {'; '.join(unread)}." if unread else NEEDED
         raise ValueError(
             f"icm_weight={weight} has no effect by {blind!r}: it sees nothing in a "
@@ -461,36 +467,18 @@ def check_penalty(penalty: Any, graph: MechanismGraph, weight: float) -> None:
         name: torch.randn(8, *shape, generator=start).to(device)
         for name, shape in graph.roots.items()
     }
-    _check_takes_step(penalty)
     nodes = graph(noise)
     batch = Batch(nodes[graph.data_node], start)
-    value = call_penalty(penalty, Step(graph, nodes, batch))
-    if not isinstance(value, Tensor) or value.ndim != 0:
-        got = type(value).__name__
-        if isinstance(value, Tensor):
-            got += f" of shape {tuple(value.shape)}"
+    try:
+        value = call_penalty(penalty, Step(graph, nodes, batch))
+    except (AttributeError, TypeError) as error:
         raise TypeError(
-            "icm_penalty must be a callable penalty(step) that returns a 0-d tensor, "
-            f"got {got}."
-        )
+            "icm_penalty must be a callable penalty(step) of one argument, with "
+            "step.graph, step.nodes and step.batch, that returns a 0-d tensor, got "
+            f"{penalty!r}, which fails: {error}."
+        ) from error
     if not bool(torch.isfinite(value)):
         raise ValueError(
             f"icm_penalty={penalty!r} is {float(value)} before training has started."
         )
-
-
-def _check_takes_step(penalty: Any) -> None:
-    if isinstance(penalty, SumPenalty):
-        for *_, part in penalty.active():
-            _check_takes_step(part)
-        return
-    try:
-        inspect.signature(getattr(penalty, "forward", penalty)).bind(None)
-    except TypeError:
-        raise TypeError(
-            "icm_penalty must be a callable penalty(step) of one argument, with "
-            f"step.graph, step.nodes and step.batch, got {penalty!r}."
-        ) from None
-    except ValueError:
-        # Of something that is not written in Python nothing is known.
-        return
+    return penalty

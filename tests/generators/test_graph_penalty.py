@@ -304,3 +304,10 @@ def test_a_search_over_the_weight():
     ).fit(X)
     assert np.isfinite(search.cv_results_["mean_test_score"]).all()
     assert search.best_estimator_.icm_weight in (0, 10)
+
+
+@pytest.mark.parametrize("penalty", ["auto", "trace"])
+def test_a_table_without_noise_to_see_is_told_what_a_penalty_needs(penalty):
+    model = made([], icm_penalty=penalty, icm_weight=1.0)
+    with pytest.raises(ValueError, match="'data'.*noise penalties a numeric column"):
+        model.fit(graph_table(50))

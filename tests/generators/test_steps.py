@@ -233,8 +233,10 @@ class Old(torch.nn.Module):
         lambda: 0,
         Old(),
         SumPenalty([TracePenalty(), lambda graph, nodes: 0]),
+        lambda graph, nodes=None: graph.mechanism("data").weight.sum(),
+        SumPenalty([TracePenalty(), lambda step: 0.0]),
     ],
-    ids=["function", "nothing", "module", "sum"],
+    ids=["function", "nothing", "module", "sum", "graph", "number in a sum"],
 )
 def test_penalties_of_other_arguments_are_told_of_the_step(make, penalty):
     model = make(icm_penalty=penalty, icm_weight=1.0)

@@ -145,12 +145,12 @@ def one_feature_too_many(n_latents, data_shape):
         (
             {"icm_penalty": lambda step: 1.0, "icm_weight": 1},
             TypeError,
-            "0-d tensor, got float",
+            "0-d tensor, got .* returned float",
         ),
         (
             {"icm_penalty": lambda step: torch.zeros(2), "icm_weight": 1},
             TypeError,
-            r"0-d tensor, got Tensor of shape \(2,\)",
+            r"0-d tensor, got .* returned Tensor of shape \(2,\)",
         ),
     ],
 )

@@ -20,7 +20,7 @@ from sklearn_icm.independence import (
 from sklearn_icm.independence._pairs import mechanism_pairs
 from sklearn_icm.independence._penalties import (
     call_penalty,
-    check_penalty,
+    checked_penalty,
     resolve_penalty,
 )
 from sklearn_icm.independence._table import independence_table
@@ -149,6 +149,12 @@ def test_unknown_form_names_the_allowed_ones():
         SpectralPenalty(form="x")(seeded("conv decoder"))
 
 
+@pytest.mark.parametrize("penalty", [GenericPenalty(), TracePenalty("activation")])
+def test_penalties_of_values_say_that_they_need_some(penalty):
+    with pytest.raises(ValueError, match=r"needs the values of the nodes.*\(graph, no"):
+        penalty(Step(seeded("dense decoder")))
+
+
 def test_resolve_penalty():
     assert resolve_penalty("spectral") == SpectralPenalty()
     assert resolve_penalty(None) is None
@@ -208,7 +214,7 @@ def test_mechanisms_without_a_single_kernel_are_left_out():
     assert AutoPenalty()(Step(graph)) == 0
     reason = "a -> data: the mechanism of 'a' has no operator: it needs just one "
     with pytest.raises(ValueError, match=f"{reason}.*got Linear and Linear. icm_w"):
-        check_penalty(AutoPenalty(), graph, 1.0)
+        checked_penalty(AutoPenalty(), graph, 1.0)
 
 
 def test_pairs_that_do_not_meet_are_named():
@@ -242,7 +248,7 @@ def test_mechanisms_of_several_parents_are_named():
     ):
         assert len(table(graph)) == 0
     with pytest.raises(ValueError, match=f"It cannot read a -> data: {several}"):
-        check_penalty(AutoPenalty(), graph, 1.0)
+        checked_penalty(AutoPenalty(), graph, 1.0)
 
 
 def dcgan_like(norm):
@@ -283,7 +289,7 @@ def test_operators_are_seen_through_normalisation_dropout_and_nesting():
     value = SpectralPenalty("full")(Step(graphs[0]))
     value.backward()
     assert scales.grad.abs().sum() > 0
-    check_penalty(AutoPenalty(), graphs[0], 1.0)
+    checked_penalty(AutoPenalty(), graphs[0], 1.0)
 
 
 @pytest.mark.parametrize("resize", ["nearest", "linear"])

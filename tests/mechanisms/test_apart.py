@@ -25,7 +25,7 @@ from sklearn_icm.independence import (
     jacobian,
     response,
 )
-from sklearn_icm.independence._penalties import check_penalty
+from sklearn_icm.independence._penalties import checked_penalty
 from sklearn_icm.interventions import Noise, Reparametrise, Shift, SwapMechanism
 from sklearn_icm.mechanisms import MechanismGraph
 
@@ -354,6 +354,6 @@ def test_penalties_that_write_into_nodes_are_refused():
 
     for penalty in (writes, SumPenalty([TracePenalty(), writes])):
         with pytest.raises(ValueError, match="writes.* wrote into the values of nodes"):
-            check_penalty(penalty, graph, 1.0)
+            checked_penalty(penalty, graph, 1.0)
     twice = SumPenalty([takes_away, takes_away])
     assert twice(Step(graph, graph(torch.ones(3, 2)))).isfinite()
