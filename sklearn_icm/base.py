@@ -98,10 +98,10 @@ class BaseGenerator(GeneratorMixin, CounterfactualMixin, TrainedEstimator):
     """Base of the generators: the verbs, on top of training and state.
 
     A family adds its parameters to `_parameter_constraints`, lists those that shape
-    its module in `_architecture_names`, and writes ``_make_layout()`` and
-    ``_build_module(layout)``: a ``torch.nn.Module`` with a ``graph``, a ``noise`` and a
-    ``likelihood``, and the methods ``prepare(rows)``, ``loss_terms(batch)``,
-    ``track(batch, nodes)``, ``finish(rows, entropy, *, renew)`` and ``abduct(x)``.
+    its module in `_architecture_names`, and writes ``_build_module(layout)``: a
+    ``torch.nn.Module`` with a ``graph``, a ``noise`` and a ``likelihood``, and the
+    methods ``prepare(rows)``, ``loss_terms(batch)``, ``track(batch, nodes)``,
+    ``finish(rows, entropy, *, renew)`` and ``abduct(x)``.
     """
 
     @property
@@ -118,6 +118,12 @@ class BaseGenerator(GeneratorMixin, CounterfactualMixin, TrainedEstimator):
     def mechanisms_(self):
         """``{name: parent nodes}`` in topological order; it makes the node it names."""
         return dict(self._fitted_module("mechanisms_").graph.parents)
+
+    @property
+    def bounds_(self):
+        """Range to which rows are clipped, (2, 1) or (2, n_features), or None."""
+        self._fitted_module("bounds_")
+        return self._space.bounds
 
     @property
     def history_(self):

@@ -335,16 +335,6 @@ class TrainedEstimator(BaseEstimator):
         """Space of rows that were checked."""
         return self._space.of(X, self.data_shape, self.data_kind, self.bounds)
 
-    @property
-    def bounds_(self):
-        """Range to which rows are clipped, (2, 1) or (2, n_features), or None."""
-        if not self.__sklearn_is_fitted__():
-            raise AttributeError(
-                f"{type(self).__name__!r} object has no attribute 'bounds_': it is not "
-                "fitted yet."
-            )
-        return self._space.bounds
-
     def was_fitted_on(self, X):
         """Whether the last fit saw exactly the rows X, in this order.
 

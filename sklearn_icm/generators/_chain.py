@@ -406,9 +406,6 @@ class ChainGenerator(DensityMixin, BaseGenerator):
     def _build_module(self, layout):
         return ChainModule(layout, self._shapes, circular=self.padding == "circular")
 
-    def _find_bounds(self, X):
-        return None
-
     # ----------------------------------------------------------------- queries
     @property
     def weights_(self):
