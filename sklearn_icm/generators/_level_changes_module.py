@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -50,10 +50,8 @@ def in_codes(name, change, levels):
         return Resample(_codes(name, change.from_, levels))
     if isinstance(change, Compose):
         return Compose([in_codes(name, step, levels) for step in change.steps])
-    if isinstance(change, Where):
-        return Where(change.mask, in_codes(name, change.then, levels))
-    if isinstance(change, Units):
-        return Units(change.index, in_codes(name, change.then, levels))
+    if isinstance(change, (Where, Units)):
+        return replace(change, then=in_codes(name, change.then, levels))
     if replaces_mechanism(change) or isinstance(change, EachRow):
         return change
     if not isinstance(change, _Function):

@@ -191,6 +191,8 @@ class Intervention(ABC):
 
 
 def _hashable(value: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(map(_hashable, value))
     if isinstance(value, np.ndarray):
         # Of objects the bytes are addresses.
         is_text = value.dtype == object

@@ -209,7 +209,8 @@ class MechanismGraph(nn.Module):
         interventions = self.check_interventions(interventions)
         stale = self.descendants(list(interventions))
         nodes: Nodes = {}
-        rows = rows or slice(0, len(next(iter(noise.values()))))
+        n = len(next(iter(noise.values())))
+        rows = rows or slice(0, n)
         streams = streams or Streams(0)
         modules = dict(zip(self.parents, self.mechanisms, strict=True))
         for name in self._order(interventions):
@@ -224,6 +225,8 @@ class MechanismGraph(nn.Module):
                     value = factual[name]
                 else:
                     value = _value_of(name, module, parents, nodes)
+                if module is not own:
+                    _check_made(change, name, value, (n, *self.nodes[name]))
             if name == self.data_node and observe is not None:
                 value = observe(value)
             if change is not None:
@@ -284,6 +287,17 @@ def _value_of(
 ) -> Tensor:
     what = f"The mechanism of node {name!r}"
     return called_apart(module, *(nodes[p] for p in parents), what=what)
+
+
+def _check_made(
+    change: Intervention, name: str, value: Any, shape: tuple[int, ...]
+) -> None:
+    if not isinstance(value, Tensor) or value.shape != shape:
+        raise ValueError(
+            f"The mechanism that {change!r} gives node {name!r} must return a tensor "
+            f"of shape {shape}, got {type(value).__name__} of shape "
+            f"{tuple(getattr(value, 'shape', ()))}."
+        )
 
 
 def _finite(name: str, value: Tensor) -> Tensor:

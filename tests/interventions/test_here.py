@@ -232,6 +232,31 @@ def test_a_class_may_return_numpy(fitted):
     assert np.array_equal(found, expected)
 
 
+class Made(Shift):
+    """An own mechanism, which gives one entry for each row."""
+
+    def mechanism(self, f):
+        return lambda *parents: float(self.value) * torch.ones(len(parents[0]), 1)
+
+
+def test_a_mechanism_of_another_shape_is_refused(fitted):
+    model, change = fitted["columns"], {"x1": Made(0.5)}
+    assert (model.intervene(change, n_samples=3)[:, 1] == 1).all()
+    match = r"gives node '{}' must return a tensor of shape \(3, {}\), got {}"
+    with pytest.raises(ValueError, match=match.format("data", 4, "Tensor")):
+        model.intervene({"data": Made(0.5)}, n_samples=3)
+    for value, got in ((torch.zeros(1, 1), "Tensor"), (np.zeros((3, 1)), "ndarray")):
+        change = Made(0.5)
+        object.__setattr__(change, "mechanism", lambda f, v=value: lambda *parents: v)
+        with pytest.raises(ValueError, match=match.format("x1", 1, got)):
+            model.intervene({"x1": change}, n_samples=3)
+
+
+def test_an_own_class_is_described_and_made_again():
+    change = Copy(("x0",))
+    assert Intervention.from_dict(change.to_dict()) == change
+
+
 def test_steps_of_a_composition_have_streams_of_their_own():
     value = torch.zeros(2000, 3)
     both = (Noise(1.0) >> Noise(1.0))(value)
