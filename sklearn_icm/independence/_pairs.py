@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from ..interventions._checks import kind_of
 from ..interventions._mixing import haar_rotation
 from ..mechanisms import LinearOperator, MechanismGraph
 from ..mechanisms._operators import NoLinearOperator, read_operator
@@ -204,9 +205,13 @@ def _read_pair(
     for operator in (earlier, later):
         if isinstance(operator, str):
             return f"{name}: {operator}"
+    shape, kind = graph.nodes[first], graph.kinds[first]
+    if kind != kind_of(shape):
+        return (
+            f"{name}: no measure is known of a node of shape {shape} and kind {kind!r}"
+        )
     # The units of a linear chain's hidden nodes are part of its mechanisms.
     linear = getattr(graph.mechanism(first), "is_linear", False)
-    shape = graph.nodes[first]
     pair = MechanismPair(first, second, shape, earlier, later, normalises=not linear)
     if _composes(pair):
         return pair

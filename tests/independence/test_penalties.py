@@ -31,6 +31,7 @@ from sklearn_icm.mechanisms import (
     dense_decoder,
     dense_encoder,
 )
+from sklearn_icm.mechanisms._modules import DenseMechanism
 from sklearn_icm.rows._batches import Batch
 
 GRAPHS = {
@@ -226,6 +227,18 @@ def test_pairs_that_do_not_meet_are_named():
         },
     )
     with pytest.warns(UnreadMechanismWarning, match=r"a -> data: .* shape \(2, 2\)"):
+        assert len(table(graph)) == 0
+
+
+def test_points_are_no_maps():
+    """They have as many axes, but what is beside each other there is no place."""
+    mechanisms = {
+        "places": ("noise", DenseMechanism((3,), (6, 2), "silu")),
+        "data": ("places", DenseMechanism((6, 2), (4,), "identity")),
+    }
+    assert len(table(MechanismGraph({"noise": (3,)}, mechanisms))) == 1
+    graph = MechanismGraph({"noise": (3,)}, mechanisms, {"places": "points"})
+    with pytest.warns(UnreadMechanismWarning, match="places -> data: .* kind 'points'"):
         assert len(table(graph)) == 0
 
 
