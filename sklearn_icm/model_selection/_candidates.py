@@ -366,9 +366,9 @@ def latin_design(n, p):
 
 def candidates_for(comparison, families, nodes):
     """Candidates of every family (None: of all ready ones) at every node it fits."""
-    shapes = comparison.nodes
+    shapes, kinds = comparison.nodes, last_step(comparison.est).graph_.kinds
     if families is None:
-        ready = [f.name for shape in shapes.values() for f in families_for(shape)]
+        ready = [f.name for k in shapes for f in families_for(shapes[k], kinds[k])]
         families = list(dict.fromkeys(ready))
     elif isinstance(families, str) or not isinstance(families, (list, tuple)):
         families = [families]
@@ -381,7 +381,7 @@ def candidates_for(comparison, families, nodes):
     for name in names:
         for family in (as_family(f, shapes[name]) for f in families):
             try:
-                family.check(name, shapes[name])
+                family.check(name, shapes[name], kinds[name])
             except ValueError as refusal:
                 refusals.append(str(refusal))
                 continue

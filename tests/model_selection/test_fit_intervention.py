@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.mixture import GaussianMixture
@@ -14,6 +15,7 @@ from sklearn_icm.compose import GenerativePipeline
 from sklearn_icm.datasets import make_faces
 from sklearn_icm.generators import FixedGenerator
 from sklearn_icm.interventions import InterventionFamily, Scale, Shift, Stretch
+from sklearn_icm.mechanisms import layout_decoder
 from sklearn_icm.metrics import energy_distance, mmd2
 from sklearn_icm.model_selection import fit_intervention
 from sklearn_icm.model_selection._candidates import _distances, ends_that_matter
@@ -41,6 +43,19 @@ def test_a_ready_family_is_searched_as_far_as_the_data_lie(value):
     low, high = found.low["value"], found.high["value"]
     assert low <= found.params["value"] <= high < low + 2
     assert found.at_end == {}
+
+
+def test_families_of_maps_are_not_tried_at_points():
+    torch.manual_seed(0)
+    decoder = layout_decoder(3, (1, 12), n_parts=3, hidden=4, n_maps=2)
+    rows = np.random.RandomState(0).rand(40, 12)
+    model = FixedGenerator(decoder, data_shape=(12,), random_state=0).fit(rows)
+    found = fit_intervention(
+        model, Stretch(1.4), model.sample(40), random_state=0, **QUICK
+    )
+    assert set(found.table_["node"]) == {"layout", "parts", "data"}
+    with pytest.raises(ValueError, match=r"No family fits .*its kind is 'points'"):
+        fit_intervention(model, "stretch_length", rows, "places", **QUICK)
 
 
 def test_ends_are_said_of_every_node_that_may_hold_the_answer():
