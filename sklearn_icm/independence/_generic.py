@@ -139,7 +139,7 @@ def generic_ratio(
     A group of one's own, the rotations of a vector by 0 and by 180 degrees:
 
     >>> class PointReflection:
-    ...     def check(self, node, shape):
+    ...     def check(self, node, shape, kind):
     ...         if len(shape) != 1:
     ...             raise ValueError(f"needs a vector, got {node!r} of shape {shape}.")
     ...

@@ -53,11 +53,11 @@ class Here(NamedTuple):
     ...     reads: tuple
     ...
     ...     def __call__(self, value, here=None):
-    ...         return 2 * here.nodes[self.reads[0]]
+    ...         return here.nodes[self.reads[0]] / 2
     >>> scm = make_scm(100, n_nodes=3, random_state=0)
     >>> est = GraphGenerator(scm.graph, max_epochs=2, random_state=0).fit(scm.data)
     >>> rows = est.intervene({"x2": Follow(("x0",))}, n_samples=5)
-    >>> bool((abs(rows[:, 2] - 2 * rows[:, 0]) < 1e-5).all())
+    >>> bool((abs(rows[:, 2] - rows[:, 0] / 2) < 1e-5).all())
     True
     """
 
@@ -268,21 +268,6 @@ class _Function(Intervention):
             what = f"The intervention on node {here.node!r}"
         # It may write into what it is handed.
         return asked(self.function, value.clone(), what)
-
-    def scaled(self, t: float) -> Intervention:
-        raise TypeError(
-            f"A plain callable has no strength, got {self!r}. Use interventions such "
-            "as Shift, Scale or Stretch."
-        )
-
-    def inverse(self) -> Intervention:
-        raise ValueError(f"The callable {self!r} has no inverse that is known.")
-
-    def to_dict(self) -> dict[str, Any]:
-        raise TypeError(
-            f"A callable cannot be described as JSON, got {self!r}: pickle the "
-            "intervention, or write it with the classes of this module."
-        )
 
 
 def asked(function: Callable, values: Any, what: str) -> Any:
