@@ -89,8 +89,7 @@ class Intervention(ABC):
     tensor of shape ``(n, *node shape)``, and may refuse nodes that it does not fit in
     `check`. ``here`` is a `Here`, or None outside of a query. Other nodes that the
     tuple ``reads`` names come before this one, and they alone are in ``here.nodes``.
-    Equality and hash
-    compare the fields, arrays included.
+    Equality and hash compare the fields, arrays included.
     """
 
     reads: tuple[str, ...] = ()
