@@ -335,7 +335,7 @@ def one_of(v):
         Where([True], 60.0),
         Units([0], Shift(60.0)),
     ],
-    ids=str,
+    ids=lambda change: type(change).__name__,
 )
 def test_what_is_set_far_outside_the_range_is_said(query, change, model, table):
     rows = {"X": table[:40]} if query == "rows" else {"n_samples": 40}
