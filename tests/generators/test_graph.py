@@ -362,7 +362,7 @@ def test_another_mechanism_that_goes_far_is_said(model, table):
         lambda v: v + 0.1,
         Resample([[0.0], [0.5]]),
     ],
-    ids=str,
+    ids=lambda change: type(change).__name__,
 )
 def test_what_is_set_within_the_range_is_not_warned_of(model, change):
     model.intervene({"cause": change}, n_samples=2)
