@@ -1,12 +1,16 @@
 """Questions about hidden nodes: abduction, their values, and what their units do."""
 
+import copy
+import math
 from functools import partial
 from numbers import Integral, Real
 
 import numpy as np
 import pandas as pd
 import torch
-from sklearn.utils import Bunch, check_random_state
+from sklearn.base import TransformerMixin
+from sklearn.utils import Bunch, check_array, check_random_state
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from ._training.abduction import most_probable_noise
@@ -18,8 +22,9 @@ from .interventions._base import (
     replaces_mechanism,
 )
 from .interventions._places import EachRow
+from .models import Explains, GenerativeModel
 from .rows._frames import mean_change
-from .utils._sklearn import n_rows
+from .utils._sklearn import in_output_container, n_rows
 from .utils.checks import check_scalar
 from .utils.rows import plain_rows
 from .utils.streams import ENTROPY_BOUND, Streams, numpy_stream
@@ -28,11 +33,27 @@ from .utils.support import MOST_FITTED, support_distances
 __all__ = ["CounterfactualMixin", "HybridMixin"]
 
 ABDUCTIONS = ("encode", "optimise")
+CHUNK = 512
+
+
+def explains(estimator):
+    """Whether the model of a family explains given rows; a TypeError if not."""
+    if not issubclass(estimator.model_class, Explains):
+        raise TypeError(
+            f"{type(estimator).__name__} cannot explain given rows, since its model "
+            "finds no noise behind them: leave X out, so that rows are drawn, or take "
+            "a family that has `abduct`."
+        )
+    return True
+
+
+_if_it_explains = available_if(lambda self: hasattr(self, "abduct"))
 
 
 class HybridMixin:
     """Verbs on units of nodes, by way of `intervene` and `node_values`."""
 
+    @_if_it_explains
     def hybridise(self, X_base, X_source, node, units):
         """Give rows some units of a hidden node of other rows.
 
@@ -67,6 +88,7 @@ class HybridMixin:
         given = _given_units(self, node, units, values)
         return self.intervene({node: given}, X=X_base)
 
+    @_if_it_explains
     def influence_map(self, node, units, X=None, *, n_samples=256, random_state=0):
         """Mean absolute change of the output when units come from other rows.
 
@@ -124,8 +146,14 @@ class HybridMixin:
 
 
 class CounterfactualMixin(HybridMixin):
-    """Verbs on hidden nodes, for generators that can explain given rows."""
+    """Verbs on hidden nodes; some are for models that explain given rows alone.
 
+    What a model can is said by its class, `model_class`.
+    """
+
+    model_class = GenerativeModel
+
+    @available_if(explains)
     def abduct(
         self, X, *, method="encode", max_steps=500, tol=1e-4, return_unexplained=False
     ):
@@ -182,6 +210,73 @@ class CounterfactualMixin(HybridMixin):
             del found["unexplained"]
         return found
 
+    @property
+    def _n_features_out(self):
+        return math.prod(next(iter(self._module.graph.roots.values())))
+
+    @available_if(explains)
+    def transform(self, X):
+        """Noise behind rows, in double precision: no row depends on its neighbours.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_latents)
+            Where many values explain a row, the mean of their distribution; of a column
+            of levels, the middle of the normal noise that gives the level.
+        """
+        check_is_fitted(self)
+        rows = self._check_rows(X)
+
+        def encode(model, x):
+            return model.abduct(model.layout.to_node(x))
+
+        noise = self._in_double(encode, rows).astype(rows.dtype, copy=False)
+        return in_output_container(self, noise, X, self.get_feature_names_out())
+
+    fit_transform = available_if(explains)(TransformerMixin.fit_transform)
+
+    @available_if(explains)
+    def inverse_transform(self, X):
+        """Mean rows of given noise.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_latents)
+            As `transform` gives it.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features)
+        """
+        check_is_fitted(self)
+        noise = check_array(plain_rows(X), dtype=[np.float64, np.float32])
+        if noise.shape[1] != self._n_features_out:
+            raise ValueError(
+                f"inverse_transform needs {self._n_features_out} latents per row, got "
+                f"{noise.shape[1]}."
+            )
+        rows = RowQueries(self._module, self._bounds_under({})).decode(noise)
+        whole = list(self._space.whole)
+        rows[:, whole] = np.rint(rows[:, whole])
+        return self._space.typed(rows.astype(noise.dtype, copy=False), rows)
+
+    def _in_double(self, ask, *arrays):
+        """Answers about rows in float64, so that none depends on its neighbours."""
+        model = copy.deepcopy(self._module).cpu().double().requires_grad_(False)
+        parts = [torch.from_numpy(a.astype(np.float64)).split(CHUNK) for a in arrays]
+        with torch.no_grad():
+            answers = [ask(model, *part).numpy() for part in zip(*parts, strict=True)]
+        return np.concatenate(answers)
+
+    def _rows_to_explain(self, X):
+        """Checked rows, of a model that can explain them."""
+        explains(self)
+        return self._check_rows(X)
+
     def _abducted(self, rows, method, max_steps=500, tol=1e-4):
         """Answer of `abduct` for rows that are checked."""
         queries, parts = RowQueries(self._module, self.bounds_), []
@@ -233,7 +328,7 @@ class CounterfactualMixin(HybridMixin):
         queries = RowQueries(self._module, self.bounds_)
         check_rows_or_number(X, n_samples, "node_values")
         if X is not None:
-            return queries.nodes_of_rows(self._check_rows(X))
+            return queries.nodes_of_rows(self._rows_to_explain(X))
         return queries.nodes_of_prior(n_samples, self._streams(random_state))
 
     def support(self, interventions, X=None, *, n_samples=1000, random_state=0):
@@ -390,10 +485,8 @@ def _explained(queries, x, method, max_steps, tol):
         n_steps, converged = refined.n_steps.cpu(), refined.converged.cpu()
     with torch.no_grad():
         mean = queries.to_rows(module.graph(noise)[queries.data_node])
-    residual, shares = (
-        np.sqrt(np.square(x - mean).mean(1)),
-        queries.unexplained(x, mean),
-    )
+    residual = np.sqrt(np.square(x - mean).mean(1))
+    shares = queries.unexplained(x, mean)
     steps = np.asarray(n_steps), np.asarray(converged)
     return noise.cpu().numpy(), residual, *steps, shares
 

@@ -5,7 +5,9 @@ from numbers import Integral
 import numpy as np
 import pandas as pd
 import torch
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import get_tags
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from ._counterfactual import CounterfactualMixin, check_abduction, check_rows_or_number
@@ -13,7 +15,9 @@ from ._training.fitting import TrainedEstimator
 from ._training.queries import RowQueries, stacked
 from .independence._table import independence_table
 from .interventions._affine import undone
+from .interventions._base import acting_inside
 from .mechanisms._modules import tensor_of
+from .models import Scores
 from .utils._sklearn import in_output_container
 from .utils.checks import check_scalar
 from .utils.environments import observational_rows
@@ -23,10 +27,14 @@ from .utils.streams import Streams
 
 __all__ = [
     "BaseGenerator",
-    "DensityMixin",
     "GeneratorMixin",
     "is_generator",
 ]
+
+
+def scores(estimator):
+    """Whether the model of a family has a log density."""
+    return issubclass(estimator.model_class, Scores)
 
 
 class GeneratorMixin:
@@ -61,48 +69,20 @@ def is_generator(estimator):
     return tagged and get_tags(estimator).estimator_type == "generator"
 
 
-class DensityMixin:
-    """Mixin for generators with `score_samples`."""
-
-    __metadata_request__score = {"environments": True}
-
-    def score(self, X, y=None, environments=None):
-        """Mean of `score_samples`, over the observational rows when labels are given.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-        y, environments : array-like of shape (n_samples,), optional
-            Environment labels; used if `observational` is set.
-
-        Returns
-        -------
-        float
-            Nats per row; higher is better.
-        """
-        check_is_fitted(self)
-        X = observational_rows(plain_rows(X), y, environments, self.observational)
-        return float(np.mean(self.score_samples(X)))
-
-    def _before_data(self, rows, interventions):
-        """Rows before an intervention on their values, and the log volume it makes."""
-        data, layout = self._module.graph.data_node, self._module.layout
-        if data not in interventions:
-            return rows, 0.0
-        node = layout.to_node(torch.tensor(rows, dtype=torch.float64))
-        before, volume = undone(interventions[data], node, data)
-        return layout.to_rows(before).numpy(), volume
-
-
-class BaseGenerator(GeneratorMixin, CounterfactualMixin, TrainedEstimator):
+class BaseGenerator(
+    GeneratorMixin,
+    CounterfactualMixin,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    TrainedEstimator,
+):
     """Base of the generators: the verbs, on top of training and state.
 
-    A family adds its parameters to `_parameter_constraints`, lists those that shape
-    its module in `_architecture_names`, and writes ``_build_module(layout)``: a
-    ``torch.nn.Module`` with a ``graph``, a ``noise`` and a ``likelihood``, and the
-    methods ``prepare(rows)``, ``loss_terms(batch)``, ``track(batch, nodes)``,
-    ``finish(rows, entropy, *, renew)`` and ``abduct(x)``.
+    A family names the class of its model, a `GenerativeModel`, in ``model_class``, and
+    makes one in ``_build(space)``; verbs that the model cannot answer are not there.
     """
+
+    __metadata_request__score = {"environments": True}
 
     @property
     def graph_(self):
@@ -310,7 +290,7 @@ class BaseGenerator(GeneratorMixin, CounterfactualMixin, TrainedEstimator):
                 record=record,
             )
             return queries, None, chunks, n_samples
-        rows = queries.given = self._check_rows(X)
+        rows = queries.given = self._rows_to_explain(X)
         chunks = queries.counterfactual(
             interventions,
             rows,
@@ -337,6 +317,76 @@ class BaseGenerator(GeneratorMixin, CounterfactualMixin, TrainedEstimator):
         rows = rows.astype(self._space.dtype, copy=False)
         names = getattr(self, "feature_names_in_", None)
         return self._space.typed(in_output_container(self, rows, original, names), rows)
+
+    @available_if(scores)
+    def score_samples(self, X, *, interventions=None):
+        """Log density of each row, in nats, or a lower bound of it.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        interventions : dict of str to intervention, optional
+            As `intervene` takes them: the density is that of ``intervene(interventions,
+            n_samples=...)``.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            Under the density that `sample` uses (before its values are clipped).
+
+        Raises
+        ------
+        ValueError
+            For interventions under which the family knows no density, and those on the
+            data node that have no inverse.
+        """
+        check_is_fitted(self)
+        return self._scored(self._check_rows(X), interventions)
+
+    @available_if(scores)
+    def score(self, X, y=None, environments=None):
+        """Mean of `score_samples`, over the observational rows when labels are given.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        y, environments : array-like of shape (n_samples,), optional
+            Environment labels; used if `observational` is set.
+
+        Returns
+        -------
+        float
+            Nats per row; higher is better.
+        """
+        check_is_fitted(self)
+        X = observational_rows(plain_rows(X), y, environments, self.observational)
+        return float(np.mean(self.score_samples(X)))
+
+    def _scored(self, X, interventions, **options):
+        """Scores of checked rows; the model takes the options."""
+        changes = self._checked(interventions or {})
+        rows, volume = self._before_data(X, changes)
+        inside = acting_inside(changes, self._module.graph.data_node)
+
+        def score(model, x):
+            # Streams from their start, so that all rows share one set of draws.
+            x, streams = model.layout.to_node(x), Streams(self._entropy)
+            return model.log_prob(x, inside, streams, **options)
+
+        return self._in_double(score, rows) - volume
+
+    def _checked(self, interventions):
+        """Interventions that were checked."""
+        return self._module.graph.check_interventions(interventions)
+
+    def _before_data(self, rows, interventions):
+        """Rows before an intervention on their values, and the log volume it makes."""
+        data, layout = self._module.graph.data_node, self._module.layout
+        if data not in interventions:
+            return rows, 0.0
+        node = layout.to_node(torch.tensor(rows, dtype=torch.float64))
+        before, volume = undone(interventions[data], node, data)
+        return layout.to_rows(before).numpy(), volume
 
     def independence(
         self,
@@ -414,7 +464,7 @@ class BaseGenerator(GeneratorMixin, CounterfactualMixin, TrainedEstimator):
             nodes = queries.nodes_of_prior(n_samples, Streams(entropy))
         else:
             asked = "nodes_of_rows" if network == "decoder" else "encoder_nodes"
-            nodes = getattr(queries, asked)(self._check_rows(X))
+            nodes = getattr(queries, asked)(self._rows_to_explain(X))
         device = tensor_of(chosen).device
         nodes = {k: torch.from_numpy(v).to(device) for k, v in nodes.items()}
         return independence_table(

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from ..models import GenerativeModel
 
 FIRST_RATE, LAST_RATE, DECAY = 0.1, 0.002, 0.3
 MOMENTUM, SCALING = 0.9, 0.99
@@ -21,16 +23,16 @@ class Refined:
     converged: Tensor
 
 
-def log_joint(module: nn.Module, x: Tensor, noise: Tensor) -> Tensor:
+def log_joint(module: GenerativeModel, x: Tensor, noise: Tensor) -> Tensor:
     """log p(x | z) + log p(z) of each row."""
     output = module.graph(noise)[module.graph.data_node]
-    return module.likelihood.log_prob(x, output) + module.noise.log_prob(noise)
+    return module.likelihood.log_prob(x, output) + module.log_prior(noise)
 
 
 @torch.inference_mode(False)
 @torch.enable_grad()
 def most_probable_noise(
-    module: nn.Module, x: Tensor, start: Tensor, *, max_steps: int, tol: float
+    module: GenerativeModel, x: Tensor, start: Tensor, *, max_steps: int, tol: float
 ) -> Refined:
     """Raise the log joint density of every row by Adam, and keep each row's best.
 
@@ -65,7 +67,9 @@ def most_probable_noise(
     return Refined(best, n_steps, rate < LAST_RATE)
 
 
-def _with_gradient(module: nn.Module, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+def _with_gradient(
+    module: GenerativeModel, x: Tensor, z: Tensor
+) -> tuple[Tensor, Tensor]:
     z = z.detach().requires_grad_()
     joint = log_joint(module, x, z)
     (gradient,) = torch.autograd.grad(joint.sum(), [z])

@@ -57,6 +57,8 @@ CONSTRAINTS = {
     "random_state": ["random_state"],
     "verbose": ["verbose"],
 }
+# Those of them that shape a model.
+SHAPING = {"data_shape", "data_kind"}
 
 
 def warn_of_interrupt(done, wanted):
@@ -68,18 +70,30 @@ def warn_of_interrupt(done, wanted):
 
 
 class TrainedEstimator(BaseEstimator):
-    """Estimator that trains a module; subclasses build it by ``_build_module``.
-
-    ``_architecture_names`` lists the parameters that shape the module: they cannot
-    change between a fit and its continuation, and are kept with the fitted state.
-    """
+    """Estimator that trains a model, which subclasses build by ``_build(space)``."""
 
     __metadata_request__fit = {"environments": True}
     __metadata_request__partial_fit = {"environments": True}
 
-    _architecture_names = ()
-
     _parameter_constraints = CONSTRAINTS
+
+    # What a family has that has no parameter for it.
+    data_shape, data_kind, bounds, observational = None, "auto", None, None
+    icm_penalty, icm_weight, icm_warmup = None, 0.0, 0
+    max_epochs, batch_size, warm_start, device = 200, 128, False, "auto"
+    lr, lr_schedule, optimizer, weight_decay = 2e-3, "one-cycle", "adam", 0.0
+    early_stopping, validation_fraction, n_iter_no_change, tol = False, "auto", 10, 1e-4
+    callbacks, random_state, verbose = None, None, 0
+
+    @property
+    def _architecture_names(self):
+        """Parameters that shape the model: all that are not common to families.
+
+        They cannot change between a fit and its continuation, and are kept with the
+        fitted state.
+        """
+        own = self.get_params(deep=False)
+        return [k for k in own if k not in CONSTRAINTS or k in SHAPING]
 
     def set_params(self, **params):
         """Set parameters, nested ones such as ``icm_penalty__form`` too.
@@ -93,7 +107,7 @@ class TrainedEstimator(BaseEstimator):
         self : object
         """
         nested = [key for key in params if key.startswith("icm_penalty__")]
-        penalty = params.get("icm_penalty", getattr(self, "icm_penalty", None))
+        penalty = params.get("icm_penalty", self.icm_penalty)
         if nested and not hasattr(penalty, "set_params"):
             raise ValueError(
                 f"{nested[0]!r} needs a penalty object, but icm_penalty is "
@@ -268,12 +282,18 @@ class TrainedEstimator(BaseEstimator):
             for name in ("device", *self._architecture_names)
         }
         self._space = self._make_space(rows.x)
-        layout = self._space.layout
-        module = seeds.build_seeded(lambda: self._build_module(layout), self._entropy)
+        module = self._built(self._entropy)
         opened = rows.arranged(module.layout.to_node)
         module.likelihood.names = getattr(self, "feature_names_in_", None)
         module.prepare(opened)
         return opened, module.to(resolve_device(self.device))
+
+    def _built(self, entropy):
+        """Model of the rows of the space, untrained."""
+        model = seeds.build_seeded(lambda: self._build(self._space), entropy)
+        shape = model.graph.nodes[model.graph.data_node]
+        model.layout = self._space.layout.adapted_to(shape)
+        return model
 
     def _continue(self, rows):
         """Return data and a copy of the module, so that a failure changes nothing."""
@@ -328,9 +348,6 @@ class TrainedEstimator(BaseEstimator):
             return net.continued(None, {})
         return net.continued(self._net, self._history)
 
-    # Of families whose rows are tables.
-    data_shape, data_kind = None, "auto"
-
     def _make_space(self, X):
         """Space of rows that were checked."""
         return self._space.of(X, self.data_shape, self.data_kind, self.bounds)
@@ -381,8 +398,7 @@ class TrainedEstimator(BaseEstimator):
         as_fitted = kept["_architecture"] = state.unpacked(kept["_architecture"])
         # Parameters may have been set after the fit: build with those of the fit.
         super().__setstate__({**kept, **as_fitted})
-        layout = self._space.layout
-        module = seeds.build_seeded(lambda: self._build_module(layout), 0)
+        module = self._built(0)
         state.load_arrays(module, arrays, shown)
         device = resolve_device(as_fitted["device"], fallback="cpu")
         super().__setstate__(kept)

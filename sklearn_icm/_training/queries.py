@@ -5,16 +5,16 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..exceptions import ClippedInterventionWarning, UnexplainedRowsWarning
 from ..interventions._base import Intervention, acting_inside
 from ..mechanisms._modules import tensor_of
+from ..models import Exogenous, GenerativeModel
 from ..utils.streams import Streams
 
 Interventions = Mapping[str, Intervention]
@@ -32,26 +32,17 @@ NOTICEABLE = 0.05
 MOST_UNEXPLAINED = 0.25
 
 
-class Exogenous(NamedTuple):
-    """All that is random about some rows: drawn, or abducted from given ones."""
-
-    roots: Tensor
-    # How observed values scatter about the data node; None gives its mean.
-    scatter: Callable[[Tensor], Tensor] | None
-
-
 class RowQueries:
     """Run a module's graph and return float64 rows.
 
     Parameters
     ----------
-    module : torch.nn.Module
-        With ``graph``, ``layout``, ``noise``, ``likelihood`` and ``abduct``.
+    module : GenerativeModel
     bounds : ndarray of shape (2, 1) or (2, n_features), or None
         Range to which values are clipped.
     """
 
-    def __init__(self, module: nn.Module, bounds: np.ndarray | None) -> None:
+    def __init__(self, module: GenerativeModel, bounds: np.ndarray | None) -> None:
         self.module = module
         self.device, self.dtype = tensor_of(module).device, tensor_of(module).dtype
         self.data_node = module.graph.data_node
@@ -83,7 +74,7 @@ class RowQueries:
         """
         needs_factual = paired or record is not None
         for rows in self._chunks_of(n):
-            noise = self._drawn(rows.stop - rows.start, streams, noisy=noisy)
+            noise = self.module.draw(rows.stop - rows.start, streams, noisy=noisy)
             before = self.module.graph(noise.roots) if needs_factual else None
             ask = _Question(self, noise, before, (self.low, self.high))
             changed = ask.changed(interventions, rows, streams, record)
@@ -127,15 +118,6 @@ class RowQueries:
             changed = ask.changed(interventions, rows, streams, record)
             yield ask.factual(), changed
 
-    def _drawn(self, n: int, streams: Streams, *, noisy: bool) -> Exogenous:
-        """Draw what is random about n rows."""
-        roots = self.module.noise.draw(n, streams)
-        if not noisy:
-            return Exogenous(roots, None)
-        likelihood = self.module.likelihood
-        draw = likelihood.draw(n, streams.torch("observations")).to(self.device)
-        return Exogenous(roots, partial(likelihood.observe, draw=draw))
-
     def _carrying(self, rows: np.ndarray, factual: Tensor) -> Callable:
         """How given rows scatter about their means, in float64."""
         given = self.module.layout.to_node(torch.from_numpy(rows))
@@ -156,7 +138,7 @@ class RowQueries:
     def nodes_of_prior(self, n: int, streams: Streams) -> dict[str, np.ndarray]:
         """Values of every node for draws from the prior, with the noise of `prior`."""
         sizes = (rows.stop - rows.start for rows in self._chunks_of(n))
-        draws = (self._drawn(size, streams, noisy=False) for size in sizes)
+        draws = (self.module.draw(size, streams, noisy=False) for size in sizes)
         return stacked(self._values(draw.roots) for draw in draws)
 
     def nodes_of_rows(self, X: np.ndarray) -> dict[str, np.ndarray]:
@@ -188,11 +170,8 @@ class RowQueries:
             yield slice(start, stop)
 
     def unexplained(self, rows: np.ndarray, means: np.ndarray) -> np.ndarray:
-        """Share of each row that is left of it: squares over the fitted rows' spread.
-
-        A module that has no ``spread`` explains every row.
-        """
-        spread = float(getattr(self.module, "spread", 0.0))
+        """Share that is left of each row: squares over the fitted rows' spread."""
+        spread = float(self.module.spread)
         if not spread:
             return np.zeros(len(rows))
         left = self.to_node(rows - means).to(self.device)

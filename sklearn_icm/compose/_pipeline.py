@@ -215,6 +215,7 @@ class GenerativePipeline(HybridMixin, Pipeline):
             for part in found
         )
 
+    @available_if(lambda self: hasattr(self._generator, "abduct"))
     def abduct(self, X, **params):
         """Infer the generator's noise behind rows given in input space.
 

@@ -6,13 +6,12 @@ from numbers import Integral, Real
 import numpy as np
 import torch
 from sklearn.utils import Bunch, check_array, check_consistent_length
-from sklearn.utils.validation import check_is_fitted
 
 from .._training import seeds
 from .._training.fitting import CONSTRAINTS, warn_of_interrupt
 from .._training.history import continue_optimizer, to_columns, to_rows
 from .._training.penalty import PenaltyTerms
-from ..base import BaseGenerator, DensityMixin
+from ..base import BaseGenerator
 from ..independence._penalties import checked_penalty
 from ..rows._batches import Batch
 from ..utils._sklearn import Interval, StrOptions, fit_context
@@ -31,7 +30,7 @@ from ._chain_weights_module import (
 __all__ = ["ChainGenerator"]
 
 
-class ChainGenerator(DensityMixin, BaseGenerator):
+class ChainGenerator(BaseGenerator):
     """Linear chain of dense or convolutional mechanisms, with exact answers.
 
     Rows are ``offset + W_K ... W_1 z + e`` with standard normal noise z and isotropic
@@ -122,6 +121,10 @@ class ChainGenerator(DensityMixin, BaseGenerator):
     interventions; it does not identify them. From a random start free kernels end far
     from the true ones whatever its weight.
 
+    Densities are exact, under affine interventions and mechanisms of other chains too.
+    Behind a hidden node that is set to a value the noise of later nodes is left, which
+    is scored.
+
     Weights are measured as they are, without the scaling of hidden units that networks
     with activations need. Spectral ratios are taken at linear lags, which
     is exact as long as two kernels together are no longer than the signal. Two equal
@@ -146,6 +149,8 @@ class ChainGenerator(DensityMixin, BaseGenerator):
     (2, 5)
     """
 
+    model_class = ChainModule
+
     _architecture_names = (
         "kind",
         "data_shape",
@@ -155,6 +160,7 @@ class ChainGenerator(DensityMixin, BaseGenerator):
     )
 
     _parameter_constraints = {
+        **CONSTRAINTS,
         "kind": [StrOptions({"dense", "conv"})],
         "n_layers": [Interval(Integral, 2, None, closed="left")],
         "kernel_size": [Interval(Integral, 1, None, closed="left"), tuple, list, None],
@@ -164,18 +170,6 @@ class ChainGenerator(DensityMixin, BaseGenerator):
         "batch_size": [Interval(Integral, 1, None, closed="left"), None],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "label_noise": [Interval(Real, 0, None, closed="left")],
-        **{
-            name: CONSTRAINTS[name]
-            for name in (
-                "data_shape",
-                "lr",
-                "icm_penalty",
-                "icm_weight",
-                "observational",
-                "warm_start",
-                "random_state",
-            )
-        },
     }
 
     # Not parameters: float64 has no place on some devices, normal rows no bounds.
@@ -403,8 +397,10 @@ class ChainGenerator(DensityMixin, BaseGenerator):
             )
         return space
 
-    def _build_module(self, layout):
-        return ChainModule(layout, self._shapes, circular=self.padding == "circular")
+    def _build(self, space):
+        return ChainModule(
+            space.layout, self._shapes, circular=self.padding == "circular"
+        )
 
     # ----------------------------------------------------------------- queries
     @property
@@ -429,45 +425,3 @@ class ChainGenerator(DensityMixin, BaseGenerator):
     def history_(self):
         """DataFrame with one row per step: loss and fit term (and penalty) before."""
         return super().history_.rename_axis(index="step")
-
-    def score_samples(self, X, *, interventions=None):
-        """Log density of each row under the fitted normal distribution.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-        interventions : dict of str to intervention, optional
-            As `intervene` takes them: the density is that of ``intervene(interventions,
-            n_samples=...)``. They must be affine, or mechanisms of other chains.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,)
-            In nats; exact. Behind a hidden node that is set to a value the noise of
-            later nodes is left, which is scored.
-
-        Raises
-        ------
-        ValueError
-            For other interventions, of which no density is known, and for those on the
-            data node that have no inverse.
-
-        Examples
-        --------
-        >>> from sklearn_icm.datasets import make_linear_chain
-        >>> from sklearn_icm.interventions import Scale
-        >>> X = make_linear_chain(100, n_features=5, random_state=0).data
-        >>> model = ChainGenerator(random_state=0).fit(X)
-        >>> doubled = {"dense1": Scale(2.0)}
-        >>> rows = model.intervene(doubled, n_samples=100, random_state=0)
-        >>> scores = model.score_samples(rows, interventions=doubled)
-        >>> bool(scores.mean() > model.score_samples(rows).mean())
-        True
-        """
-        check_is_fitted(self)
-        changes = self._module.graph.check_interventions(interventions or {})
-        rows = self._check_rows(X).astype(np.float64)
-        rows, volume = self._before_data(rows, changes)
-        with torch.no_grad():
-            density = self._module.density(changes)
-            return density.log_prob(torch.from_numpy(rows)).numpy() - volume

@@ -9,8 +9,9 @@ from torch.nn import functional
 
 from ..exceptions import FitDivergedError
 from ..interventions._affine import linear_part
-from ..interventions._base import acting_inside, replaces_mechanism
+from ..interventions._base import replaces_mechanism
 from ..mechanisms import GaussianLikelihood, LinearOperator, MechanismGraph
+from ..models import Explains, GenerativeModel, Scores
 
 # Of the data's mean variance: below it a density of rank-deficient data has no value.
 LEAST_VARIANCE = 1e-6
@@ -80,24 +81,7 @@ def _phase_of_centre(kernel_shape, grid):
     return torch.fft.rfftn(impulse)
 
 
-class WhiteNoise(nn.Module):
-    """Standard normal noise of ``n`` dimensions, in float64."""
-
-    def __init__(self, n):
-        super().__init__()
-        self.n = n
-
-    def draw(self, n, streams):
-        """Draw n rows on the CPU."""
-        latents = streams.torch("latents")
-        return torch.randn(n, self.n, generator=latents, dtype=torch.float64)
-
-    def log_prob(self, z):
-        """Log density of each row, shape (n,)."""
-        return -0.5 * (z.square() + math.log(2 * math.pi)).sum(1)
-
-
-class ChainModule(nn.Module):
+class ChainModule(GenerativeModel, Explains, Scores):
     """A linear chain, its noise at both ends, and the exact answer to given rows.
 
     Parameters
@@ -111,18 +95,20 @@ class ChainModule(nn.Module):
 
     def __init__(self, layout, shapes, *, circular):
         super().__init__()
-        self.layout = layout
         self.on_circle = circular and len(shapes[0]) > 2
         self.likelihood = GaussianLikelihood(layout.node_shape)
         chain = _chain_graph(layout, shapes, circular)
         self.graph = chain.with_link(self.likelihood.link)
         self.n_inputs = chain.roots["noise"][0]
-        self.noise = WhiteNoise(self.n_inputs)
         self.register_buffer("gain", torch.zeros(self.n_inputs, layout.n_features))
         self.double()
 
     def prepare(self, rows):
         """Keep the units of the data."""
+
+    def loss_terms(self, batch):
+        """None: `descend` lowers an objective that is no mean over rows."""
+        return {}, None
 
     @property
     def weights(self):
@@ -156,13 +142,13 @@ class ChainModule(nn.Module):
         residual = x.to(self.gain) - self.likelihood.link.offset
         return residual.flatten(1) @ self.gain.T
 
-    def density(self, interventions):
-        """Distribution of the rows: normal, since the interventions are affine.
+    def log_prob(self, x, changes, streams):
+        """Log density of rows: normal, since the changes are affine."""
+        return self._density(changes).log_prob(x.flatten(1))
 
-        Those on the data node act on observed values, noise included.
-        """
+    def _density(self, inside):
+        """Distribution of the rows under changes inside the graph."""
         data = self.graph.data_node
-        inside = acting_inside(interventions, data)
         for name, change in inside.items():
             if replaces_mechanism(change):
                 _check_linear(name, change.mechanism(self.graph.mechanism(name)))

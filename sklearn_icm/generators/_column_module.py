@@ -25,7 +25,6 @@ EDGE = 1e-4
 ROUNDING = 5e-7
 # Of the first weights of unobserved parents: zero ones would never be felt.
 DISTURBANCE = 0.3
-LEAST_VARIANCE = 1e-6
 
 
 class Part(NamedTuple):

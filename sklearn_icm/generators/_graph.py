@@ -9,7 +9,7 @@ from sklearn.utils.validation import validate_data
 
 from .._training.fitting import CONSTRAINTS
 from .._training.reservoir import renewed
-from ..base import BaseGenerator, DensityMixin
+from ..base import BaseGenerator
 from ..mechanisms._modules import tensor_of
 from ..rows._columns import plain_columns, whole_columns
 from ..rows._levels import encode_levels, find_levels
@@ -40,7 +40,7 @@ ADVICE_OF_QUERIES = (
 )
 
 
-class GraphGenerator(GraphQueriesMixin, DensityMixin, BaseGenerator):
+class GraphGenerator(GraphQueriesMixin, BaseGenerator):
     """Structural causal model of a table: one mechanism per column of a known graph.
 
     Parameters
@@ -250,14 +250,13 @@ class GraphGenerator(GraphQueriesMixin, DensityMixin, BaseGenerator):
     (2, 3)
     """
 
+    model_class = GraphModule
+
     # Of the graph, which has many forms, `_start` keeps the parents.
     _architecture_names = ("unobserved", "mechanism", "noise", "n_units")
 
-    # What the base reads, and a table has no parameter for.
-    optimizer, weight_decay = "adam", 0.0
-    early_stopping, n_iter_no_change, tol = False, None, 0.0
-
     _parameter_constraints = {
+        **CONSTRAINTS,
         "graph": "no_validation",
         "unobserved": [dict, None],
         "mechanism": [StrOptions(set(MECHANISMS)), dict],
@@ -266,15 +265,6 @@ class GraphGenerator(GraphQueriesMixin, DensityMixin, BaseGenerator):
         "categorical_features": [StrOptions({"auto", "from_dtype"}), list, tuple],
         "missing": [StrOptions({"raise", "available"})],
         "targets": [dict, None],
-        **{
-            name: CONSTRAINTS[name]
-            for name in (
-                *("icm_penalty", "icm_weight", "icm_warmup", "observational"),
-                *("bounds", "max_epochs", "batch_size", "lr"),
-                *("lr_schedule", "validation_fraction", "callbacks", "device"),
-                *("warm_start", "random_state", "verbose"),
-            )
-        },
     }
 
     def __init__(
@@ -334,13 +324,13 @@ class GraphGenerator(GraphQueriesMixin, DensityMixin, BaseGenerator):
         return tags
 
     # --------------------------------------------------------------------- fit
-    def _build_module(self, layout):
+    def _build(self, space):
         names, parents = self._column_names(), self._parents()
         hidden = check_unobserved(self.unobserved, names)
-        levels = {names[k]: len(v) for k, v in self._space.levels.items()}
+        levels = {names[k]: len(v) for k, v in space.levels.items()}
         kinds = allowed_kinds(self.mechanism, parents, names, levels, set(hidden))
         n_units = int(self.n_units)
-        module = GraphModule(layout, parents, kinds, levels, n_units, hidden)
+        module = GraphModule(space.layout, parents, kinds, levels, n_units, hidden)
         if self.noise == "normal":
             module.noise.options = (1,)
         module.fit.penalise(self._is_penalised())

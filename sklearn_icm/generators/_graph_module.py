@@ -12,12 +12,12 @@ from torch.nn.utils.rnn import pad_sequence
 
 from .._training.reservoir import renewed
 from ..interventions._affine import affine_map
-from ..interventions._base import replaces_mechanism
+from ..interventions._base import Intervention, replaces_mechanism
 from ..mechanisms import DataLayout, GaussianLikelihood
+from ..models import ExactLikelihood, Explains, GenerativeModel, Scores
 from ..rows._batches import Batch, Rows
-from ..utils.streams import torch_stream
+from ..utils.streams import Streams, torch_stream
 from ._column_module import (
-    LEAST_VARIANCE,
     CategoricalReader,
     ChangedColumn,
     NumericReader,
@@ -30,23 +30,11 @@ from ._structure_module import column_graph
 # Residuals that are kept of a stream; rows that choose kinds and noise.
 MOST_POINTS, MOST_RESIDUALS = 4096, 2**18
 CHUNK = 4096
+# Draws of hidden nodes for the bound of a density.
+N_IMPORTANCE = 64
 
 
-class ExactLikelihood(GaussianLikelihood):
-    """The data node is the data: there is no observation noise."""
-
-    def observe(self, mean: Tensor, draw: Tensor) -> Tensor:
-        return mean
-
-    def carry(self, mean: Tensor, rows: Tensor, factual: Tensor) -> Tensor:
-        # Nothing is left of a row; it has more digits than the mean where that is it.
-        return torch.where(mean == factual, rows, mean)
-
-    def draw(self, n: int, generator: torch.Generator) -> Tensor:
-        return torch.empty(n, 0)
-
-
-class GraphModule(nn.Module):
+class GraphModule(GenerativeModel, Explains, Scores):
     """A graph with one node per column, and the noise behind it.
 
     ``parents`` are those of every column and unobserved node, in topological order;
@@ -66,7 +54,7 @@ class GraphModule(nn.Module):
         hidden: Mapping[str, int],
     ) -> None:
         super().__init__()
-        self.layout, self.names = layout, list(kinds)
+        self.names = list(kinds)
         self.parents, self.kinds, self.hidden = dict(parents), dict(kinds), dict(hidden)
         readers = {
             name: CategoricalReader(n_levels[name])
@@ -83,7 +71,6 @@ class GraphModule(nn.Module):
         self.register_buffer("residuals", torch.full((1, n_noise, 2), torch.nan))
         self.register_buffer("renewals", torch.zeros((), dtype=torch.long))
         self.likelihood = ExactLikelihood(layout.node_shape)
-        self.likelihood.variance.fill_(LEAST_VARIANCE)
 
     def _make_fit(
         self,
@@ -228,9 +215,6 @@ class GraphModule(nn.Module):
             for noise in noises
         ]
 
-    def track(self, batch: Batch, nodes: list[dict[str, Tensor]] | None) -> None:
-        """Nothing moves beside the weights."""
-
     @torch.no_grad()
     def finish(self, rows: Rows, entropy: int, *, renew: bool = False) -> list[str]:
         """Give every column its mechanism, and its residuals as noise.
@@ -333,7 +317,34 @@ class GraphModule(nn.Module):
             made.graph.mechanisms[place] = ChangedColumn(mechanism, slope, offset)
         return made
 
-    def log_prob(self, x: Tensor, draw: Tensor | None = None) -> Tensor:
+    def log_prob(
+        self, x: Tensor, changes: Mapping[str, Intervention], streams: Streams
+    ) -> Tensor:
+        """Log density of each row, or with unobserved nodes a bound of it, (n,)."""
+        others = [name for name in changes if self.hidden or name not in self.names]
+        if others and self.hidden:
+            raise ValueError(
+                f"There is no density under interventions on {others} in a graph with "
+                "unobserved nodes, whose encoder knows the unchanged mechanisms alone: "
+                f"those on {self.graph.data_node!r} have one. Compare samples by a "
+                "distance (make_extrapolation_scorer)."
+            )
+        if others:
+            raise ValueError(
+                f"There is no density under interventions on {others}: those on the "
+                f"columns {self.names} and on {self.graph.data_node!r} have one."
+            )
+        if not self.hidden:
+            model = self.under(changes).to(x) if changes else self
+            return model.log_probs(x).sum(1)
+        shape = N_IMPORTANCE, 1, sum(self.hidden.values())
+        draws = torch.randn(
+            shape, generator=streams.torch("bound"), dtype=torch.float64
+        )
+        weights = torch.stack([self._log_weight(x, d) for d in draws.to(x)])
+        return weights.logsumexp(0) - math.log(N_IMPORTANCE)
+
+    def log_probs(self, x: Tensor, draw: Tensor | None = None) -> Tensor:
         """Log density of each row and noise variable given the parents, (n, n_noise).
 
         A standard normal draw for unobserved nodes gives that of the row with them. It
@@ -348,9 +359,9 @@ class GraphModule(nn.Module):
                 densities[:, k] = 0
         return torch.where(counts, densities + slopes, 0.0)
 
-    def log_weight(self, x: Tensor, draw: Tensor) -> Tensor:
+    def _log_weight(self, x: Tensor, draw: Tensor) -> Tensor:
         """log p(x, e) - log q(e | x) of each row, for noise e of unobserved nodes."""
-        joint = self.log_prob(x, draw).sum(1)
+        joint = self.log_probs(x, draw).sum(1)
         log_variance = self.posterior(x).log_variance
         log_q = -0.5 * (draw.square() + log_variance + math.log(2 * math.pi)).sum(1)
         return joint - log_q

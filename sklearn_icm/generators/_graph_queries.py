@@ -6,17 +6,13 @@ from numbers import Integral
 import numpy as np
 import pandas as pd
 import torch
-from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
-from .._training.queries import RowQueries
 from ..independence._hsic import hsic_test
 from ..interventions import Compose, Do
 from ..interventions._base import applied, replaces_mechanism
-from ..rows._levels import decode_levels
 from ..utils.checks import check_scalar
-from ..utils.rows import draws_by_content, plain_rows
+from ..utils.rows import draws_by_content
 from ..utils.streams import stream_seed, torch_stream
 from ._hidden_module import generic_effects
 from ._level_changes_module import (
@@ -35,10 +31,6 @@ from ._table_module import (
 )
 
 __all__ = ["GraphQueriesMixin"]
-
-SCORE_CHUNK = 512
-# Draws of hidden nodes for the bound of a density.
-N_IMPORTANCE = 64
 
 
 def _as_columns_hold(chunks, numbers, ranges, free, places):
@@ -69,7 +61,7 @@ def _as_columns_hold(chunks, numbers, ranges, free, places):
         yield before, after
 
 
-class GraphQueriesMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
+class GraphQueriesMixin:
     """What GraphGenerator answers once it is fitted."""
 
     @property
@@ -91,51 +83,6 @@ class GraphQueriesMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         """``{column: its levels}`` of the categorical columns."""
         names = self._fitted_module("categories_").names
         return {names[k]: levels.copy() for k, levels in self._space.levels.items()}
-
-    @property
-    def _n_features_out(self):
-        return self._module.noise.n_columns
-
-    def transform(self, X):
-        """Noise behind given rows: what each column's parents do not explain.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_features + n_hidden_dims)
-            In standardised units of the columns; of levels, the middle of the normal
-            noise that gives them. Behind it the posterior mean of the noise of hidden
-            nodes.
-        """
-        check_is_fitted(self)
-        noise = self._noise_of(self._check_rows(X))
-        return noise.astype(self._space.dtype, copy=False)
-
-    def inverse_transform(self, X):
-        """Rows of given noise.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features + n_hidden_dims)
-            Noise, as `transform` gives it.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_features)
-        """
-        check_is_fitted(self)
-        noise = check_array(plain_rows(X), dtype=[np.float64, np.float32])
-        if noise.shape[1] != self._n_features_out:
-            raise ValueError(
-                f"inverse_transform needs {self._n_features_out} noise variables per "
-                f"row, got {noise.shape[1]}."
-            )
-        rows = RowQueries(self._module, self._bounds_under({})).decode(noise)
-        rows[:, list(self._space.whole)] = np.rint(rows[:, list(self._space.whole)])
-        return decode_levels(rows.astype(noise.dtype, copy=False), self._space.levels)
 
     def score_samples(self, X, *, interventions=None):
         """Log density of each row, in nats; of levels, log probability.
@@ -189,58 +136,22 @@ class GraphQueriesMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         check_is_fitted(self)
         takes_missing = self.missing == "available"
         options = {"ensure_all_finite": "allow-nan"} if takes_missing else {}
-        rows = self._check_rows(X, **options)
-        changes = self._in_codes(interventions or {})
-        rows, volume = self._before_data(rows, changes)
+        return self._scored(self._check_rows(X, **options), interventions)
+
+    def _before_data(self, rows, interventions):
+        rows, volume = self._undone(rows, interventions)
         warn_of_other_constants(
             rows,
             self._space.range,
             {
                 k: name
                 for k, name in enumerate(self._module.names)
-                if name not in changes and k not in self._space.levels
+                if name not in interventions and k not in self._space.levels
             },
         )
-        changes.pop(self._module.graph.data_node, None)
-        self._refuse_without_density(changes)
-        if not self._module.hidden:
-            scores = self._in_double(
-                [rows], lambda module, x: module.log_prob(x).sum(1), changes
-            )
-            return scores - volume
-        n_dims = self._n_features_out - self.n_features_in_
-        # One set of draws for all rows, so that none depends on its neighbours.
-        draws = torch.randn(
-            N_IMPORTANCE,
-            1,
-            n_dims,
-            generator=torch_stream(self._entropy, "bound"),
-            dtype=torch.float64,
-        )
+        return rows, volume
 
-        def bound(module, x):
-            weights = torch.stack([module.log_weight(x, d) for d in draws])
-            return weights.logsumexp(0) - np.log(N_IMPORTANCE)
-
-        return self._in_double([rows], bound) - volume
-
-    def _refuse_without_density(self, interventions):
-        names, data = self._module.names, self._module.graph.data_node
-        if interventions and self._module.hidden:
-            raise ValueError(
-                f"There is no density under interventions on {list(interventions)} in "
-                "a graph with unobserved nodes, whose encoder knows the unchanged "
-                f"mechanisms alone: those on {data!r} have one. Compare samples by a "
-                "distance (make_extrapolation_scorer)."
-            )
-        others = [name for name in interventions if name not in names]
-        if others:
-            raise ValueError(
-                f"There is no density under interventions on {others}: those on the "
-                f"columns {names} and on {data!r} have one."
-            )
-
-    def _before_data(self, rows, interventions):
+    def _undone(self, rows, interventions):
         data = self._module.graph.data_node
         if data not in interventions:
             return rows, 0.0
@@ -269,7 +180,7 @@ class GraphQueriesMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
             parts.append(np.full(rows.shape, 0.5))
             parts[1][:, list(self._space.levels)] = places
         return self._in_double(
-            parts, lambda module, x, *at: module.abduct(x, generator, *at)
+            lambda model, x, *at: model.abduct(x, generator, *at), *parts
         )
 
     def _abducted(self, rows, method, *options):
@@ -288,19 +199,6 @@ class GraphQueriesMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         entropy = stream_seed(self._entropy, "levels")
         places = draws_by_content(rows, len(self._space.levels), entropy)
         return self._noise_of(rows, places=places)
-
-    def _in_double(self, arrays, ask, changes=None):
-        """Answers about rows in float64, so that none depends on its neighbours."""
-        module = self._module.under(changes or {}).cpu().double()
-        parts = [
-            torch.from_numpy(array.astype(np.float64)).split(SCORE_CHUNK)
-            for array in arrays
-        ]
-        with torch.no_grad():
-            answers = [
-                ask(module, *chunk).numpy() for chunk in zip(*parts, strict=True)
-            ]
-        return np.concatenate(answers)
 
     def independence(self, X=None, *, n_draws=200, n_samples=5000, random_state=0):
         """Measure whether each mechanism's noise is independent of all else.
@@ -367,7 +265,7 @@ class GraphQueriesMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
     def _nodes_of_noise(self, noise):
         """Values of the columns and hidden nodes for some noise, in float64."""
         parts = []
-        self._in_double([noise], lambda module, e: parts.append(module.graph(e)) or e)
+        self._in_double(lambda model, e: parts.append(model.graph(e)) or e, noise)
         return {
             name: np.concatenate([part[name].numpy() for part in parts])
             for name in self._module.parents
@@ -393,7 +291,7 @@ class GraphQueriesMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
     def _names_of_levels(self):
         return {k: self._module.names[k] for k in self._space.levels}
 
-    def _in_codes(self, interventions):
+    def _checked(self, interventions):
         """Checked interventions, those on columns of levels as ones on codes."""
         if isinstance(interventions, Mapping):
             levels = self.categories_
@@ -407,7 +305,7 @@ class GraphQueriesMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
 
     def _query(self, interventions, X=None, *args, **options):
         check_is_fitted(self)
-        interventions, names = self._in_codes(interventions), self._module.names
+        interventions, names = self._checked(interventions), self._module.names
         data = self._module.graph.data_node
         if data in interventions:
             own = self._names_of_levels()

@@ -160,5 +160,5 @@ def warn_of_other_constants(rows, limits, names):
                 f"{int(other.sum())} of {len(rows)} rows: it counts for nothing in "
                 "their scores, though the model gives no such row.",
                 UserWarning,
-                stacklevel=3,
+                stacklevel=5,
             )

@@ -4,15 +4,10 @@ import copy
 from numbers import Integral, Real
 
 import numpy as np
-import torch
-from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
 from .._training.fitting import CONSTRAINTS
-from .._training.queries import RowQueries
-from ..base import BaseGenerator, DensityMixin
-from ..interventions._base import acting_inside
+from ..base import BaseGenerator
 from ..mechanisms import (
     BernoulliLikelihood,
     GaussianLikelihood,
@@ -26,21 +21,15 @@ from ..mechanisms._checks import final_activation, refuse_random
 from ..mechanisms._modules import ACTIVATIONS
 from ..utils._sklearn import Interval, StrOptions
 from ..utils.checks import is_count
-from ..utils.rows import plain_rows
-from ..utils.streams import torch_stream
 from ._two_values_module import doubts_of_two_values
 from ._vae_module import VAEModule
 
 __all__ = ["VAEGenerator"]
 
 LIKELIHOODS = {"gaussian": GaussianLikelihood, "bernoulli": BernoulliLikelihood}
-N_BOUND_DRAWS = 4
-SCORE_CHUNK = 256
 
 
-class VAEGenerator(
-    DensityMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseGenerator
-):
+class VAEGenerator(BaseGenerator):
     """Variational autoencoder with named mechanisms and an independence penalty.
 
     Parameters
@@ -167,19 +156,7 @@ class VAEGenerator(
     (3, 64)
     """
 
-    _architecture_names = (
-        "data_shape",
-        "data_kind",
-        "n_latents",
-        "hidden",
-        "kernel_size",
-        "activation",
-        "decoder",
-        "likelihood",
-        "beta",
-        "latent_density",
-    )
-
+    model_class = VAEModule
     _parameter_constraints = {
         **CONSTRAINTS,
         "n_latents": [Interval(Integral, 1, None, closed="left")],
@@ -258,7 +235,8 @@ class VAEGenerator(
         self.verbose = verbose
 
     # ---------------------------------------------------- what a family writes
-    def _build_module(self, layout):
+    def _build(self, space):
+        layout = space.layout
         decoder = self._build_decoder(layout)
         likelihood = LIKELIHOODS[self.likelihood](layout.node_shape)
         return VAEModule(
@@ -352,50 +330,6 @@ class VAEGenerator(
         """Fitted encoder, data to posterior (means, then log variances)."""
         return self._fitted_module("encoder_").encoder
 
-    @property
-    def _n_features_out(self):
-        return self._module.encoder.nodes["posterior"][0] // 2
-
-    def transform(self, X):
-        """Encode rows as the posterior mean of their latents.
-
-        Computed in float64, so that a row's value does not depend on its neighbours.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_latents)
-        """
-        check_is_fitted(self)
-        X = self._check_rows(X)
-        encode = _in_double(self._module)
-        chunks = [encode.abduct(x).numpy() for x in self._double_chunks(X)]
-        return np.concatenate(chunks).astype(X.dtype, copy=False)
-
-    def inverse_transform(self, X):
-        """Decode latents to the mean of their rows.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_latents)
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_features)
-        """
-        check_is_fitted(self)
-        Z = check_array(plain_rows(X), dtype=[np.float64, np.float32])
-        if Z.shape[1] != self._n_features_out:
-            raise ValueError(
-                f"inverse_transform needs {self._n_features_out} latents per row, got "
-                f"{Z.shape[1]}."
-            )
-        rows = RowQueries(self._module, self.bounds_).decode(Z)
-        return rows.astype(Z.dtype, copy=False)
-
     def score_samples(self, X, *, interventions=None, n_importance=None):
         """Lower bound of the log density of each row, in nats.
 
@@ -436,40 +370,5 @@ class VAEGenerator(
             raise ValueError(
                 f"n_importance must be None or a positive int, got {n_importance!r}."
             )
-        changes = self._module.graph.check_interventions(interventions or {})
-        inside = list(acting_inside(changes, self._module.graph.data_node))
-        if inside:
-            raise ValueError(
-                f"There is no density under interventions on {inside}: the encoder of "
-                "this generator knows the unchanged decoder alone. Change the values "
-                f"of {self._module.graph.data_node!r}, compare samples by a distance "
-                "(make_extrapolation_scorer), or take a ChainGenerator or a "
-                "GraphGenerator."
-            )
-        X, volume = self._before_data(self._check_rows(X), changes)
-        n_draws = n_importance or N_BOUND_DRAWS
-        noise = torch.randn(
-            n_draws,
-            self._n_features_out,
-            generator=torch_stream(self._entropy, "bound"),
-            dtype=torch.float64,
-        )
-        module = _in_double(self._module)
-        scores = []
-        for x in self._double_chunks(X):
-            module.likelihood.check(x)
-            weights = module.log_weights(x, noise)
-            bound = weights.mean(0)
-            if n_importance is not None:
-                bound = weights.logsumexp(0) - np.log(n_draws)
-            scores.append(bound.numpy())
-        return np.concatenate(scores) - volume
-
-    def _double_chunks(self, X):
-        for start in range(0, len(X), SCORE_CHUNK):
-            rows = torch.from_numpy(X[start : start + SCORE_CHUNK].astype(np.float64))
-            yield self._module.layout.to_node(rows)
-
-
-def _in_double(module):
-    return copy.deepcopy(module).cpu().double().requires_grad_(False)
+        X = self._check_rows(X)
+        return self._scored(X, interventions, n_importance=n_importance)

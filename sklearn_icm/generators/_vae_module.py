@@ -5,15 +5,16 @@ import math
 import numpy as np
 import torch
 from sklearn.mixture import GaussianMixture
-from torch import nn
 
 from .._training.reservoir import renewed
 from ..exceptions import CollapsedDecoderWarning
 from ..mechanisms._layouts import RandomBumps
 from ..mechanisms._noise import MixtureNoise
+from ..models import Explains, GenerativeModel, Scores
 from ..utils.streams import numpy_stream, torch_streams
 
 DRAWS_PER_COMPONENT = 60
+N_BOUND_DRAWS = 4
 LEAST_VARIANCE = 1e-4
 MAX_COMPONENTS = 100
 MIXTURE_ROWS = 50_000
@@ -33,14 +34,13 @@ LEAST_SHARE, LEAST_LINEAR = 0.25, 0.2
 LOG_VARIANCES = (-30.0, 20.0)
 
 
-class VAEModule(nn.Module):
+class VAEModule(GenerativeModel, Explains, Scores):
     """Decoder graph, encoder and the two distributions at their ends."""
 
     sized_by_fit = ("kept",)
 
     def __init__(self, layout, *, graph, encoder, likelihood, beta, fits_mixture):
         super().__init__()
-        self.layout = layout
         self.graph = graph
         self.encoder = encoder
         self.likelihood = likelihood
@@ -55,12 +55,6 @@ class VAEModule(nn.Module):
         n_entries = min(ENTRIES_PER_ROW, layout.n_features)
         self.sizes = (self.n_latents, self.n_latents, n_entries, n_entries)
         self.register_buffer("kept", torch.empty(0, sum(self.sizes)))
-        # Mean squared deviation of an entry of the rows from their mean.
-        self.register_buffer("spread", torch.zeros(()))
-
-    def prepare(self, rows):
-        """Take the units of the data."""
-        self.likelihood.set_units(rows.x)
 
     def posterior(self, x):
         """Mean and log variance of q(z | x)."""
@@ -231,7 +225,27 @@ class VAEModule(nn.Module):
         """Noise that explains given data: the posterior mean."""
         return self.posterior(x)[0]
 
-    def log_weights(self, x, noise):
+    def log_prob(self, x, changes, streams, n_importance=None):
+        """Evidence lower bound at beta = 1, or the importance-weighted one."""
+        if changes:
+            raise ValueError(
+                f"There is no density under interventions on {list(changes)}: the "
+                "encoder of this generator knows the unchanged decoder alone. Change "
+                f"the values of {self.graph.data_node!r}, compare samples by a "
+                "distance (make_extrapolation_scorer), or take a ChainGenerator or a "
+                "GraphGenerator."
+            )
+        self.likelihood.check(x)
+        shape = n_importance or N_BOUND_DRAWS, self.n_latents
+        noise = torch.randn(
+            shape, generator=streams.torch("bound"), dtype=torch.float64
+        )
+        weights = self._log_weights(x, noise.to(x))
+        if n_importance is None:
+            return weights.mean(0)
+        return weights.logsumexp(0) - math.log(n_importance)
+
+    def _log_weights(self, x, noise):
         """log p(x | z) + log p(z) - log q(z | x); one row per draw of noise."""
         mean, log_variance = self.posterior(x)
         weights = []

@@ -207,6 +207,29 @@ class GaussianLikelihood(nn.Module):
         return carried(mean, rows, factual)
 
 
+class ExactLikelihood(GaussianLikelihood):
+    """The data node is the data: there is no observation noise.
+
+    Whose mean a row has is a matter of float32, so that its density is a narrow one.
+    """
+
+    ROUNDING_VARIANCE = 1e-6
+
+    def __init__(self, node_shape: Sequence[int]) -> None:
+        super().__init__(node_shape)
+        self.variance.fill_(self.ROUNDING_VARIANCE)
+
+    def observe(self, mean: Tensor, draw: Tensor) -> Tensor:
+        return mean
+
+    def carry(self, mean: Tensor, rows: Tensor, factual: Tensor) -> Tensor:
+        # Nothing is left of a row; it has more digits than the mean where that is it.
+        return torch.where(mean == factual, rows, mean)
+
+    def draw(self, n: int, generator: torch.Generator) -> Tensor:
+        return torch.empty(n, 0)
+
+
 class BernoulliLikelihood(nn.Module):
     """Independent Bernoulli entries whose probabilities are the data node."""
 

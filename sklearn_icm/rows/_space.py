@@ -44,6 +44,11 @@ class Space:
     grows: bool = False
     range: np.ndarray | None = None
 
+    @property
+    def n_features(self) -> int:
+        """Number of columns of the rows."""
+        return self.layout.n_features
+
     def of(self, X: np.ndarray, data_shape: Any, data_kind: str, bounds: Any) -> Space:
         """Space of rows of numbers, codes for levels; parameters say the rest."""
         layout = DataLayout.of(X.shape[1], data_shape, data_kind)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from sklearn_icm.datasets import make_faces, make_fluohair, make_scm
 from sklearn_icm.generators import FixedGenerator
@@ -32,6 +33,17 @@ def test_faces_are_stretched_like_the_world(faces):
     stretched = model.intervene({"data": Stretch(1.3)}, **query)
     assert np.abs(stretched - changed).max() > 0.1
     assert (found.residual < 1e-3 * X.std()).all()
+
+
+def test_a_flat_data_node_gives_the_rows_of_an_arranged_one():
+    own = nn.Linear(3, 12).requires_grad_(False)
+    arranged = nn.Sequential(own, nn.Unflatten(1, (1, 3, 4)))
+    X, rows = np.random.RandomState(0).rand(9, 12), []
+    for module in (own, arranged):
+        graph = MechanismGraph({"noise": (3,)}, {"data": ("noise", module)})
+        model = FixedGenerator(graph, data_shape=(3, 4), noise_std=0.1, random_state=0)
+        rows.append(model.fit(X).sample(5, 0))
+    assert np.allclose(*rows)
 
 
 def test_hair_is_recoloured_by_its_mixing_matrix():

@@ -469,7 +469,7 @@ def test_transform_and_back(model, table):
     assert (abs(noise.mean(0)) < 5 / np.sqrt(len(table))).all()
     named = clone(model).set_output(transform="pandas").fit(table).transform(table)
     assert list(named.columns) == list(model.get_feature_names_out())
-    with pytest.raises(ValueError, match="needs 4 noise variables per row, got 2"):
+    with pytest.raises(ValueError, match="needs 4 latents per row, got 2"):
         model.inverse_transform(noise[:, :2])
 
 

@@ -81,7 +81,7 @@ def _scores_of_cause(est, values, effect):
     module = copy.deepcopy(est._module).double()
     rows = torch.tensor(np.column_stack([values, np.full(len(values), effect)]))
     with torch.no_grad():
-        return module.log_prob(rows)[:, 0].numpy()
+        return module.log_probs(rows)[:, 0].numpy()
 
 
 def test_other_columns_may_have_hidden_causes():

@@ -1,0 +1,135 @@
+"""The contract of a family's model: what every one has, and what some can do."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ..interventions._base import Intervention
+from ..mechanisms import MechanismGraph
+from ..mechanisms._modules import tensor_of
+from ..rows._batches import Batch, Rows
+from ..rows._layout import DataLayout
+from ..utils.streams import Streams
+
+Nodes = Mapping[str, Tensor]
+
+
+class Exogenous(NamedTuple):
+    """All that is random about some rows: drawn, or abducted from given ones."""
+
+    roots: Tensor | Nodes
+    # How observed values scatter about the data node; None gives its mean.
+    scatter: Callable[[Tensor], Tensor] | None = None
+
+
+class GenerativeModel(nn.Module, ABC):
+    """A graph of mechanisms, the noise behind it, and how rows scatter about its data.
+
+    A family sets the first two attributes and writes `loss_terms`.
+
+    Attributes
+    ----------
+    graph : MechanismGraph
+    likelihood : torch.nn.Module
+        Such as `GaussianLikelihood`, or `ExactLikelihood` if the data node is the data.
+    layout : DataLayout
+        How a row is arranged in the data node; the estimator sets it.
+    noise : torch.nn.Module or None
+        Distribution of the one root, with ``draw(n, streams)`` and ``log_prob(noise)``;
+        None if all roots are standard normal.
+    spread : Tensor, 0-d
+        Mean squared deviation of the fitted rows as ``likelihood.squared`` sees it, by
+        which shares of rows that are not explained are measured; 0 if there are none.
+    """
+
+    graph: MechanismGraph
+    likelihood: nn.Module
+    layout: DataLayout
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.noise: nn.Module | None = None
+        self.register_buffer("spread", torch.zeros(()))
+
+    @abstractmethod
+    def loss_terms(
+        self, batch: Batch
+    ) -> tuple[dict[str, Tensor], Nodes | list[Nodes] | None]:
+        """Terms whose sum is lowered, and values of the nodes for a penalty.
+
+        The terms are means over the batch. It writes to nothing, draws from the batch
+        alone, and does not branch on numbers. Of several versions of the graph that are
+        trained side by side there is a list of nodes.
+        """
+
+    def prepare(self, rows: Rows) -> None:
+        """Take the units of the data, before training."""
+        self.likelihood.set_units(rows.x)
+
+    def track(self, batch: Batch, nodes: Nodes | list[Nodes] | None) -> None:
+        """Let follow a step of training what moves beside the weights: nothing."""
+
+    def finish(self, rows: Rows, entropy: int, *, renew: bool = False) -> list:
+        """Fit what sampling needs beside the weights, after training: nothing.
+
+        With ``renew`` what earlier batches left counts too. Returns warnings of what
+        makes the model doubtful.
+        """
+        return []
+
+    def draw(self, n: int, streams: Streams, *, noisy: bool = True) -> Exogenous:
+        """Draw what is random about n rows; random numbers are drawn on the CPU."""
+        own = tensor_of(self)
+        if self.noise is not None:
+            roots = self.noise.draw(n, streams)
+        else:
+            # All from one stream, so that chunks of rows change nothing.
+            sizes = [math.prod(shape) for shape in self.graph.roots.values()]
+            latents = streams.torch("latents")
+            normal = torch.randn(n, sum(sizes), generator=latents, dtype=own.dtype)
+            parts = zip(self.graph.roots.items(), normal.split(sizes, 1), strict=True)
+            roots = {k: part.reshape(n, *s).to(own.device) for (k, s), part in parts}
+        if not noisy:
+            return Exogenous(roots)
+        draw = self.likelihood.draw(n, streams.torch("observations")).to(own.device)
+        return Exogenous(roots, partial(self.likelihood.observe, draw=draw))
+
+    def log_prior(self, noise: Tensor) -> Tensor:
+        """Log density of each value of the one root, (n,)."""
+        if self.noise is not None:
+            return self.noise.log_prob(noise)
+        return -0.5 * (noise.square() + math.log(2 * math.pi)).flatten(1).sum(1)
+
+
+class Explains(ABC):
+    """A model that finds the noise behind given rows."""
+
+    @abstractmethod
+    def abduct(self, x: Tensor) -> Tensor:
+        """Value of the one root for given values of the data node."""
+
+
+class Scores(ABC):
+    """A model with a log density of rows, or a bound of it."""
+
+    @abstractmethod
+    def log_prob(
+        self, x: Tensor, changes: Mapping[str, Intervention], streams: Streams
+    ) -> Tensor:
+        """Log density of given values of the data node, in nats, (n,).
+
+        Under changes inside the graph: those of the rows' values are undone before. A
+        bound draws the same from the streams for every row.
+
+        Raises
+        ------
+        ValueError
+            For changes under which there is no density.
+        """
