@@ -8,7 +8,7 @@ import torch
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
-from .pipelines import before_last
+from .pipelines import before_last, last_step
 
 __all__ = ["check_generator"]
 
@@ -172,12 +172,40 @@ def check_pairs_share_noise(estimator):
     _expect_equal(changed, again, "return_factual must not change the draws.")
 
 
-def check_counterfactual_identity(estimator):
-    """`intervene({}, X=X)` returns X."""
+def check_given_rows(estimator):
+    """`intervene({}, X=X)` returns X, or is refused where rows are not explained."""
     X = _data(estimator, seed=1)
+    if not hasattr(estimator, "abduct"):
+        for name in ("hybridise", "influence_map", "transform", "inverse_transform"):
+            _expect(not hasattr(estimator, name), f"{name} needs abduct.")
+        for ask in (
+            lambda: estimator.intervene({}, X=X),
+            lambda: estimator.node_values(X),
+            lambda: estimator.independence(X),
+        ):
+            message = "rows that cannot be explained must raise TypeError"
+            _raises(TypeError, ask, message, match=["cannot explain", "leave X out"])
+        return
     _expect(
         np.allclose(estimator.intervene({}, X=X), X, rtol=0, atol=1e-12),
         "intervene({}, X=X) must return X.",
+    )
+
+
+def check_scores(estimator):
+    """Scores, where there are some, are finite numbers that go with their rows."""
+    X, estimator = (
+        before_last(estimator, _data(estimator, seed=1)),
+        last_step(estimator),
+    )
+    if not hasattr(estimator, "score_samples"):
+        return
+    scores = estimator.score_samples(X)
+    _expect(scores.shape == (len(X),), "score_samples must give a number per row.")
+    _expect(np.isfinite(scores).all(), "scores must be finite.")
+    _expect(
+        np.allclose(estimator.score_samples(X[::-1]), scores[::-1]),
+        "the score of a row must not depend on the others.",
     )
 
 
@@ -281,7 +309,8 @@ CHECKS = (
     check_nodes,
     check_no_intervention_is_sample,
     check_pairs_share_noise,
-    check_counterfactual_identity,
+    check_given_rows,
+    check_scores,
     check_do_is_effective,
     check_intervene_is_stateless,
     check_sample_never_fits,

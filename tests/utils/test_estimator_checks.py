@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from toy_families import EnergyGenerator
 
 from sklearn_icm.generators import VAEGenerator
 from sklearn_icm.utils import estimator_checks as checks
@@ -146,7 +147,20 @@ class FitsAllRows(Broken):
         return self
 
 
+class ScoresInOrder(Broken):
+    def score_samples(self, X, **params):
+        return super().score_samples(X, **params) + np.arange(len(X))
+
+
+class ExplainsSecretly(EnergyGenerator):
+    def intervene(self, interventions, X=None, *, n_samples=None, **params):
+        n_samples = n_samples if X is None else len(X)
+        return super().intervene(interventions, n_samples=n_samples, **params)
+
+
 BROKEN = {
+    ScoresInOrder: "the score of a row must not depend on the others",
+    ExplainsSecretly: "rows that cannot be explained must raise TypeError",
     SamplesUnfitted: "sample needs a fit",
     ChangesParams: "must not change the parameter 'random_state'",
     AlwaysDouble: "samples of float32 data must be float32",
