@@ -33,7 +33,6 @@ from .utils.support import MOST_FITTED, support_distances
 __all__ = ["CounterfactualMixin", "HybridMixin"]
 
 ABDUCTIONS = ("encode", "optimise")
-CHUNK = 512
 
 
 def explains(estimator):
@@ -267,7 +266,9 @@ class CounterfactualMixin(HybridMixin):
     def _in_double(self, ask, *arrays):
         """Answers about rows in float64, so that none depends on its neighbours."""
         model = copy.deepcopy(self._module).cpu().double().requires_grad_(False)
-        parts = [torch.from_numpy(a.astype(np.float64)).split(CHUNK) for a in arrays]
+        # Convolutions of larger chunks of doubles take twice the time.
+        size = RowQueries(model, None).chunk // 8
+        parts = [torch.from_numpy(a.astype(np.float64)).split(size) for a in arrays]
         with torch.no_grad():
             answers = [ask(model, *part).numpy() for part in zip(*parts, strict=True)]
         return np.concatenate(answers)

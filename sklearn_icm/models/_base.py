@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from ..interventions._base import Intervention
 from ..mechanisms import MechanismGraph
-from ..mechanisms._modules import tensor_of
 from ..rows._batches import Batch, Rows
 from ..rows._layout import DataLayout
 from ..utils.streams import Streams
@@ -86,7 +85,8 @@ class GenerativeModel(nn.Module, ABC):
 
     def draw(self, n: int, streams: Streams, *, noisy: bool = True) -> Exogenous:
         """Draw what is random about n rows; random numbers are drawn on the CPU."""
-        own = tensor_of(self)
+        # It is where the model computes.
+        own = self.spread
         if self.noise is not None:
             roots = self.noise.draw(n, streams)
         else:
