@@ -23,10 +23,10 @@ from .interventions._base import (
 )
 from .interventions._places import EachRow
 from .models import Explains, GenerativeModel
+from .rows._columns import plain_rows
 from .rows._frames import mean_change
 from .utils._sklearn import in_output_container, n_rows
 from .utils.checks import check_scalar
-from .utils.rows import plain_rows
 from .utils.streams import ENTROPY_BOUND, Streams, numpy_stream
 from .utils.support import MOST_FITTED, support_distances
 

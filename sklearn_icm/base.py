@@ -18,11 +18,11 @@ from .interventions._affine import undone
 from .interventions._base import acting_inside
 from .mechanisms._modules import tensor_of
 from .models import Scores
+from .rows._columns import plain_rows
 from .utils._sklearn import in_output_container
 from .utils.checks import check_scalar
 from .utils.environments import observational_rows
 from .utils.pipelines import last_step
-from .utils.rows import plain_rows
 from .utils.streams import Streams
 
 __all__ = [

@@ -41,6 +41,7 @@ ALLOWED = {
         "mechanisms",
         "models",
         "utils",
+        "rows",
     },
     "generators": {
         "base",

@@ -14,14 +14,13 @@ from torch import nn
 
 from ..exceptions import FitInterruptedWarning
 from ..independence._penalties import checked_penalty
-from ..mechanisms._modules import tensor_of
 from ..rows._batches import Rows
-from ..rows._columns import refuse_text_and_times
+from ..rows._columns import plain_rows, rows_of_numbers
 from ..rows._space import Space
 from ..utils._sklearn import Interval, StrOptions, fit_context, is_fold_of_search
 from ..utils.checks import plain, unchanged_on_error
 from ..utils.environments import find_rows, resolve_environments
-from ..utils.rows import check_fits_float32, fingerprint, plain_rows
+from ..utils.rows import check_fits_float32, fingerprint
 from ..utils.streams import new_entropy, torch_stream, torch_streams
 from . import seeds, state
 from .device import resolve_device
@@ -197,14 +196,13 @@ class TrainedEstimator(BaseEstimator):
 
     def _check_rows(self, X, *, reset=False, **options):
         """Validate rows: finite float32 or float64, within the range of float32."""
-        X = plain_rows(X)
+        X = rows_of_numbers(X)
         if getattr(X, "ndim", 2) > 2:
             raise ValueError(
                 f"Found array with dim {X.ndim}, while rows of numbers (dim 2) are "
                 "required: flatten them, X.reshape(len(X), -1), and give their shape "
                 "as data_shape."
             )
-        refuse_text_and_times(X)
         X = validate_data(
             self, X, dtype=[np.float64, np.float32], reset=reset, **options
         )
@@ -217,7 +215,7 @@ class TrainedEstimator(BaseEstimator):
         """Train, keep the model, and return warnings of what makes it doubtful."""
         X = rows.x
         rows, module = self._start(rows) if fresh else self._continue(rows)
-        device = tensor_of(module).device
+        device = module.spread.device
         rows = rows.to(device)
         fraction = 0 if one_pass else self._fraction_held_out()
         fitted, held_out = rows, None
@@ -291,8 +289,10 @@ class TrainedEstimator(BaseEstimator):
     def _built(self, entropy):
         """Model of the rows of the space, untrained."""
         model = seeds.build_seeded(lambda: self._build(self._space), entropy)
-        shape = model.graph.nodes[model.graph.data_node]
-        model.layout = self._space.layout.adapted_to(shape)
+        shape, layout = model.graph.nodes[model.graph.data_node], self._space.layout
+        model.layout = (
+            layout if shape == layout.node_shape else layout.adapted_to(shape)
+        )
         return model
 
     def _continue(self, rows):

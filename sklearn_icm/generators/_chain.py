@@ -14,10 +14,10 @@ from .._training.penalty import PenaltyTerms
 from ..base import BaseGenerator
 from ..independence._penalties import checked_penalty
 from ..rows._batches import Batch
+from ..rows._columns import plain_rows
 from ..utils._sklearn import Interval, StrOptions, fit_context
 from ..utils.checks import unchanged_on_error
 from ..utils.environments import find_rows, resolve_environments
-from ..utils.rows import plain_rows
 from ..utils.streams import numpy_stream, torch_stream
 from ._chain_module import ChainModule, Regression, SecondOrder, descend, make_optimizer
 from ._chain_weights_module import (

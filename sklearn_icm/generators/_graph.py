@@ -11,12 +11,11 @@ from .._training.fitting import CONSTRAINTS
 from .._training.reservoir import renewed
 from ..base import BaseGenerator
 from ..mechanisms._modules import tensor_of
-from ..rows._columns import plain_columns, whole_columns
+from ..rows._columns import plain_columns, plain_rows, whole_columns
 from ..rows._levels import encode_levels, find_levels
 from ..rows._space import Space
 from ..utils._sklearn import Interval, StrOptions
 from ..utils.environments import find_rows, resolve_environments
-from ..utils.rows import plain_rows
 from ..utils.streams import torch_stream
 from ..utils.support import MOST_FITTED
 from ._edges_module import check_unobserved, parse_graph, targeted_entries

@@ -49,8 +49,6 @@ class MechanismGraph(nn.Module):
         Shape of every node, in topological order.
     parents : dict of str to tuple of str
         Parents of every node that a mechanism produces.
-    kinds : dict of str to str
-        What every node is.
     data_node : str
         Name of the node that is observed: the last one.
 
@@ -91,7 +89,12 @@ class MechanismGraph(nn.Module):
         self.mechanisms = nn.ModuleList(m for _, m in mechanisms.values())
         self.data_node = name
         self.nodes = self._infer_shapes()
-        self.kinds = kinds_of(self.nodes, kinds or {})
+        self._declared = kinds_of(self.nodes, kinds) if kinds else {}
+
+    @property
+    def kinds(self) -> dict[str, str]:
+        """What every node is."""
+        return self._declared or kinds_of(self.nodes, {})
 
     def mechanism(self, name: str) -> nn.Module:
         """Module that produces the node ``name``."""
@@ -249,7 +252,7 @@ class MechanismGraph(nn.Module):
         modules = dict(zip(self.parents, self.mechanisms, strict=True))
         modules[self.data_node] = LinkedMechanism(modules[self.data_node], link)
         mechanisms = {k: (p, modules[k]) for k, p in self.parents.items()}
-        return MechanismGraph(self.roots, mechanisms, self.kinds)
+        return MechanismGraph(self.roots, mechanisms, self._declared)
 
     def _infer_shapes(self) -> dict[str, tuple[int, ...]]:
         values = {k: torch.zeros(PROBED, *s) for k, s in self.roots.items()}

@@ -1,12 +1,7 @@
 """Small questions to rows of numbers."""
 
-from collections.abc import Mapping
-
 import numpy as np
 import pandas as pd
-import torch
-from scipy.sparse import issparse
-from torch.utils.data import DataLoader, Dataset
 
 __all__ = [
     "check_fits_float32",
@@ -15,45 +10,10 @@ __all__ = [
     "in_dtype",
     "integer_limits",
     "is_rounding",
-    "plain_rows",
     "select_rows",
 ]
 
 RESOLUTION = 2e-6
-
-
-def plain_rows(X):
-    """Rows of a tensor as an array, and what else holds rows as it is.
-
-    Raises TypeError for anything that does not, and says how to convert it. (numpy
-    would try for a long time, or fail in words of its own.)
-    """
-    if isinstance(X, torch.Tensor):
-        X = X.detach().cpu()
-        return (X.float() if X.dtype == torch.bfloat16 else X).numpy()
-    is_row = hasattr(X, "to_frame") and getattr(X, "ndim", 1) == 1
-    first = X[0] if isinstance(X, (list, tuple)) and X else None
-    holds_rows = isinstance(X, (list, tuple, str)) or np.isscalar(X) or X is None
-    if isinstance(X, DataLoader):
-        advice = "np.concatenate([batch.flatten(1) for batch, label in X])"
-    elif isinstance(X, Dataset):
-        advice = "np.stack([np.ravel(image) for image, label in X])"
-    elif issparse(X):
-        advice = "X.toarray()"
-    elif is_row:
-        advice = "X.to_frame().T for one row, X.to_frame() for one column"
-    elif isinstance(X, Mapping):
-        advice = "pandas.DataFrame([X]) for one row, pandas.DataFrame(X) for columns"
-    elif isinstance(first, Mapping):
-        advice = "pandas.DataFrame(X)"
-    elif holds_rows or any(hasattr(X, k) for k in ("__array__", "shape", "iloc")):
-        return X
-    else:
-        advice = "an array, DataFrame, tensor or list of rows, such as list(X)"
-    raise TypeError(
-        "X must hold rows, an array or DataFrame of shape (n_samples, n_features), got "
-        f"{type(X).__module__}.{type(X).__qualname__}. Give {advice}."
-    )
 
 
 def check_fits_float32(X):
