@@ -1,4 +1,4 @@
-"""Two families of generators, complete, with what `doc/developers.rst` documents."""
+"""Two families of generators, complete, with what `doc/authors.rst` documents."""
 
 import math
 
