@@ -13,9 +13,10 @@ from torch.nn.utils.rnn import pad_sequence
 from .._training.reservoir import renewed
 from ..interventions._affine import affine_map
 from ..interventions._base import Intervention, replaces_mechanism
-from ..mechanisms import DataLayout, GaussianLikelihood
-from ..models import ExactLikelihood, Explains, GenerativeModel, Scores
+from ..mechanisms import ExactLikelihood, GaussianLikelihood
+from ..models import Explains, GenerativeModel, Scores
 from ..rows._batches import Batch, Rows
+from ..rows._layout import DataLayout
 from ..utils.streams import Streams, torch_stream
 from ._column_module import (
     CategoricalReader,

@@ -5,7 +5,7 @@ import math
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from ..mechanisms import DataLayout
+from ..rows._layout import DataLayout
 from ..utils.pipelines import before_last, last_step
 
 __all__ = [

@@ -1,18 +1,17 @@
 """Graphs of named mechanisms in pure torch, and builders for them."""
 
-from ..rows._layout import DataLayout
 from ._builders import conv_decoder, conv_encoder, dense_decoder, dense_encoder
 from ._graph import MechanismGraph
 from ._layouts import layout_decoder
-from ._likelihood import BernoulliLikelihood, GaussianLikelihood
+from ._likelihood import BernoulliLikelihood, ExactLikelihood, GaussianLikelihood
 from ._modules import ConvMechanism, DenseMechanism
 from ._operators import LinearOperator
 
 __all__ = [
     "BernoulliLikelihood",
     "ConvMechanism",
-    "DataLayout",
     "DenseMechanism",
+    "ExactLikelihood",
     "GaussianLikelihood",
     "LinearOperator",
     "MechanismGraph",

@@ -16,7 +16,7 @@ from sklearn_icm.datasets import (
     make_two_balls,
 )
 from sklearn_icm.interventions import Shift
-from sklearn_icm.mechanisms import DataLayout
+from sklearn_icm.rows._layout import DataLayout
 
 SCM = {
     "n_nodes": 6,

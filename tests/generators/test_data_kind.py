@@ -16,7 +16,8 @@ from sklearn_icm.inspection import (
     SamplesDisplay,
 )
 from sklearn_icm.interventions import Flip, Permute, Stretch, Translate
-from sklearn_icm.mechanisms import DataLayout, layout_decoder
+from sklearn_icm.mechanisms import layout_decoder
+from sklearn_icm.rows._layout import DataLayout
 
 LENGTH, CHANNELS = 16, 3
 ROWS = np.random.RandomState(0).randn(12, LENGTH * CHANNELS)

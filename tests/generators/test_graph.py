@@ -1,5 +1,4 @@
 import pickle
-import warnings
 
 import networkx
 import numpy as np
@@ -10,19 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.base import clone
 
-from sklearn_icm.exceptions import FarInterventionWarning
 from sklearn_icm.generators import GraphGenerator
 from sklearn_icm.interventions import (
-    Clip,
-    Compose,
     Do,
-    Noise,
     Resample,
-    Scale,
     Shift,
     SwapMechanism,
-    Units,
-    Where,
 )
 
 
@@ -224,15 +216,6 @@ def test_swapped_mechanism(model, table):
     assert np.corrcoef(after[:, 0], after[:, 1])[0, 1] < -0.5
 
 
-def test_far_interventions_warn_where_they_are_asked_for(model, table):
-    far = 5 * table["cause"].std() + table["cause"].max()
-    with pytest.warns(
-        UserWarning, match="'cause' is 5.0 standard deviations outside"
-    ) as record:
-        model.intervene({"cause": float(far)}, n_samples=3)
-    assert record[0].filename == __file__
-
-
 def test_samples_have_the_moments_of_the_rows(model, table):
     draws = model.sample(4000, random_state=0)
     error = 5 * table.std() / np.sqrt(len(table))
@@ -303,93 +286,9 @@ def test_noise_of_a_stream_forgets_old_rows_slowly():
     assert spreads[-1] == pytest.approx(5, rel=0.05)
 
 
-def test_range_of_far_interventions_grows_with_the_rows(table):
-    est = GraphGenerator(EDGES, random_state=0).partial_fit(table)
-    with pytest.warns(FarInterventionWarning):
-        est.intervene({"cause": 40.0}, n_samples=2)
-    est.partial_fit(table.assign(cause=table["cause"] + 40)).partial_fit(table)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        est.intervene({"cause": 40.0}, n_samples=2)
-
-
-def one_of(v):
-    """Sets one of the rows far away, and leaves the others."""
-    changed = v.clone()
-    changed[-1] += 60.0
-    return changed
-
-
-@pytest.mark.parametrize("query", ["draws", "rows"])
-@pytest.mark.parametrize(
-    "change",
-    [
-        60.0,
-        Shift(-60.0),
-        Scale(-8e4),
-        Compose([Do(1), Scale(80.0)]),
-        lambda v: v + 1e6,
-        one_of,
-        Resample([[1e6]]),
-        Noise(100.0),
-        Where([True], 60.0),
-        Units([0], Shift(60.0)),
-    ],
-    ids=lambda change: type(change).__name__,
-)
-def test_what_is_set_far_outside_the_range_is_said(query, change, model, table):
-    rows = {"X": table[:40]} if query == "rows" else {"n_samples": 40}
-    with pytest.warns(FarInterventionWarning, match="outside the fitted") as record:
-        model.intervene({"cause": change}, random_state=0, **rows)
-    assert len(record) == 1
-
-
-def test_another_mechanism_that_goes_far_is_said(model, table):
-    other = GraphGenerator(EDGES, max_epochs=1, random_state=0).fit(table + 60)
-    swap = SwapMechanism(other, "cause")
-    with pytest.warns(FarInterventionWarning, match="'cause' .*outside the fitted"):
-        model.intervene({"cause": swap}, n_samples=9)
-    # The mechanisms of the other model know these values.
-    children = {name: SwapMechanism(other, name) for name in NAMES}
-    model.intervene(children, n_samples=9)
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        Shift(0.1),
-        Compose([Scale(80.0), Clip(-0.5, 0.5)]),
-        lambda v: v + 0.1,
-        Resample([[0.0], [0.5]]),
-    ],
-    ids=lambda change: type(change).__name__,
-)
-def test_what_is_set_within_the_range_is_not_warned_of(model, change):
-    model.intervene({"cause": change}, n_samples=2)
-
-
-def test_what_is_far_already_or_read_by_no_mechanism_is_not_warned_of(model, table):
-    model.intervene({"effect": 60.0}, n_samples=2)
-    model.intervene({"data": Shift(60.0)}, n_samples=2)
-    far = table[:5].assign(cause=60.0)
-    model.intervene({"cause": lambda v: v}, X=far)
-    model.intervene({"middle": 0.0}, X=far)
-
-
 def test_a_callable_that_takes_a_row_for_a_number_is_told_what_it_gets(model, table):
     with pytest.raises(ValueError, match="'cause' treats .* one number.*torch.where"):
         model.intervene({"cause": lambda v: 1.0 if v > 0 else 0.0}, X=table[:2])
-
-
-@pytest.mark.parametrize("constant", [0.0, 0.1])
-def test_another_value_of_a_constant_column_is_said(table, constant):
-    est = GraphGenerator(EDGES, max_epochs=1, random_state=0)
-    est.fit(table.assign(cause=constant))
-    with pytest.warns(FarInterventionWarning, match=f"another value than {constant:g}"):
-        est.intervene({"cause": 0.2}, n_samples=2)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        est.intervene({"cause": constant}, n_samples=2)
 
 
 def test_frames_come_out(model, table):

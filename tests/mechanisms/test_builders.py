@@ -9,7 +9,6 @@ from torch import nn
 
 from sklearn_icm.mechanisms import (
     ConvMechanism,
-    DataLayout,
     conv_decoder,
     conv_encoder,
     dense_decoder,
@@ -17,6 +16,7 @@ from sklearn_icm.mechanisms import (
 )
 from sklearn_icm.mechanisms._modules import LinkedMechanism
 from sklearn_icm.mechanisms._operators import NoLinearOperator, read_operator
+from sklearn_icm.rows._layout import DataLayout
 
 SHAPES = st.one_of(
     st.tuples(st.integers(1, 3), st.integers(1, 70)),
