@@ -118,7 +118,7 @@ class HybridMixin:
         check_scalar(n_samples, "n_samples", Integral, min_val=2)
         entropy = self._draw_entropy(random_state)
         if X is None:
-            X = self._named(self.sample(n_samples, random_state=entropy))
+            X = self.space_.named(self.sample(n_samples, random_state=entropy))
         values = self.node_values(X)
         if len(X) < 2:
             raise ValueError(f"influence_map needs at least 2 rows, got {len(X)}.")
@@ -261,7 +261,7 @@ class CounterfactualMixin(HybridMixin):
         rows = RowQueries(self._module, self._bounds_under({})).decode(noise)
         whole = list(self._space.whole)
         rows[:, whole] = np.rint(rows[:, whole])
-        return self._space.typed(rows.astype(noise.dtype, copy=False), rows)
+        return self._space.to_rows(rows.astype(noise.dtype, copy=False))
 
     def _in_double(self, ask, *arrays):
         """Answers about rows in float64, so that none depends on its neighbours."""

@@ -19,7 +19,7 @@ from .interventions._base import acting_inside
 from .mechanisms._modules import tensor_of
 from .models import Scores
 from .rows._columns import plain_rows
-from .utils._sklearn import in_output_container
+from .utils._sklearn import output_library
 from .utils.checks import check_scalar
 from .utils.environments import observational_rows
 from .utils.pipelines import last_step
@@ -104,6 +104,12 @@ class BaseGenerator(
         """Range to which rows are clipped, (2, 1) or (2, n_features), or None."""
         self._fitted_module("bounds_")
         return self._space.bounds
+
+    @property
+    def space_(self):
+        """What the rows of the fit are: names, types, levels, layout and range."""
+        self._fitted_module("space_")
+        return self._space
 
     @property
     def history_(self):
@@ -305,18 +311,10 @@ class BaseGenerator(
         """Bounds of the rows that a query gives."""
         return self.bounds_
 
-    def _named(self, rows):
-        """Own draws with the column names that the fitted rows had."""
-        names = getattr(self, "feature_names_in_", None)
-        if names is None or hasattr(rows, "columns"):
-            return rows
-        return pd.DataFrame(np.asarray(rows), columns=names)
-
     def _wrap(self, rows, original=None):
         """Rows with the types of the fitted ones, in what `set_output` names."""
         rows = rows.astype(self._space.dtype, copy=False)
-        names = getattr(self, "feature_names_in_", None)
-        return self._space.typed(in_output_container(self, rows, original, names), rows)
+        return self._space.to_rows(rows, original, output_library(self))
 
     @available_if(scores)
     def score_samples(self, X, *, interventions=None):
@@ -459,7 +457,7 @@ class BaseGenerator(
             raise ValueError(f"network must be one of {list(graphs)}, got {network!r}.")
         queries, chosen = RowQueries(self._module, self.bounds_), graphs[network]
         if X is None and network == "encoder":
-            X = self._named(self.sample(n_samples, random_state=entropy))
+            X = self.space_.named(self.sample(n_samples, random_state=entropy))
         if X is None:
             nodes = queries.nodes_of_prior(n_samples, Streams(entropy))
         else:

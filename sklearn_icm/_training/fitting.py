@@ -1,6 +1,7 @@
 """The fit half of every generator: parameters of training, `fit`, and the state."""
 
 import copy
+from dataclasses import replace
 from functools import partial
 from numbers import Integral, Real
 from warnings import warn
@@ -279,10 +280,12 @@ class TrainedEstimator(BaseEstimator):
             name: _kept(getattr(self, name))
             for name in ("device", *self._architecture_names)
         }
-        self._space = self._make_space(rows.x)
+        names = getattr(self, "feature_names_in_", None)
+        space = self._make_space(rows.x)
+        self._space = replace(space, names=None if names is None else list(names))
         module = self._built(self._entropy)
         opened = rows.arranged(module.layout.to_node)
-        module.likelihood.names = getattr(self, "feature_names_in_", None)
+        module.likelihood.names = names
         module.prepare(opened)
         return opened, module.to(resolve_device(self.device))
 
@@ -369,8 +372,7 @@ class TrainedEstimator(BaseEstimator):
         X = plain_rows(X)
         if not len(X) or np.shape(X)[1:] != (self.n_features_in_,):
             return False
-        named = X if hasattr(X, "columns") else self._named(X)
-        rows = self._check_rows(named, ensure_all_finite="allow-nan")
+        rows = self._check_rows(self._space.named(X), ensure_all_finite="allow-nan")
         # A transformer's fit_transform and transform may differ in the last digits.
         return np.allclose(
             fingerprint(rows), self._fitted_on, rtol=1e-5, equal_nan=True

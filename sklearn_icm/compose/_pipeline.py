@@ -10,8 +10,9 @@ from sklearn.utils.validation import check_is_fitted
 
 from .._counterfactual import HybridMixin
 from ..base import is_generator
+from ..rows._columns import are_names
 from ..rows._frames import as_frame
-from ..rows._input_space import InputSpace
+from ..rows._space import Space
 from ..utils._sklearn import output_library
 from ..utils.checks import unchanged_on_error
 from ..utils.environments import (
@@ -97,7 +98,7 @@ class GenerativePipeline(HybridMixin, Pipeline):
         rows = self._before_steps(self._generator.sample(2, random_state=0))
         if names is not None:
             rows = as_frame(rows).set_axis(list(names), axis=1)
-        self._input_space = InputSpace(rows, None)
+        self._space = Space.of_input(rows, None)
         return self
 
     def fit(self, X, y=None, **params):
@@ -118,19 +119,19 @@ class GenerativePipeline(HybridMixin, Pipeline):
         self._check_steps()
         with unchanged_on_error(self, *self._transformers()):
             X, labels, params = self._observational_rows(X, y, params)
-            self._input_space = InputSpace(X, self._bounded())
+            self._space = Space.of_input(X, self._bounded())
             with warnings.catch_warnings():
-                if self._input_space.has_choices:
+                if self._space.has_choices:
                     # Draws between two values become one of them, as often as in rows.
                     warnings.filterwarnings("ignore", "Of two values", UserWarning)
-                return super().fit(self._input_space.aligned(X), labels, **params)
+                return super().fit(self._space.aligned(X), labels, **params)
 
     def _fit(self, X, *args, **kwargs):
         """Fit the transformers; refuse what loses columns before anything trains."""
         rows = super()._fit(X, *args, **kwargs)
         check_keeps_columns(self.steps[:-1])
-        if self._input_space.has_levels:
-            self._input_space.check_levels(X, self._before_steps(rows))
+        if self._space.has_levels:
+            self._space.lost(X, self._before_steps(rows))
         return rows
 
     def fit_transform(self, X, y=None, **params):
@@ -369,15 +370,20 @@ class GenerativePipeline(HybridMixin, Pipeline):
     @property
     def n_features_in_(self):
         """Number of columns of the fitted rows."""
-        return len(self._input_space.kind_of)
+        return self._space.n_features
 
     @property
     def feature_names_in_(self):
         """Names of the columns of the fitted rows, if they are strings."""
-        names = self._input_space.names
-        if names is None or not all(isinstance(name, str) for name in names):
+        names = self._space.names
+        if names is None or not are_names(names):
             raise AttributeError("The rows of the fit had no columns named by strings.")
         return np.array(names, dtype=object)
+
+    @property
+    def space_(self):
+        """What the rows of the fit are; a lone generator says what its levels are."""
+        return self._generator.space_ if len(self.steps) == 1 else self._space
 
     @property
     def nodes_(self):
@@ -406,12 +412,6 @@ class GenerativePipeline(HybridMixin, Pipeline):
         bool
         """
         return len(X) > 0 and self._generator.was_fitted_on(self._to_generator(X))
-
-    def _named(self, rows):
-        names = self._input_space.names
-        if names is None or hasattr(rows, "columns"):
-            return rows
-        return pd.DataFrame(rows, columns=names)
 
     @property
     def _generator(self):
@@ -447,7 +447,7 @@ class GenerativePipeline(HybridMixin, Pipeline):
 
     def _aligned(self, X):
         check_is_fitted(self)
-        return self._input_space.aligned(X)
+        return self._space.aligned(X)
 
     def _given(self, X, params):
         """Rows as the generator gets them; as given, and what the steps lose."""
@@ -456,11 +456,9 @@ class GenerativePipeline(HybridMixin, Pipeline):
         X = self._aligned(X)
         inner, lost = self._through(X), None
         keep = params.get("residual", "keep") == "keep"
-        if keep or self._input_space.has_levels:
-            returned = self._before_steps(inner)
-            self._input_space.check_levels(X, returned)
-            lost = self._input_space.lost_part(X, returned) if keep else None
-        return inner, (X, lost)
+        if keep or self._space.has_levels:
+            lost = self._space.lost(X, self._before_steps(inner))
+        return inner, (X, lost if keep else None)
 
     def _before_steps(self, rows):
         return inverse_rows(self.steps[:-1], rows)
@@ -468,5 +466,4 @@ class GenerativePipeline(HybridMixin, Pipeline):
     def _to_input(self, rows, original=None, lost=None):
         """Map the generator's rows back, with the range and types of the input."""
         library = output_library(self._generator)
-        rows = self._before_steps(rows)
-        return self._input_space.restored(rows, original, lost, library)
+        return self._space.restored(self._before_steps(rows), original, lost, library)

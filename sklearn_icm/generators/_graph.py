@@ -11,8 +11,7 @@ from .._training.fitting import CONSTRAINTS
 from .._training.reservoir import renewed
 from ..base import BaseGenerator
 from ..mechanisms._modules import tensor_of
-from ..rows._columns import plain_columns, plain_rows, whole_columns
-from ..rows._levels import encode_levels, find_levels
+from ..rows._columns import plain_columns, plain_rows
 from ..rows._space import Space
 from ..utils._sklearn import Interval, StrOptions
 from ..utils.environments import find_rows, resolve_environments
@@ -395,8 +394,7 @@ class GraphGenerator(GraphQueriesMixin, BaseGenerator):
     def _check_rows(self, X, *, reset=False, **options):
         X = plain_columns(plain_rows(X))
         if reset:
-            levels = find_levels(X, self.categorical_features, self.mechanism)
-            self._space = Space(levels, whole_columns(X, levels))
+            self._space = Space.of_table(X, self.categorical_features, self.mechanism)
         elif self._space.levels and hasattr(X, "columns"):
             # Names first, as levels are looked up by position.
             validate_data(self, X, reset=False, skip_check_array=True)
@@ -405,7 +403,7 @@ class GraphGenerator(GraphQueriesMixin, BaseGenerator):
             options["ensure_all_finite"] = "allow-nan"
         elif "ensure_all_finite" not in options:
             refuse_missing(X, ADVICE if fitting else ADVICE_OF_QUERIES)
-        X = encode_levels(X, self._space.levels)
+        X = self._space.coded(X)
         return super()._check_rows(X, reset=reset, **options)
 
     def _rows_to_fit(self, X, y, environments, *, reset):

@@ -178,18 +178,24 @@ def _refuse_times(column):
         )
 
 
-def whole_columns(X, levels):
-    """``{position: type}`` of the columns of whole numbers that are no levels."""
-    if isinstance(X, pd.DataFrame):
-        dtypes = list(X.dtypes)
-    else:
-        X = np.asarray(X)
-        dtypes = [X.dtype] * (X.shape[1] if X.ndim == 2 else 0)
+def plain_dtype(dtype):
+    """A pandas or numpy type as plain data."""
+    if not isinstance(dtype, pd.CategoricalDtype):
+        return str(dtype)
+    levels = dtype.categories
     return {
-        k: str(dtype)
-        for k, dtype in enumerate(dtypes)
-        if pd.api.types.is_integer_dtype(dtype) and k not in levels
+        "categories": levels.tolist(),
+        "of": str(levels.dtype),
+        "ordered": bool(dtype.ordered),
     }
+
+
+def dtype_of(kind):
+    """The type that `plain_dtype` made plain."""
+    if isinstance(kind, str):
+        return pd.api.types.pandas_dtype(kind)
+    levels = pd.Index(kind["categories"], dtype=kind["of"])
+    return pd.CategoricalDtype(levels, kind["ordered"])
 
 
 def are_names(names):

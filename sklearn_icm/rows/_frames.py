@@ -82,12 +82,8 @@ def mean_change(before, after):
     return changes
 
 
-def with_columns(frame, columns):
-    """A DataFrame, of pandas or polars, with other values in some positions."""
-    for k, values in columns.items():
-        name = frame.columns[k]
-        if hasattr(frame, "with_columns"):
-            frame = frame.with_columns(type(frame[name])(name, np.asarray(values)))
-        else:
-            frame[name] = values
-    return frame
+def contained(frame, like, library):
+    """A pandas DataFrame in a library's own frame, with the index of other rows."""
+    if library == "polars":
+        return as_polars(frame)
+    return frame.set_axis(like.index) if isinstance(like, pd.DataFrame) else frame

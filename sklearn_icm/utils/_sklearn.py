@@ -2,7 +2,6 @@
 
 import sys
 
-import numpy as np
 from sklearn.base import _fit_context as fit_context
 from sklearn.model_selection._validation import _fit_and_score
 from sklearn.utils._param_validation import Interval as _Interval
@@ -37,13 +36,11 @@ def is_fold_of_search():
     return frame is not None
 
 
-def in_output_container(estimator, rows, original, columns=None):
-    """Rows as `set_output` wants them: an array, or a DataFrame with input columns."""
+def in_output_container(estimator, rows, original, columns):
+    """Rows as `set_output` wants them: an array, or a frame with some columns."""
     adapter = _get_container_adapter("transform", estimator)
     if adapter is None:
         return rows
-    if columns is None:
-        columns = np.array([f"x{i}" for i in range(rows.shape[1])], dtype=object)
     return adapter.create_container(rows, original, columns=columns)
 
 
