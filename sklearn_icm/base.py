@@ -19,6 +19,7 @@ from .interventions._base import acting_inside
 from .mechanisms._modules import tensor_of
 from .models import Scores
 from .rows._columns import plain_rows
+from .rows._space import Space
 from .utils._sklearn import output_library
 from .utils.checks import check_scalar
 from .utils.environments import observational_rows
@@ -39,6 +40,9 @@ def scores(estimator):
 
 class GeneratorMixin:
     """Mixin that marks estimators with `sample` and `intervene`."""
+
+    # Of whose rows nothing is known.
+    space_ = Space()
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

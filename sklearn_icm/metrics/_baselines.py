@@ -6,8 +6,8 @@ import numpy as np
 from scipy.spatial.distance import cdist
 
 from ..compose._wrap import rows_under
-from ..utils.pipelines import last_step, numeric_rows
-from ..utils.units import in_units, input_columns
+from ..utils.pipelines import last_step
+from ..utils.units import in_units
 
 __all__ = ["PEERS", "peer_rows"]
 
@@ -19,7 +19,7 @@ def peer_rows(estimator, X, prediction, single_means, random_state):
 
     Parameters
     ----------
-    estimator : fitted generator, or pipeline that ends in one
+    estimator : fitted generator, or GenerativePipeline
     X : array-like of shape (n, n_features)
         Rows without an intervention.
     prediction : Prediction
@@ -68,7 +68,7 @@ def _changed_columns(estimator, prediction):
     if not set(prediction.interventions) <= set(names):
         return []
     changed = [list(names).index(node) for node in prediction.interventions]
-    columns = input_columns(estimator, prediction.X_baseline.shape[1])
+    columns = estimator.space_.columns_of(prediction.X_baseline.shape[1])
     return np.flatnonzero(np.isin(columns, changed))
 
 
@@ -95,4 +95,4 @@ def _at_data(estimator, X, interventions, random_state):
         except (TypeError, ValueError, RuntimeError):
             # The change fits the hidden node alone.
             return {}
-    return {"at_data": numeric_rows(estimator, rows)}
+    return {"at_data": estimator.space_.numeric(rows)}

@@ -6,9 +6,9 @@ from functools import cached_property
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from ..compose._wrap import rows_under
+from ..compose._wrap import in_input_space, rows_under
 from ..utils.checks import check_choice
-from ..utils.pipelines import before_last, last_step, numeric_rows
+from ..utils.pipelines import before_last, last_step
 from ..utils.units import check_units, in_units, row_units
 from ._inputs import direction_stream
 
@@ -43,8 +43,8 @@ class ExplainedRows:
         check_choice("abduction", abduction, ABDUCTIONS)
         check_is_fitted(self.generator)
         check_units(units)
-        self.estimator, self.X, self.abduction = estimator, X, abduction
-        self.units = units
+        self.estimator, self.abduction = in_input_space(estimator), abduction
+        self.X, self.units = self.estimator.space_.aligned(X), units
 
     @property
     def values(self):
@@ -56,7 +56,8 @@ class ExplainedRows:
 
     @cached_property
     def _numeric(self):
-        return numeric_rows(self.estimator, self.X).astype(np.float64, copy=False)
+        numbers = self.estimator.space_.numeric(self.X)
+        return numbers.astype(np.float64, copy=False)
 
     @cached_property
     def row_units(self):

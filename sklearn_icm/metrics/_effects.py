@@ -11,9 +11,9 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from ..base import is_generator
-from ..compose._wrap import rows_under
+from ..compose._wrap import in_input_space, rows_under
 from ..utils.checks import check_level, check_scalar, is_count, plain
-from ..utils.pipelines import chosen_estimator, known_levels, last_step
+from ..utils.pipelines import chosen_estimator, last_step
 
 __all__ = ["AverageEffect", "average_effect"]
 
@@ -136,7 +136,7 @@ def average_effect(
     ]
     if len(under[0]) < 2:
         raise ValueError("X must have at least 2 rows for an interval, got 1.")
-    levels = () if place is None else known_levels(estimator).get(place, ())
+    levels = in_input_space(estimator).space_.levels.get(place, ())
     if under[0].dtype == bool or len(levels) == 2:
         return _mean_of_pairs(*under, level)
     return _mean_difference(np.subtract(*under), level)

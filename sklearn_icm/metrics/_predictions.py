@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 from sklearn.utils import check_consistent_length, column_or_1d
 
-from ..compose._wrap import rows_under
+from ..compose._wrap import in_input_space, rows_under
 from ..utils.checks import plain
 from ..utils.environments import as_label_list, find_rows, resolve_environments
-from ..utils.pipelines import before_last, last_step, numeric_rows
+from ..utils.pipelines import before_last, last_step
 from ..utils.rows import take_rows
 from ..utils.units import in_units, row_units
 from ._baselines import peer_rows
@@ -77,7 +77,8 @@ class PredictingScorer(RoutedScorer):
         """Each prediction, with the function that makes those of baselines."""
         by_transport = self.distance == "transport" and pairs is None
         self._check_fold(labels, LEAST_ROWS if by_transport else 2)
-        numeric = partial(numeric_rows, estimator)
+        estimator = in_input_space(estimator)
+        numeric = estimator.space_.numeric
         for label in self._judged_labels():
             change, known = self.interventions[label], None
             parts = [

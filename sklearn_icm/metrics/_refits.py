@@ -12,10 +12,10 @@ from sklearn.utils import Bunch
 from sklearn.utils.parallel import Parallel, delayed
 
 from ..base import is_generator
-from ..compose._wrap import rows_under
+from ..compose._wrap import in_input_space, rows_under
 from ..utils.checks import check_choice, check_scalar
 from ..utils.environments import resolve_environments
-from ..utils.pipelines import chosen_estimator, numeric_rows
+from ..utils.pipelines import chosen_estimator
 from ..utils.units import check_units, in_units, row_units
 from ._alignment import alignment_r2
 from ._distances.named import check_distance, comparable_distance
@@ -230,7 +230,8 @@ def refit_agreement(
     refits = list(map(chosen_estimator, refits))
     if changes is None:
         return _compare_latents(refits, X, alignment, random_state)
-    entropy, usual = _draw_entropy(random_state), numeric_rows(refits[0], X)
+    refits = list(map(in_input_space, refits))
+    entropy, usual = _draw_entropy(random_state), refits[0].space_.numeric(X)
     units = row_units(refits[0], usual, units=units, distance=distance)
     rows = [
         _compare_refits(refits, change, distance, units, n_samples, entropy)
@@ -277,7 +278,7 @@ def _compare_refits(refits, change, distance, units, n_samples, entropy):
     for k, refit in enumerate(refits):
         seed = _derive_seed(entropy, "draws", k)
         drawn = rows_under(refit, change, n_samples=n_samples, random_state=seed)
-        draws.append(in_units(numeric_rows(refit, drawn, "The model"), units))
+        draws.append(in_units(refit.space_.numeric(drawn, "The model"), units))
     measure = comparable_distance(distance, *draws[:2])
     between = [measure(a, b) for a, b in combinations(draws, 2)]
     within = [

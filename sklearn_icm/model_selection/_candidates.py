@@ -18,7 +18,7 @@ from ..interventions._families import as_family
 from ..metrics import energy_distance
 from ..metrics._distances.two_sample import statistics_of
 from ..utils.checks import check_scalar
-from ..utils.pipelines import known_levels, last_step, numeric_rows
+from ..utils.pipelines import last_step
 from ..utils.units import in_units, row_units
 
 __all__ = [
@@ -41,20 +41,21 @@ GRID, PRECISION = 11, 1e-3
 WIDTHS, MOST_MOVES, WORTHWHILE = 3, 4, 0.02
 
 
-def _check_rows(est, X_env, least):
-    """Rows of an environment as a float array, with indicators of levels."""
+def _checked(est, X_env, least):
+    """The model in input space, and rows of numbers of an environment there."""
     if not is_generator(est):
         raise TypeError(
             f"est must be a generator with `intervene`, got {type(est).__name__}."
         )
     check_is_fitted(last_step(est))
-    X_env = numeric_rows(est, X_env, "X_env", ensure_min_samples=0)
+    est = in_input_space(est)
+    X_env = est.space_.numeric(X_env, "X_env", ensure_min_samples=0)
     if len(X_env) < least:
         raise ValueError(
             f"X_env must have at least {least} rows, got {len(X_env)}. Fewer cannot "
             "tell a shift from chance."
         )
-    return X_env
+    return est, X_env
 
 
 @dataclass
@@ -85,7 +86,7 @@ class Comparison:
     @classmethod
     def of(cls, est, X_env, distance, n_samples, random_state, *, units, least):
         """Check what a user gives, and fill in what is None."""
-        X_env, est = _check_rows(est, X_env, least), in_input_space(est)
+        est, X_env = _checked(est, X_env, least)
         if not callable(distance) and distance != "energy":
             raise ValueError(
                 f"distance must be 'energy' or a callable, got {distance!r}."
@@ -127,7 +128,7 @@ class Comparison:
                 n_samples=self.n_draws,
                 random_state=self.seed,
             )
-        return in_units(numeric_rows(self.est, drawn, "The model"), self.units)
+        return in_units(self.est.space_.numeric(drawn, "The model"), self.units)
 
     def distance_to(self, interventions):
         """Distance of the environment and the model under an intervention."""
@@ -373,7 +374,7 @@ def candidates_for(comparison, families, nodes):
     elif isinstance(families, str) or not isinstance(families, (list, tuple)):
         families = [families]
     names = _node_names(nodes, shapes)
-    if nodes is None and known_levels(comparison.est):
+    if nodes is None and comparison.est.space_.levels:
         # What is shifted or scaled are numbers, and all columns are in the last node.
         levels = last_step(comparison.est).categories_
         names = [name for name in names[:-1] if name not in levels]

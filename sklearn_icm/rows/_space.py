@@ -140,7 +140,7 @@ class Space:
     # ------------------------------------------------------------------ columns
     @property
     def n_features(self) -> int:
-        """Number of columns of the rows."""
+        """Number of columns of the rows; 0 if it is not known."""
         return len(self.kind_of) if self.layout is None else self.layout.n_features
 
     @property
@@ -188,7 +188,7 @@ class Space:
         """Rows as an array, or the columns of the fit in pandas, found by name."""
         if not hasattr(X, "columns"):
             X = X if hasattr(X, "shape") else np.asarray(X)
-            if X.ndim == 2 and X.shape[1] != self.n_features:
+            if X.ndim == 2 and self.n_features not in (0, X.shape[1]):
                 raise ValueError(
                     f"{name} has {X.shape[1]} features, but the model is expecting "
                     f"{self.n_features} features as input."
@@ -242,10 +242,10 @@ class Space:
         ]
         return check_array(np.hstack(parts), **checks)
 
-    @property
-    def numeric_columns(self) -> np.ndarray:
-        """Which column each of the `numeric` ones is of."""
-        numbers = [k for k in range(self.n_features) if k not in self.levels]
+    def columns_of(self, width: int) -> np.ndarray:
+        """Which column each of the `numeric` ones is of, given their number."""
+        n = width - sum(map(len, self.levels.values())) + len(self.levels)
+        numbers = [k for k in range(n) if k not in self.levels]
         repeated = [np.repeat(k, len(known)) for k, known in self.levels.items()]
         return np.concatenate([numbers, *repeated]).astype(int)
 

@@ -6,9 +6,9 @@ from numbers import Real
 import numpy as np
 from sklearn.utils import check_array
 
-from .pipelines import chosen_estimator, known_levels, last_step
+from .pipelines import last_step
 
-__all__ = ["check_units", "column_units", "in_units", "input_columns", "row_units"]
+__all__ = ["check_units", "column_units", "in_units", "row_units"]
 
 UNITS = ("auto", "columns", "common")
 # Quantiles that values are clipped to, so that a few far ones make no unit.
@@ -83,11 +83,12 @@ def _check_number(units, n_columns):
 
 
 def row_units(estimator, usual, X_env=None, *, units="auto", distance="energy"):
-    """Units of the columns that `numeric_rows` makes, or 1 for one unit of all.
+    """Units of the columns of numeric rows, or 1 for one unit of all.
 
     Parameters
     ----------
-    estimator : fitted generator, or pipeline that ends in one
+    estimator : fitted generator, or GenerativePipeline
+        Whose `Space` makes numbers of rows.
     usual : ndarray of shape (n, n_columns)
         Numeric rows without any intervention, whose spread is the unit.
     X_env : ndarray of shape (m, n_columns), optional
@@ -110,7 +111,7 @@ def row_units(estimator, usual, X_env=None, *, units="auto", distance="energy"):
         units = "columns" if is_table and not callable(distance) else "common"
     if isinstance(units, str) and units == "common":
         return 1
-    columns = input_columns(estimator, usual.shape[1])
+    columns = estimator.space_.columns_of(usual.shape[1])
     if not isinstance(units, str):
         units = np.asarray(units, dtype=np.float64)
         _check_number(units, columns.max() + 1)
@@ -120,18 +121,9 @@ def row_units(estimator, usual, X_env=None, *, units="auto", distance="energy"):
     if X_env is not None and constant.any():
         found = np.where(constant, _spread(X_env, columns), found)
         if np.any(moved := constant & (found > 0)):
-            _warn_of_constant(estimator, np.unique(columns[moved]))
+            _warn_of_constant(estimator.space_.names, np.unique(columns[moved]))
     size = np.abs(usual).max(axis=0)
     return np.where(found > 0, found, np.where(size > 0, size, 1.0))
-
-
-def input_columns(estimator, width):
-    """Which column of the input each numeric one is of; indicators come last."""
-    levels = known_levels(estimator)
-    n_numbers = width - sum(map(len, levels.values()))
-    numbers = [k for k in range(n_numbers + len(levels)) if k not in levels]
-    repeated = [np.repeat(k, len(known)) for k, known in levels.items()]
-    return np.concatenate([numbers, *repeated]).astype(int)
 
 
 def _spread(rows, columns):
@@ -143,8 +135,7 @@ def _spread(rows, columns):
     return units
 
 
-def _warn_of_constant(estimator, columns):
-    names = getattr(chosen_estimator(estimator), "feature_names_in_", None)
+def _warn_of_constant(names, columns):
     told = columns.tolist() if names is None else [str(names[k]) for k in columns]
     warnings.warn(
         f"The columns {told} are constant in the rows without an intervention, so they "

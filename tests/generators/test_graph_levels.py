@@ -12,7 +12,6 @@ from sklearn_icm.generators import GraphGenerator
 from sklearn_icm.generators._graph_module import GraphModule
 from sklearn_icm.interventions import Do, Resample
 from sklearn_icm.metrics import average_effect
-from sklearn_icm.utils.pipelines import numeric_rows
 
 EDGES = [("dose", "group"), ("group", "level")]
 
@@ -175,7 +174,7 @@ def test_messages_show_levels_and_names_plainly(model, table):
         lambda: model.intervene({"group": np.str_("new")}, n_samples=2),
         lambda: model.intervene({np.str_("new"): 1.0}, n_samples=2),
         lambda: model.score_samples(X),
-        lambda: numeric_rows(model, X),
+        lambda: model.space_.numeric(X),
         lambda: average_effect(model, "dose", 1.0, 0.0, "group"),
         lambda: GraphGenerator([(np.str_("new"), "dose")]).fit(table),
         lambda: GraphGenerator(mechanism={np.str_("new"): "auto"}).fit(table),

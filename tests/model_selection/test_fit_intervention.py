@@ -416,7 +416,7 @@ def fit(**changes):
         ({"families": []}, "No family fits any of the nodes.*there are no families"),
         ({"families": ["rotte"]}, r"Unknown family.*mean 'rotate'\?"),
         ({"X_env": X[:15]}, "at least 16 rows, got 15"),
-        ({"X_env": X[:, :2]}, "must have the 3 columns.*got 2"),
+        ({"X_env": X[:, :2]}, "X_env has 2 features, but .* expecting 3"),
         ({"X_env": np.full((20, 3), np.nan)}, "X_env contains NaN"),
         ({"distance": "enrgy"}, "must be 'energy' or a callable"),
         ({"distance": lambda X, Y: np.nan}, "must return finite numbers, got nan"),

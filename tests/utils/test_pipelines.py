@@ -10,7 +10,7 @@ from sklearn.preprocessing import StandardScaler
 
 from sklearn_icm.base import is_generator
 from sklearn_icm.compose import GenerativePipeline
-from sklearn_icm.compose._wrap import rows_under
+from sklearn_icm.compose._wrap import in_input_space, rows_under
 from sklearn_icm.generators import FixedGenerator, GraphGenerator
 from sklearn_icm.inspection import TrainingDisplay
 from sklearn_icm.interventions import Shift
@@ -29,7 +29,6 @@ from sklearn_icm.utils.pipelines import (
     before_last,
     check_graph_generator,
     last_step,
-    numeric_rows,
 )
 
 SCALED = make_pipeline(StandardScaler(), small(bounds=None)).fit(TABLE)
@@ -183,24 +182,27 @@ def test_no_rows_are_not_those_of_the_fit(levels):
 
 def test_levels_are_indicators_at_distance_one(levels):
     est, X, _ = levels
-    rows = numeric_rows(est, X)
+    numeric = est.space_.numeric
+    rows = numeric(X)
     assert np.array_equal(rows[:, :2], X[["cause", "effect"]])
     first, second = (
         rows[(X["group"] == name).to_numpy(), 2:] for name in ("high", "low")
     )
     assert np.ptp(first, axis=0).max() == np.ptp(second, axis=0).max() == 0
     assert np.isclose(np.linalg.norm(first[0] - second[0]), 1)
-    assert np.array_equal(numeric_rows(est, X.to_numpy()), rows)
+    assert np.array_equal(numeric(X.to_numpy()), rows)
     with pytest.raises(ValueError, match="X has 'new' in the column 'group', whose"):
-        numeric_rows(est, X.assign(group="new"))
-    with pytest.raises(ValueError, match="must have the 3 columns.*got 2"):
-        numeric_rows(est, X[["group", "cause"]])
+        numeric(X.assign(group="new"))
+    with pytest.raises(
+        ValueError, match=r"3 columns of the fit once, but not so \['effect"
+    ):
+        numeric(X[["group", "cause"]])
 
 
 def test_columns_that_nobody_encodes_are_named(levels):
     _, X, _ = levels
     with pytest.raises(ValueError, match=r"columns \['group'\] do not. Encode"):
-        numeric_rows(make_pipeline("passthrough", levels[0]), X)
+        in_input_space(make_pipeline("passthrough", levels[0])).space_.numeric(X)
 
 
 @pytest.mark.parametrize(
