@@ -16,6 +16,7 @@ from ._training.queries import RowQueries, stacked
 from .independence._table import independence_table
 from .interventions._affine import undone
 from .interventions._base import acting_inside
+from .interventions._mechanisms import swaps_of
 from .mechanisms._modules import tensor_of
 from .models import Scores
 from .rows._columns import plain_rows
@@ -283,7 +284,8 @@ class BaseGenerator(
     ):
         """Check a query; return its runner, rows as given, chunks and their number."""
         check_is_fitted(self)
-        interventions = self._module.graph.check_interventions(interventions)
+        # A family's own check has made others of what it was given.
+        interventions = BaseGenerator._checked(self, interventions)
         if residual not in {"keep", "drop"}:
             raise ValueError(f"residual must be 'keep' or 'drop', got {residual!r}.")
         check_rows_or_number(X, n_samples, "intervene")
@@ -379,14 +381,19 @@ class BaseGenerator(
 
     def _checked(self, interventions):
         """Interventions that were checked."""
-        return self._module.graph.check_interventions(interventions)
+        interventions = self._module.graph.check_interventions(interventions)
+        for node, swap in swaps_of(interventions):
+            swap.check_order(node, self)
+        return interventions
 
     def _before_data(self, rows, interventions):
         """Rows before an intervention on their values, and the log volume it makes."""
         data, layout = self._module.graph.data_node, self._module.layout
         if data not in interventions:
             return rows, 0.0
-        node = layout.to_node(torch.tensor(rows, dtype=torch.float64))
+        # torch takes no views that run backwards.
+        rows = np.ascontiguousarray(rows, dtype=np.float64)
+        node = layout.to_node(torch.tensor(rows))
         before, volume = undone(interventions[data], node, data)
         return layout.to_rows(before).numpy(), volume
 

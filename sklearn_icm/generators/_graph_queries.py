@@ -18,7 +18,7 @@ from ._hidden_module import generic_effects
 from ._level_changes_module import (
     in_codes,
     keeping_levels,
-    refuse_other_levels,
+    refuse_other_columns,
     warn_of_unseen,
 )
 from ._structure_module import KINDS
@@ -299,8 +299,8 @@ class GraphQueriesMixin:
                 name: in_codes(name, change, levels[name]) if name in levels else change
                 for name, change in interventions.items()
             }
-        interventions = self._module.graph.check_interventions(interventions)
-        refuse_other_levels(interventions, self)
+        interventions = super()._checked(interventions)
+        refuse_other_columns(interventions, self)
         return interventions
 
     def _query(self, interventions, X=None, *args, **options):

@@ -12,7 +12,6 @@ from ..interventions import (
     Do,
     Intervention,
     Resample,
-    SwapMechanism,
     Units,
     Where,
 )
@@ -24,11 +23,12 @@ from ..interventions._base import (
     replaces_mechanism,
     steps_of,
 )
+from ..interventions._mechanisms import swaps_of
 from ..interventions._places import EachRow
 from ..rows._levels import codes_of, levels_of
 from ..utils.checks import plain
 
-__all__ = ["in_codes", "keeping_levels", "refuse_other_levels", "warn_of_unseen"]
+__all__ = ["in_codes", "keeping_levels", "refuse_other_columns", "warn_of_unseen"]
 
 
 def in_codes(name, change, levels):
@@ -63,29 +63,35 @@ def in_codes(name, change, levels):
     return _OnLevels(name, change.function, levels)
 
 
-def refuse_other_levels(interventions, estimator):
-    """Raise ValueError if a swapped mechanism reads or makes other levels than here."""
-    for name, change in interventions.items():
-        for swap in steps_of(change):
-            if not isinstance(swap, SwapMechanism):
-                continue
-            families = [
-                (node, *generator.mechanisms_[node])
-                for generator, node in ((estimator, name), (swap.estimator, swap.name))
+def refuse_other_columns(interventions, estimator):
+    """Raise ValueError if a swapped mechanism is of another place, or other levels."""
+    for name, swap in swaps_of(interventions):
+        made_by = (estimator, name), (swap.estimator, swap.name)
+        here, there = (
+            getattr(generator.graph_.mechanism(node), "index", None)
+            for generator, node in made_by
+        )
+        if None not in (here, there) and here != there:
+            # It reads its own noise alone, else two columns would share one.
+            raise ValueError(
+                f"SwapMechanism: {swap.name!r} is column {there} of the other "
+                f"generator, whose noise its mechanism reads, and node {name!r} is "
+                f"column {here}: take that of a column in the same place."
+            )
+        families = [(node, *made.mechanisms_[node]) for made, node in made_by]
+        theirs = getattr(swap.estimator, "categories_", {})
+        for own, other in zip(*families, strict=True):
+            levels = [
+                plain(known.get(node))
+                for known, node in ((estimator.categories_, own), (theirs, other))
             ]
-            theirs = getattr(swap.estimator, "categories_", {})
-            for own, other in zip(*families, strict=True):
-                levels = [
-                    plain(known.get(node))
-                    for known, node in ((estimator.categories_, own), (theirs, other))
-                ]
-                if levels[0] != levels[1]:
-                    raise ValueError(
-                        f"SwapMechanism: the levels of {other!r} in the other "
-                        f"generator, {levels[1]}, are not those of {own!r} here, "
-                        f"{levels[0]}. Declare the same ones before both are fitted, "
-                        "by X[column].astype(pandas.CategoricalDtype([...]))."
-                    )
+            if levels[0] != levels[1]:
+                raise ValueError(
+                    f"SwapMechanism: the levels of {other!r} in the other "
+                    f"generator, {levels[1]}, are not those of {own!r} here, "
+                    f"{levels[0]}. Declare the same ones before both are fitted, "
+                    "by X[column].astype(pandas.CategoricalDtype([...]))."
+                )
 
 
 def warn_of_unseen(name, change, levels, n_rows):

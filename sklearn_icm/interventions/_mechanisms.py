@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ._base import Here, Intervention
+from ._base import Here, Intervention, steps_of
 from ._checks import Shape, as_array
 
 LINEAR = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -80,6 +80,21 @@ class SwapMechanism(MechanismIntervention):
                 f"{read}, but the parents of node {node!r} have {list(parents)}."
             )
 
+    def check_order(self, node: str, generator: Any) -> None:
+        """Raise ValueError if it reads or makes columns in another order than here."""
+        makers = (generator, node), (self.estimator, self.name)
+        orders = [[list(made.mechanisms_[name]) for made, name in makers]]
+        if node == list(generator.nodes_)[-1]:
+            named = [getattr(made, "feature_names_in_", ()) for made, _ in makers]
+            orders.append(list(map(list, named)))
+        for own, other in orders:
+            if own != other and sorted(own) == sorted(other):
+                raise ValueError(
+                    f"SwapMechanism: the mechanism {self.name!r} of the other "
+                    f"generator takes or makes {other}, which are {own} here. Fit both "
+                    "to columns in the same order."
+                )
+
     def mechanism(self, f: nn.Module) -> nn.Module:
         other = self.estimator.graph_.mechanism(self.name)
         like = next(iter(f.state_dict().values()), None)
@@ -101,6 +116,14 @@ class SwapMechanism(MechanismIntervention):
         state = self.estimator.graph_.mechanism(self.name).state_dict()
         weights = (v.detach().cpu().numpy().tobytes() for v in state.values())
         return (type(self), self.name, *state, *weights)
+
+
+def swaps_of(interventions: Mapping[str, Intervention]) -> Iterator[tuple]:
+    """Yield (node, swap) of the mechanisms that are taken from another generator."""
+    for node, change in interventions.items():
+        for step in steps_of(change):
+            if isinstance(step, SwapMechanism):
+                yield node, step
 
 
 @dataclass(frozen=True, eq=False, repr=False)
