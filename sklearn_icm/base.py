@@ -39,6 +39,14 @@ def scores(estimator):
     return issubclass(estimator.model_class, Scores)
 
 
+def checked_changes(generator, interventions):
+    """Interventions on the nodes of a generator that were checked."""
+    changes = generator.graph_.check_interventions(interventions)
+    for node, swap in swaps_of(changes):
+        swap.check_order(node, generator)
+    return changes
+
+
 class GeneratorMixin:
     """Mixin that marks estimators with `sample` and `intervene`."""
 
@@ -284,8 +292,7 @@ class BaseGenerator(
     ):
         """Check a query; return its runner, rows as given, chunks and their number."""
         check_is_fitted(self)
-        # A family's own check has made others of what it was given.
-        interventions = BaseGenerator._checked(self, interventions)
+        interventions = checked_changes(self, interventions)
         if residual not in {"keep", "drop"}:
             raise ValueError(f"residual must be 'keep' or 'drop', got {residual!r}.")
         check_rows_or_number(X, n_samples, "intervene")
@@ -381,10 +388,7 @@ class BaseGenerator(
 
     def _checked(self, interventions):
         """Interventions that were checked."""
-        interventions = self._module.graph.check_interventions(interventions)
-        for node, swap in swaps_of(interventions):
-            swap.check_order(node, self)
-        return interventions
+        return checked_changes(self, interventions)
 
     def _before_data(self, rows, interventions):
         """Rows before an intervention on their values, and the log volume it makes."""

@@ -62,6 +62,30 @@ ALLOWED = {
     "__main__": EVERYTHING,
     "__init__": EVERYTHING,
 }
+# What other parts may import from the room of rows. Rows become values of the data
+# node, and back, in a `Space`: what it does that with (types, codes of levels, bounds,
+# containers) is not among it.
+FROM_ROWS = {
+    "Batch": EVERYTHING,
+    "Rows": {"_training", "models", "generators"},
+    "Space": {"_training", "base", "generators", "compose"},
+    "DataLayout": {"models", "generators", "inspection"},
+    # Rows as a user gave them.
+    "plain_rows": {"_training", "base", "_counterfactual", "generators"},
+    "plain_columns": {"generators"},
+    "rows_of_numbers": {"_training"},
+    # Columns and levels that parameters and interventions name.
+    "column_name": {"generators"},
+    "codes_of": {"generators"},
+    "levels_of": {"generators"},
+    # What goes in and out of transformers, and how far it differs.
+    "all_numbers": {"compose"},
+    "are_names": {"compose"},
+    "as_floats": {"compose"},
+    "as_frame": {"compose"},
+    "as_numbers": {"compose"},
+    "mean_change": {"_counterfactual"},
+}
 FILES = sorted(ROOT.rglob("*.py"))
 
 
@@ -112,6 +136,21 @@ def test_imports_follow_the_architecture():
             assert head in known, path
         if head == "sklearn" and any(r.startswith("_") for r in rest):
             assert path.name == "_sklearn.py", path
+
+
+def test_rows_become_values_in_one_place():
+    used = {}
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.level:
+                inner = (node.module or "").split(".")[0] == "rows"
+                if inner and part_of(path) not in {"rows", "utils"}:
+                    for alias in node.names:
+                        used.setdefault(alias.name, set()).add(part_of(path))
+    for name, parts in used.items():
+        allowed = FROM_ROWS.get(name, set())
+        assert allowed == EVERYTHING or parts <= allowed, name
+    assert FROM_ROWS.keys() == used.keys()
 
 
 def test_files_and_functions_stay_short():
