@@ -82,7 +82,8 @@ class ExplainedRows:
         rows = rows_under(
             self.estimator, interventions, self.X, abduction=self._noise, **query
         )
-        changed = ExplainedRows(self.estimator, _like(rows, self.X), self.abduction)
+        rows = self.estimator.space_.named(rows)
+        changed = ExplainedRows(self.estimator, rows, self.abduction)
         changed.row_units = self.row_units
         return changed
 
@@ -191,10 +192,3 @@ def predictions(predictor, X):
 
 def _matrix(value):
     return value.reshape(len(value), -1).astype(np.float64)
-
-
-def _like(rows, X):
-    """Rows with the feature names that the given ones have."""
-    if hasattr(X, "iloc"):
-        return type(X)(rows, columns=X.columns, index=X.index).infer_objects()
-    return rows

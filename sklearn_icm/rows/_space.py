@@ -12,12 +12,11 @@ import pandas as pd
 from pandas.api.types import is_bool_dtype, is_integer_dtype, is_numeric_dtype
 from sklearn.utils import check_array
 
-from ..utils.checks import plain
 from ..utils.rows import in_dtype, integer_limits
 from ._columns import are_names, dtype_of, plain_dtype
 from ._frames import as_floats, as_frame, contained
 from ._layout import DataLayout
-from ._levels import codes_of, decode_levels, encode_levels, find_levels, levels_of
+from ._levels import decode_levels, encode_levels, find_levels, levels_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -220,12 +219,13 @@ class Space:
         at distance 1. ``checks`` are keywords of `check_array`.
         """
         X = self.aligned(X, name)
-        checks |= {"dtype": [np.float64, np.float32], "input_name": name}
-        if not self.levels and hasattr(X, "dtype") and is_numeric_dtype(X.dtype):
-            return check_array(X, **checks)
         frame = as_frame(X)
-        numbers = [k for k in range(frame.shape[1]) if k not in self.levels]
-        strange = [k for k in numbers if not _holds_numbers(frame.iloc[:, k])]
+        objects = np.flatnonzero([not is_numeric_dtype(kind) for kind in frame.dtypes])
+        strange = [
+            k
+            for k in objects
+            if k not in self.levels and not _holds_numbers(frame.iloc[:, k])
+        ]
         if strange:
             raise ValueError(
                 f"{name} must hold numbers, but the columns "
@@ -233,14 +233,16 @@ class Space:
                 "estimator; only a GraphGenerator without steps before it says what "
                 "its levels are."
             )
+        checks |= {"dtype": [np.float64, np.float32], "input_name": name}
+        rows = check_array(self.coded(X), **checks)
         if not self.levels:
-            return check_array(X, **checks)
-        parts = [frame.iloc[:, numbers].to_numpy(dtype=np.float64)]
-        parts += [
-            _indicators(name, frame.iloc[:, k], known)
+            return rows
+        numbers = [k for k in range(rows.shape[1]) if k not in self.levels]
+        indicators = [
+            np.sqrt(0.5) * (rows[:, [k]] == np.arange(len(known)))
             for k, known in self.levels.items()
         ]
-        return check_array(np.hstack(parts), **checks)
+        return np.hstack([rows[:, numbers], *indicators])
 
     def columns_of(self, width: int) -> np.ndarray:
         """Which column each of the `numeric` ones is of, given their number."""
@@ -361,24 +363,11 @@ def _joined(known: np.ndarray, new: np.ndarray) -> np.ndarray:
 
 
 def _holds_numbers(column: pd.Series) -> bool:
-    if is_numeric_dtype(column.dtype):
-        return True
     try:
         column.astype(np.float64)
     except (TypeError, ValueError):
         return False
     return True
-
-
-def _indicators(name: str, column: pd.Series, levels: np.ndarray) -> np.ndarray:
-    codes = codes_of(column.infer_objects().to_numpy(), levels)
-    unknown = np.flatnonzero(codes < 0)
-    if len(unknown):
-        raise ValueError(
-            f"{name} has {plain(column.iloc[unknown[0]])!r} in the column "
-            f"{column.name!r}, whose levels are {plain(levels)}."
-        )
-    return np.sqrt(0.5) * np.eye(len(levels))[codes]
 
 
 def find_bounds(bounds, X, axis):

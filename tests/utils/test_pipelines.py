@@ -191,7 +191,7 @@ def test_levels_are_indicators_at_distance_one(levels):
     assert np.ptp(first, axis=0).max() == np.ptp(second, axis=0).max() == 0
     assert np.isclose(np.linalg.norm(first[0] - second[0]), 1)
     assert np.array_equal(numeric(X.to_numpy()), rows)
-    with pytest.raises(ValueError, match="X has 'new' in the column 'group', whose"):
+    with pytest.raises(ValueError, match="Column 'group' has the level 'new', which"):
         numeric(X.assign(group="new"))
     with pytest.raises(
         ValueError, match=r"3 columns of the fit once, but not so \['effect"
