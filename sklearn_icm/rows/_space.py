@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 from warnings import warn
 
@@ -151,11 +152,11 @@ class Space:
         which = np.array(list(map(condition, self._types)), dtype=bool)
         return np.flatnonzero(which[self.kind_of])
 
-    @property
-    def whole(self) -> dict[int, Any]:
+    @cached_property
+    def whole(self) -> dict[int, str]:
         """``{position: type}`` of the columns of whole numbers that are no levels."""
-        types, places = self._types, self.places(is_integer_dtype).tolist()
-        return {k: types[self.kind_of[k]] for k in places if k not in self.levels}
+        places = self.places(is_integer_dtype).tolist()
+        return {k: self.kinds[self.kind_of[k]] for k in places if k not in self.levels}
 
     @property
     def has_levels(self) -> bool:

@@ -20,7 +20,6 @@ from skorch.callbacks import Callback
 from sklearn_icm.compose import GenerativePipeline
 from sklearn_icm.exceptions import FitDivergedError
 from sklearn_icm.generators import GraphGenerator, VAEGenerator
-from sklearn_icm.metrics import make_extrapolation_scorer
 from sklearn_icm.rows._frames import as_frame, as_polars
 
 RNG = np.random.RandomState(0)
@@ -100,18 +99,6 @@ def test_columns_that_are_missing_are_named(fitted):
             verb(fitted, twice)
     with pytest.raises(ValueError, match="has 2 features, but .* expecting 3 features"):
         fitted.intervene({}, X=NUMBERS.to_numpy()[:, :2])
-
-
-def test_scorers_find_columns_by_name(fitted):
-    labels = np.repeat(["seen", "moved"], [40, 40])
-    rows = pd.concat([NUMBERS, NUMBERS * [1, 1, 2]])
-    scorer = make_extrapolation_scorer(
-        {"moved": {"dense1": 0.5}}, observational="seen", random_state=0
-    )
-    known = scorer(fitted, rows, labels)
-    turned = rows[["cost", "mass", "size"]]
-    for X in (turned, turned.assign(id=0.0)):
-        assert np.isclose(scorer(fitted, X, labels), known)
 
 
 def test_columns_may_be_named_by_numbers():
