@@ -121,7 +121,7 @@ class BaseGenerator(
     @property
     def space_(self):
         """What the rows of the fit are: names, types, levels, layout and range."""
-        self._fitted_module("space_")
+        check_is_fitted(self)
         return self._space
 
     @property

@@ -383,6 +383,7 @@ class GenerativePipeline(HybridMixin, Pipeline):
     @property
     def space_(self):
         """What the rows of the fit are; a lone generator says what its levels are."""
+        check_is_fitted(self)
         return self._generator.space_ if len(self.steps) == 1 else self._space
 
     @property

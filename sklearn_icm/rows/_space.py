@@ -76,9 +76,8 @@ class Space:
     def of_table(cls, X: Any, categorical_features: Any, mechanism: Any) -> Space:
         """Types and levels of the columns, as `find_levels` finds these."""
         levels = find_levels(X, categorical_features, mechanism)
-        if np.ndim(X) != 2:
-            return cls(levels=levels)
-        return cls.of_columns(X, levels=levels)
+        rows = X if hasattr(X, "columns") else np.asarray(X)
+        return cls.of_columns(rows if rows.ndim == 2 else (), levels=levels)
 
     @classmethod
     def of_input(cls, X: Any, bounded: str | None) -> Space:
