@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import numbers
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,6 +16,7 @@ from sklearn.utils import check_random_state
 from torch import Tensor, nn
 
 from ..interventions import InterventionFamily
+from ..interventions._base import applied
 from ..interventions._groups import as_group
 from ..mechanisms import MechanismGraph
 from ..mechanisms._apart import called_apart
@@ -303,7 +307,10 @@ class GenericPenalty(PenaltyValue):
         graph : MechanismGraph
         """
         self._checked_contrast()
-        return any(True for _ in _only_children(graph, self.group))
+        nodes = [node for node, _ in _only_children(graph, self.group)]
+        for node in nodes:
+            _refuse_units(as_group(self.group, graph.nodes[node]), graph.nodes[node])
+        return bool(nodes)
 
     def _checked_contrast(self) -> Contrast:
         contrast = power if self.contrast is None else self.contrast
@@ -371,11 +378,41 @@ def check_parts(f: Any, group: Any, contrast: Any, n_draws: int) -> None:
 
 
 def resolved(group: Any, v: Tensor) -> Any:
-    """The group with ranges in the units of the node's values."""
+    """The group; one with relative parameters takes values in standard deviations."""
     group = as_group(group, tuple(v.shape[1:]))
-    if isinstance(group, InterventionFamily) and group.relative:
-        return group.in_units(float(v.detach().std(correction=0)) or 1.0)
-    return group
+    if not _is_relative(group):
+        return group
+    # A tensor, and not parameters of such, as interventions hold numbers: a step of
+    # training would wait for them. NaN stays, so that it reaches the caller.
+    sd = v.detach().std(correction=0)
+    make = partial(_at_scale, group, sd.where(sd != 0, 1.0))
+    return replace(group, make=make, relative=())
+
+
+def _at_scale(family: InterventionFamily, sd: Tensor, **params: float) -> Mechanism:
+    change = family(**params)
+    return lambda value: sd * applied(change, value / sd)
+
+
+def _is_relative(group: Any) -> bool:
+    return isinstance(group, InterventionFamily) and bool(group.relative)
+
+
+def _refuse_units(group: Any, shape: tuple[int, ...]) -> None:
+    """Refuse relative parameters beside what depends on the unit of the node."""
+    if not _is_relative(group):
+        return
+    values = torch.linspace(-3, 3, 2 * math.prod(shape)).reshape(2, *shape)
+    one, other = (
+        applied(group.in_units(unit).draw(shape, seeded(0)), unit * values) / unit
+        for unit in (1.0, 2.0**40)
+    )
+    if not torch.allclose(one, other, atol=1e-5):
+        raise ValueError(
+            f"{group!r} has parameters in standard deviations of a node, and does "
+            "something else in the node's units: give all of these in standard "
+            "deviations, or none."
+        )
 
 
 def node_values(f: Mechanism, v: ArrayLike, group: Any) -> tuple[Tensor, Any]:
@@ -393,9 +430,11 @@ def node_values(f: Mechanism, v: ArrayLike, group: Any) -> tuple[Tensor, Any]:
         )
     if not bool(values.isfinite().all()):
         raise ValueError("v must be finite, got NaN or infinity.")
-    group = resolved(group, values)
-    group.check("node", tuple(values.shape[1:]), None)
-    return values, group
+    shape = tuple(values.shape[1:])
+    group = as_group(group, shape)
+    group.check("node", shape, None)
+    _refuse_units(group, shape)
+    return values, resolved(group, values)
 
 
 def seeded(random_state: int | np.random.RandomState | None) -> torch.Generator:

@@ -200,7 +200,8 @@ class IMAPenalty(PenaltyValue):
     the root to the data node, divided by the number of latents: nats per latent,
     whatever the unit of the data. Needs at least as many features as latents. A latent
     that is not used costs nothing. Rows with a non-finite latent or derivative are left
-    out; the penalty is 0 where none is left.
+    out; the penalty is 0 where none is left (whose gradient is not finite where no
+    derivative is).
     """
 
     def __init__(self, n_rows=8):
@@ -210,10 +211,13 @@ class IMAPenalty(PenaltyValue):
         """Penalty at the first rows of a batch's node values, a 0-d tensor."""
         graph = step.graph
         rows = self._rows(graph, step.nodes or {})
+        if not len(rows):
+            return rows.new_zeros(())
         (root,) = graph.roots
         with deterministic(graph):
-            j = _finite_jacobian(lambda z: graph({root: z})[graph.data_node], rows)
-        return rows.new_zeros(()) if j is None else _contrasts(j).mean() / j.shape[-1]
+            j, known = _jacobian(lambda z: graph({root: z})[graph.data_node], rows)
+        total = torch.where(known, _contrasts(j), 0).sum()
+        return total / known.sum().clamp(min=1) / j.shape[-1]
 
     def applies_to(self, graph: MechanismGraph) -> bool:
         """Whether there is a single root, of 2 latents up to the number of features.
@@ -244,20 +248,21 @@ class IMAPenalty(PenaltyValue):
         return nodes[root].detach()[: self.n_rows]
 
 
-def _finite_jacobian(f: RowMap, rows: Tensor) -> Tensor | None:
-    """Jacobians at the rows where they are finite, None without any such row."""
-    if rows.is_meta:
-        # Nothing is known of values there.
-        return jacobian(f, rows)
-    rows = rows[_finite_rows(rows)]
-    if not len(rows):
-        return None
-    j = jacobian(f, rows)
-    finite = _finite_rows(j)
-    if finite.all():
-        return j
-    # Anew, not by index: a zero gradient times an infinite slope is NaN.
-    return jacobian(f, rows[finite]) if finite.any() else None
+def _jacobian(f: RowMap, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Jacobians at the rows, and at which of them, (n,), values and slopes are finite.
+
+    The others are those of the first finite row.
+    """
+    _load_forward_mode()
+    with torch.no_grad():
+        # Slopes along one direction are finite where all are.
+        slopes = jvp(f, (rows.clone(),), (torch.ones_like(rows),))[1]
+    known = _finite_rows(rows) & _finite_rows(slopes)
+    # Another row instead of a weight of 0: that times an infinite slope is NaN.
+    first = known.int().argmax(0, keepdim=True)
+    other = rows.nan_to_num(0, 0, 0).index_select(0, first)
+    each = known.view(-1, *[1] * (rows.ndim - 1))
+    return jacobian(f, torch.where(each, rows, other)), known
 
 
 def _finite_rows(values: Tensor) -> Tensor:

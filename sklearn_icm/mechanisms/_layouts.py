@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from numbers import Real
 
 import torch
@@ -203,11 +203,17 @@ class RandomBumps(nn.Module):
             bumps = bumps[..., None] * profile.reshape(shape)
         return bumps.flatten(1, 2)
 
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> nn.Module:
+        counted = self.seed, self.step
+        super()._apply(fn, recurse)
+        # They stay on the CPU, where they are read in every step.
+        self.seed, self.step = counted
+        return self
+
     def _widths(self, like: Tensor) -> Tensor:
         if self.random_widths is None or not self.training:
             return torch.full_like(like, self.width)
         low, high = self.random_widths
-        seed = 0 if like.is_meta else int(self.seed + self.step + 1)
-        draws = torch.Generator().manual_seed(seed)
+        draws = torch.Generator().manual_seed(int(self.seed + self.step + 1))
         share = torch.rand(like.shape, generator=draws).to(like)
         return low * (high / low) ** share

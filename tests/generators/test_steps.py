@@ -2,25 +2,32 @@
 
 import copy
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from helpers import TABLE, small
+from toy_parts import Neighbours
 
+import sklearn_icm
 from sklearn_icm.generators import ChainGenerator, GraphGenerator
 from sklearn_icm.generators._chain_module import Regression, SecondOrder
 from sklearn_icm.independence import (
     AutoPenalty,
     GenericPenalty,
     IMAPenalty,
+    Kurtosis,
     NoisePenalty,
+    PatchStatistics,
     SpectralPenalty,
     Step,
     SumPenalty,
     TracePenalty,
 )
+from sklearn_icm.interventions import Scale, families_for
+from sklearn_icm.interventions._groups import GROUPS
 from sklearn_icm.mechanisms import layout_decoder
 from sklearn_icm.rows._batches import Batch
 
@@ -29,6 +36,12 @@ HIDDEN = {"x0": [], "u": [], "x1": ["u", "x0"], "x2": ["u", "x1"], "x3": ["x2"]}
 LEVELS = pd.DataFrame(TABLE, columns=list(GRAPH)).assign(
     x1=np.where(TABLE[:, 1] > 0.5, "a", "b")
 )
+CHANGES = [
+    *GROUPS,
+    *{f.name for shape in ((4,), (2, 4), (2, 4, 4)) for f in families_for(shape)},
+    Scale(2.0),
+    Neighbours(),
+]
 IMAGES = np.random.RandomState(0).uniform(size=(20, 48))
 
 
@@ -91,13 +104,26 @@ def penalties_of(graph):
         *(SpectralPenalty(form) for form in SpectralPenalty.forms),
         SpectralPenalty("triplet", loss="squared"),
         *(TracePenalty(form) for form in TracePenalty.forms),
-        GenericPenalty(),
-        GenericPenalty("stretch"),
+        *(GenericPenalty(change) for change in CHANGES),
+        GenericPenalty(contrast=Kurtosis()),
+        GenericPenalty("stretch", PatchStatistics(2)),
         IMAPenalty(),
         NoisePenalty(),
         SumPenalty([AutoPenalty(), IMAPenalty()]),
     ]
     return [penalty for penalty in found if penalty.applies_to(graph)]
+
+
+@pytest.mark.parametrize(
+    "read",
+    [float, bool, np.asarray, torch.Tensor.cpu, torch.Tensor.item, torch.Tensor.tolist],
+)
+def test_a_device_without_numbers_is_not_read(read):
+    """What runs there moves nothing from any device to the CPU, and waits for none."""
+    with pytest.raises((RuntimeError, NotImplementedError, TypeError), match="meta"):
+        read(torch.zeros((), device="meta"))
+    sources = Path(sklearn_icm.__file__).parent.rglob("*.py")
+    assert not [path for path in sources if "is_meta" in path.read_text("utf-8")]
 
 
 @pytest.mark.parametrize("case", FITS)

@@ -18,7 +18,8 @@ from sklearn_icm.independence import (
     response,
     trace_ratio,
 )
-from sklearn_icm.interventions import InterventionFamily, Scale
+from sklearn_icm.interventions import Clip, InterventionFamily, Scale, Shift
+from sklearn_icm.interventions._families import as_family
 from sklearn_icm.mechanisms import MechanismGraph, conv_decoder, dense_decoder
 from sklearn_icm.rows._batches import Batch
 
@@ -310,6 +311,41 @@ def test_penalty_draws_come_from_its_generator():
     first, second = (penalty(step_of(graph, nodes, generator)) for _ in range(2))
     assert first != second
     assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("unit", [1e-12, 1.0, 1e12])
+@pytest.mark.parametrize("group", ["shift", "affine", "noise"])
+def test_penalty_of_relative_parameters_is_that_of_any_unit(group, unit):
+    """The penalty knows the standard deviation as a tensor, the family as a number."""
+    graph, nodes = linear_graph(torch.eye(3), torch.eye(3)), {"noise": normal(50, 3)}
+    nodes["hidden"] = unit * (nodes["noise"] + 1)
+    penalty = GenericPenalty(group)(Step(graph, nodes)).item()
+    sd = float(nodes["hidden"].std(correction=0))
+    family, generator = as_family(group, (3,)).in_units(sd), rng()
+    drawn = [family.draw((3,), generator)(nodes["hidden"]) for _ in range(4)]
+    rho = nodes["hidden"].square().mean() / torch.stack(drawn).square().mean()
+    assert penalty == pytest.approx(rho.log().square().item())
+
+
+def test_penalty_of_values_that_are_equal_or_not_known():
+    graph, value = linear_graph(torch.eye(2), torch.eye(2)), torch.ones(5, 2).double()
+    step = Step(graph, {"hidden": value})
+    assert GenericPenalty("shift")(step).isfinite()
+    step = Step(graph, {"hidden": value * torch.nan})
+    assert GenericPenalty("shift")(step).isnan()
+
+
+def test_relative_parameters_beside_units_of_the_node_are_refused():
+    """Not everything here is changed alike when the unit of the node is."""
+    mixed = InterventionFamily(
+        lambda value: Shift(value) >> Clip(-1.0, 1.0),
+        {"value": (-2, 2)},
+        relative=["value"],
+    )
+    with pytest.raises(ValueError, match="does something else in the node's units"):
+        GenericPenalty(mixed).applies_to(aligned_graph())
+    with pytest.raises(ValueError, match="give all of these in standard deviations"):
+        generic_ratio(nn.Identity(), np.eye(3), mixed)
 
 
 def test_penalty_takes_the_nodes_that_the_group_accepts():
