@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 
 TOGETHER := -n auto --maxprocesses 4 --dist worksteal
 
-.PHONY: demo test test-all examples jobs lint format benchmarks doc clean
+.PHONY: demo test test-all device examples jobs lint format benchmarks doc clean
 
 demo: $(STAMP)
 	$(BIN)/python -m sklearn_icm
@@ -16,6 +16,10 @@ test: $(STAMP)
 
 test-all: $(STAMP)
 	$(BIN)/python -m pytest -m "slow or example or not slow"
+
+# On CUDA or MPS, with a table of times.
+device: $(STAMP)
+	$(BIN)/python -m pytest -m device -s -rs tests/test_device.py
 
 examples: $(STAMP)
 	$(BIN)/python -m pytest $(TOGETHER) -m example tests/test_examples.py tests/test_readme.py

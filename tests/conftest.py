@@ -10,7 +10,7 @@ from sklearn_icm.datasets import make_glyph_pairs
 from sklearn_icm.generators import VAEGenerator
 
 # Doctests import every module: a job then runs, and interventions have two homes.
-collect_ignore_glob = ["jobs/*", "toy_*.py"]
+collect_ignore_glob = ["jobs/*", "toy_*.py", "second_device.py"]
 
 # Here one thread is many times faster than two.
 torch.set_num_threads(1)
@@ -19,10 +19,10 @@ settings.load_profile("default")
 
 
 def pytest_collection_modifyitems(items):
-    if not torch.cuda.is_available():
-        skip = pytest.mark.skip(reason="needs CUDA")
+    if not (torch.cuda.is_available() or torch.backends.mps.is_available()):
+        skip = pytest.mark.skip(reason="needs CUDA or MPS, of which there is none here")
         for item in items:
-            if "gpu" in item.keywords:
+            if item.get_closest_marker("device"):
                 item.add_marker(skip)
 
 

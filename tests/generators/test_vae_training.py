@@ -270,15 +270,6 @@ def test_model_of_another_device_loads_here(table_model):
     assert next(loaded.graph_.parameters()).device.type == "cpu"
 
 
-@pytest.mark.gpu
-def test_gpu_and_cpu_models_load_on_each_other():
-    model = small(device="cuda").fit(TABLE)
-    model._architecture["device"] = "cpu"
-    loaded = pickle.loads(pickle.dumps(model))
-    rows = [m.sample(50, random_state=0) for m in (model, loaded)]
-    assert np.allclose(*rows, atol=1e-4)
-
-
 @pytest.mark.parametrize("context", [torch.no_grad, torch.inference_mode])
 def test_fits_where_gradients_are_switched_off(context):
     with context():
