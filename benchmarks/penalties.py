@@ -77,15 +77,15 @@ def _plain(operator):
 
 
 def penalty_of_pairs(penalty, graph, plain):
-    pairs = convolution_pairs(graph, plain)
-    return torch.stack([penalty._of_pair(pair, None) for pair in pairs]).mean()
+    pairs, (measure,) = convolution_pairs(graph, plain), penalty.measures[penalty.form]
+    return torch.stack([penalty._of_pair(measure, pair) for pair in pairs]).mean()
 
 
 def by_fft(graph, plain, *, loss="squared", pooled=False):
     """The definition as one writes it: spectra on a grid, a ratio per triplet."""
     values = []
     for pair in convolution_pairs(graph, plain):
-        w1, w2 = pair.weights()
+        w1, w2 = pair.earlier.weight, pair.later.weight
         p1, p2 = (torch.fft.rfft2(w, s=(GRID, GRID)).abs().square() for w in (w1, w2))
         # Half of the spectrum: its inner columns count twice.
         weights = torch.full((GRID // 2 + 1,), 2.0, dtype=w1.dtype)

@@ -97,7 +97,7 @@ def ratios(model, effort, seed):
     """``{(form, direction): table of pairs}`` of a fitted model."""
     return {
         (form, direction): model.independence(
-            form=name, network=direction, n_draws=effort.n_draws, random_state=seed
+            measure=name, network=direction, n_draws=effort.n_draws, random_state=seed
         )
         for form, name in FORMS.items()
         for direction in DIRECTIONS

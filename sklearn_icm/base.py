@@ -405,7 +405,7 @@ class BaseGenerator(
         self,
         X=None,
         *,
-        form="weights",
+        measure="weights",
         network="decoder",
         n_draws=None,
         n_samples=256,
@@ -416,17 +416,20 @@ class BaseGenerator(
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features), optional
-            Rows whose hidden values are used for the response and the activation form;
+            Rows whose hidden values are used for the response and measures of values;
             None draws `n_samples` from the model.
-        form : {"weights", "triplet", "full", "activation"}
-            Which ratio, see :func:`~sklearn_icm.independence.spectral_ratio`;
-            "weights" is its pooled form. At hidden vectors all but "activation" are
-            the trace condition of the weights.
+        measure : {"weights", "triplet", "full", "activation"}, Measure, or list of them
+            The first that applies to a pair is taken. The names are forms of
+            :func:`~sklearn_icm.independence.spectral_ratio` at hidden maps ("weights"
+            is the pooled one), and at hidden vectors the trace condition, of values
+            for "activation", else of weights. Others are
+            :class:`~sklearn_icm.independence.GenericMeasure`, and a
+            :class:`~sklearn_icm.independence.Measure` of your own.
         network : {"decoder", "encoder"}
             The causal direction, or the anticausal one where the model has an encoder.
         n_draws : int, optional
             Random group elements per pair for the null band and the p-value. None takes
-            199, and 0 (no band) for the full form, of which they are slow.
+            199, and 0 (no band) of the full form, of which they are slow.
         n_samples : int
         random_state : int, RandomState or None
             Of all draws.
@@ -450,7 +453,8 @@ class BaseGenerator(
             If nothing could have moved rho away from 1: an isotropic mechanism, or
             one that ignores its input.
         UnreadMechanismWarning
-            If pairs have no row, since a mechanism has not just one linear operator.
+            If pairs have no row: no measure applies, as where a mechanism has not just
+            one linear operator.
 
         Notes
         -----
@@ -481,5 +485,5 @@ class BaseGenerator(
         device = tensor_of(chosen).device
         nodes = {k: torch.from_numpy(v).to(device) for k, v in nodes.items()}
         return independence_table(
-            chosen, nodes, form=form, n_draws=n_draws, seed=int(entropy)
+            chosen, nodes, measure=measure, n_draws=n_draws, seed=int(entropy)
         )

@@ -104,7 +104,7 @@ class DegenerateMechanismWarning(UserWarning):
 
 
 class UnreadMechanismWarning(UserWarning):
-    """Some pairs of mechanisms are not measured: no linear operator was found."""
+    """Some pairs of mechanisms are not measured: no measure applies to them."""
 
     def __init__(self, pairs):
         self.pairs = list(pairs)
@@ -112,7 +112,7 @@ class UnreadMechanismWarning(UserWarning):
             f"Pairs of mechanisms that are not measured: {'; '.join(self.pairs)}. A "
             "module of yours may say its kernel by a method operator(), see "
             "sklearn_icm.mechanisms.LinearOperator; or measure values instead of "
-            "weights, by generic_ratio or GenericPenalty."
+            "weights, by measure=GenericMeasure() or a Measure of yours."
         )
 
     def __reduce__(self):

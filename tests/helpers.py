@@ -2,11 +2,14 @@
 
 import numpy as np
 import pandas as pd
+import torch
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.decomposition import PCA
 
 from sklearn_icm.base import GeneratorMixin
 from sklearn_icm.generators import VAEGenerator
+from sklearn_icm.independence._hsic import NoiseMeasure, p_value_of_dependence
+from sklearn_icm.independence._pairs import MechanismPair
 from sklearn_icm.interventions import Shift
 from sklearn_icm.metrics import make_extrapolation_scorer
 
@@ -19,6 +22,16 @@ def small(**params):
     """A generator that trains in milliseconds."""
     defaults = {"hidden": (8,), "n_latents": 2, "max_epochs": 2, "random_state": 0}
     return VAEGenerator(**{**defaults, **params})
+
+
+def hsic_test(first, second, n_draws, rng):
+    """Dependence of two samples of paired rows, and its permutation p-value."""
+    hidden, noise = torch.from_numpy(second), torch.from_numpy(first)
+    pair = MechanismPair(
+        "rest", "x", second.shape[1:], "vector", hidden=hidden, noise=noise
+    )
+    found = NoiseMeasure(rng).measured(pair, n_draws, None)
+    return found.rho.item(), p_value_of_dependence(found)
 
 
 def shifted(n=60, shift=2.0, seed=0):

@@ -12,6 +12,7 @@ from sklearn_icm.exceptions import (
     FitInterruptedWarning,
 )
 from sklearn_icm.generators import VAEGenerator
+from sklearn_icm.independence import Measure
 
 
 def test_is_generator():
@@ -43,7 +44,7 @@ def test_independence_of_a_fitted_model(fitted):
     assert table.equals(again)
     # A band by default, where it is cheap.
     assert (fitted.independence()["low"] < fitted.independence()["high"]).all()
-    for without in ({"n_draws": 0}, {"form": "full"}):
+    for without in ({"n_draws": 0}, {"measure": "full"}):
         assert fitted.independence(**without)[["low", "p_value"]].isna().all(axis=None)
     with pytest.raises(ValueError, match="n_draws == -1"):
         fitted.independence(n_draws=-1)
@@ -52,19 +53,19 @@ def test_independence_of_a_fitted_model(fitted):
 def test_independence_of_encoder_activations_and_forms(fitted, pairs):
     encoder = fitted.independence(network="encoder")
     assert encoder["pair"].tolist() == ["conv2 -> conv1", "conv1 -> posterior"]
-    by_form = {f: fitted.independence(form=f) for f in ("weights", "pooled", "triplet")}
-    assert by_form["weights"].equals(by_form["pooled"])
-    assert not by_form["weights"].equals(by_form["triplet"])
+    weights, triplet = (fitted.independence(measure=m) for m in ("weights", "triplet"))
+    assert not weights.equals(triplet)
     rows = pairs.data[:50]
-    active = fitted.independence(rows, form="activation", n_draws=19)
+    active = fitted.independence(rows, measure="activation", n_draws=19)
     assert np.isfinite(active["rho"]).all()
     assert active["p_value"].between(0.05, 1).all()
     assert (active["low"] < active["high"]).all()
     assert (active["response"] > 0.1).all()
     with pytest.raises(ValueError, match=r"network must be one of \['decoder', 'enc"):
         fitted.independence(network="prior")
-    with pytest.raises(ValueError, match="form must be one of"):
-        fitted.independence(form="squared")
+    for unknown in ("squared", ["weights", 3], Measure):
+        with pytest.raises(ValueError, match="measure must be one of .*weights.* got"):
+            fitted.independence(measure=unknown)
 
 
 def test_node_values_are_those_of_the_graph(fitted, pairs):

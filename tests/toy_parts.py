@@ -1,11 +1,12 @@
 """Parts of one's own, with what `doc/authors.rst` documents."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from sklearn.base import BaseEstimator
 from torch import nn
 
+from sklearn_icm.independence import Measure, trace_ratio
 from sklearn_icm.interventions import Here, Intervention, Permute
 from sklearn_icm.mechanisms import LinearOperator, MechanismGraph
 
@@ -62,6 +63,28 @@ class SmallNodes(BaseEstimator):
         return torch.stack(sizes).mean()
 
 
+# A measure, of nodes that are points.
+class PointsTrace(Measure):
+    """Trace condition of the coordinates of points, each of which is read alike."""
+
+    name = "trace of points"
+
+    def applies(self, pair):
+        return pair.kind == "points" and pair.later is not None
+
+    def ratio(self, pair):
+        made = pair.earlier.taps.unflatten(0, pair.node_shape)
+        return trace_ratio(pair.later.taps, (made @ made.mT).sum(0))
+
+    def null_draws(self, pair, n_draws, generator):
+        taps, n_dims = pair.later.taps, pair.node_shape[1]
+        normal = torch.randn(n_draws, n_dims, n_dims, generator=generator)
+        q, r = torch.linalg.qr(normal.to(taps))
+        turned = taps @ (q * r.diagonal(dim1=1, dim2=2).sign()[:, None])
+        pairs = (replace(pair, later=LinearOperator(t)) for t in turned)
+        return torch.stack([self.ratio(p) for p in pairs])
+
+
 # A group, over which a generic ratio is taken.
 class Neighbours:
     """Random exchanges of two units that stand side by side."""
@@ -101,4 +124,31 @@ def gated_decoder(n_latents, data_shape):
             "gate2": ("gate1", Gated(8, 8)),
             "data": ("gate2", nn.Linear(8, *data_shape)),
         },
+    )
+
+
+class Drawn(nn.Module):
+    """A sum over points of what each of them adds."""
+
+    def __init__(self, n_dims, n_out):
+        super().__init__()
+        self.linear = nn.Linear(n_dims, n_out)
+
+    def forward(self, points):
+        return self.linear(points).tanh().sum(1)
+
+    def operator(self):
+        return LinearOperator(self.linear.weight)
+
+
+def points_decoder(n_latents, data_shape):
+    placed = nn.Sequential(nn.Linear(n_latents, 15), nn.Unflatten(1, (5, 3)))
+    return MechanismGraph(
+        {"noise": (n_latents,)},
+        {
+            "points": ("noise", placed),
+            "drawn": ("points", Drawn(3, 8)),
+            "data": ("drawn", nn.Linear(8, *data_shape)),
+        },
+        kinds={"points": "points"},
     )

@@ -8,7 +8,8 @@ import pandas as pd
 import torch
 from sklearn.utils.validation import check_is_fitted
 
-from ..independence._hsic import hsic_test
+from ..independence._hsic import NoiseMeasure, p_value_of_dependence
+from ..independence._pairs import MechanismPair, as_measures, measure_of
 from ..interventions import Compose, Do
 from ..interventions._base import applied, replaces_mechanism
 from ..utils.checks import check_scalar
@@ -200,7 +201,15 @@ class GraphQueriesMixin:
         places = draws_by_content(rows, len(self._space.levels), entropy)
         return self._noise_of(rows, places=places)
 
-    def independence(self, X=None, *, n_draws=200, n_samples=5000, random_state=0):
+    def independence(
+        self,
+        X=None,
+        *,
+        measure="noise",
+        n_draws=200,
+        n_samples=5000,
+        random_state=0,
+    ):
         """Measure whether each mechanism's noise is independent of all else.
 
         Parameters
@@ -209,6 +218,10 @@ class GraphQueriesMixin:
             Rows that the mechanisms are to explain; of more than `n_samples`, that many
             are drawn. None draws from the model, whose noise is independent: what is
             found then is chance.
+        measure : "noise", Measure, or list of them
+            Of a mechanism's noise and what it is compared with; the first that applies
+            is taken. "noise" is the normalised Hilbert-Schmidt independence criterion,
+            0 to 1.
         n_draws : int
             Permutations for the p-values; 0 for none.
         n_samples : int
@@ -220,10 +233,10 @@ class GraphQueriesMixin:
         DataFrame
             Two rows per numeric column: ``mechanism``; ``against`` its "parents" (a
             wrong kind of mechanism, or a wrong graph) or the "noise" of the other
-            columns (a confounder that is not in the table); ``dependence``, the
-            normalised Hilbert-Schmidt independence criterion, 0 to 1; ``p_value``;
-            ``n_rows`` that were tested. Columns without parents have no row against
-            them. One row for every hidden node with parents and at least two
+            columns (a confounder that is not in the table); ``dependence``, the value
+            of the measure; ``p_value``; ``n_rows`` that were tested. Columns without
+            parents have no row against them. Beside these, whatever the measure, one
+            row for every hidden node with parents and at least two
             dimensions, against its "effects": ``dependence`` is the absolute logarithm
             of the trace ratio of its values' covariance and the weights that read it,
             the p-value that of rotations between them.
@@ -236,7 +249,9 @@ class GraphQueriesMixin:
         check_is_fitted(self)
         check_scalar(n_draws, "n_draws", Integral, min_val=0)
         check_scalar(n_samples, "n_samples", Integral, min_val=2)
-        rng = np.random.RandomState(self._draw_entropy(random_state))
+        entropy = self._draw_entropy(random_state)
+        rng = np.random.RandomState(entropy)
+        measures = as_measures(measure, {"noise": (NoiseMeasure(rng),)})
         if X is None:
             rows = self.node_values(n_samples=n_samples, random_state=rng)
             rows = rows[self._module.graph.data_node]
@@ -253,9 +268,19 @@ class GraphQueriesMixin:
             parents = _side_by_side(nodes, module.parents[name])
             sides = {"parents": parents, "noise": np.delete(noise, k, 1)}
             for against, values in sides.items():
-                if k not in self._space.levels and values.shape[1]:
-                    test = hsic_test(noise[:, [k]], values, n_draws, rng)
-                    found.append((name, against, *test))
+                if k in self._space.levels or not values.shape[1]:
+                    continue
+                pair = MechanismPair(
+                    *(against, name, values.shape[1:], "vector"),
+                    hidden=torch.from_numpy(values),
+                    noise=torch.from_numpy(noise[:, [k]]),
+                )
+                chosen = measure_of(pair, measures)
+                if chosen is not None:
+                    generator = torch.Generator().manual_seed(int(entropy))
+                    test = chosen.measured(pair, n_draws, generator)
+                    sure = float(test.rho.mean()), p_value_of_dependence(test)
+                    found.append((name, against, *sure))
         for name, read in module.readings().items():
             test = generic_effects(nodes[name], read.numpy(), n_draws, rng)
             found.append((name, "effects", *test))

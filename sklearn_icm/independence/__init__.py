@@ -2,8 +2,9 @@
 
 from ._common import anisotropy
 from ._contrasts import Kurtosis, PatchStatistics
-from ._generic import GenericPenalty, generic_ratio, response
+from ._generic import GenericMeasure, GenericPenalty, generic_ratio, response
 from ._ima import IMAPenalty, ima_contrast, jacobian
+from ._pairs import Measure
 from ._penalties import (
     AutoPenalty,
     NoisePenalty,
@@ -18,9 +19,11 @@ from ._trace import trace_ratio
 
 __all__ = [
     "AutoPenalty",
+    "GenericMeasure",
     "GenericPenalty",
     "IMAPenalty",
     "Kurtosis",
+    "Measure",
     "NoisePenalty",
     "PatchStatistics",
     "SpectralPenalty",

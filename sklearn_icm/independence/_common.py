@@ -8,6 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+# Below this spread in every hidden channel nothing could have moved rho away from 1.
+DEGENERATE_SD = 1e-4
+# Below this spread, in units of rho, draws are all the same.
+ROUNDING = 1e-9
+
 
 @dataclass(frozen=True)
 class PairMeasure:
@@ -23,12 +28,25 @@ class PairMeasure:
         does not read it.
     anisotropy_in, anisotropy_out : Tensor of shape (m,), or None
         Anisotropy at the hidden node of the earlier and of the later mechanism.
+    draws : Tensor of shape (n_draws,), or None
+        Mean ratios after random changes of the pair.
     """
 
     rho: Tensor
     null_sd: Tensor | None = None
     anisotropy_in: Tensor | None = None
     anisotropy_out: Tensor | None = None
+    draws: Tensor | None = None
+
+    @property
+    def is_isotropic(self) -> bool:
+        """Whether it is known that nothing could have moved rho away from 1."""
+        if self.null_sd is not None:
+            return float(self.null_sd.max()) < DEGENERATE_SD
+        if self.draws is None:
+            return False
+        spread = float(self.draws.double().std(correction=0))
+        return not spread > ROUNDING * abs(float(self.rho.mean()))
 
 
 def as_tensors(*arrays: np.ndarray | Tensor) -> list[Tensor]:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import numbers
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import replace
-from functools import partial
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,16 +13,16 @@ import torch
 from sklearn.utils import check_random_state
 from torch import Tensor, nn
 
-from ..interventions import InterventionFamily
-from ..interventions._base import applied
 from ..interventions._groups import as_group
 from ..mechanisms import MechanismGraph
 from ..mechanisms._apart import called_apart
 from ..mechanisms._modules import deterministic, tensor_of
 from ..utils.checks import check_scalar
-from ._common import like_input
+from ._common import PairMeasure, like_input
 from ._contrasts import power
+from ._pairs import Measure, MechanismPair
 from ._penalties import SMALLEST_RATIO, PenaltyValue, Step
+from ._relative import refuse_units, resolved
 
 ArrayLike = np.ndarray | Tensor
 Mechanism = Callable[[Tensor], Tensor]
@@ -239,6 +237,79 @@ def response(
     return like_input(relative, v)
 
 
+@dataclass(frozen=True)
+class GenericMeasure(Measure):
+    """Generic ratio of the later mechanism at the values of the hidden node.
+
+    A measure, for tables, of any mechanism: of nodes that the group acts on.
+
+    Parameters
+    ----------
+    group : str, InterventionFamily, intervention or object
+        As `generic_ratio` takes it.
+    contrast : callable, optional
+        As `generic_ratio` takes it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from torch import nn
+    >>> from sklearn_icm.independence import genericity_test
+    >>> pair = nn.Linear(3, 2), np.random.RandomState(0).randn(50, 3)
+    >>> row = genericity_test(pair, measure=GenericMeasure("permute"), n_draws=19)
+    >>> row["measure"].item()
+    'permute, power'
+    """
+
+    group: Any = "orthogonal"
+    contrast: Contrast | None = None
+
+    @property
+    def name(self) -> str:
+        """Names of the group and the contrast."""
+        return f"{_name_of(self.group)}, {_name_of(self._contrast)}"
+
+    def applies(self, pair: MechanismPair) -> bool:
+        """Whether the group acts on the hidden node of a pair."""
+        return pair.f is not None and _acts_on(
+            self.group, pair.first, pair.node_shape, pair.kind
+        )
+
+    def ratio(self, pair: MechanismPair) -> Tensor:
+        """Generic ratio, 0-d."""
+        return self.measured(pair, 0, torch.Generator().manual_seed(0)).rho
+
+    def null_draws(
+        self, pair: MechanismPair, n_draws: int, generator: torch.Generator
+    ) -> Tensor:
+        """Ratios of random group elements."""
+        return self.measured(pair, n_draws, generator).draws
+
+    def measured(
+        self, pair: MechanismPair, n_draws: int, generator: torch.Generator
+    ) -> PairMeasure:
+        """Ratio to the mean of the draws, and those of the draws."""
+        contrast, n = self._contrast, n_draws or self.n_draws
+        check_parts(pair.f, self.group, contrast, n)
+        v, group = node_values(pair.f, pair.values, self.group)
+        observed, draws = contrasts_over_group(pair.f, v, group, contrast, n, generator)
+        rho, mean = ratio_to_mean(observed, draws), draws.mean()
+        if not n_draws:
+            return PairMeasure(rho)
+        null = [ratio_to_mean(draw, mean[None]) for draw in draws]
+        return PairMeasure(rho, draws=torch.stack(null))
+
+    @property
+    def _contrast(self) -> Contrast:
+        return power if self.contrast is None else self.contrast
+
+
+def _name_of(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    return getattr(value, "name", getattr(value, "__name__", type(value).__name__))
+
+
 class GenericPenalty(PenaltyValue):
     r"""Genericity of every mechanism at the values of its hidden node.
 
@@ -309,7 +380,7 @@ class GenericPenalty(PenaltyValue):
         self._checked_contrast()
         nodes = [node for node, _ in _only_children(graph, self.group)]
         for node in nodes:
-            _refuse_units(as_group(self.group, graph.nodes[node]), graph.nodes[node])
+            refuse_units(as_group(self.group, graph.nodes[node]), graph.nodes[node])
         return bool(nodes)
 
     def _checked_contrast(self) -> Contrast:
@@ -324,12 +395,16 @@ def _only_children(graph: MechanismGraph, group: Any) -> Iterator[tuple[str, str
         children = [k for k, parents in graph.parents.items() if node in parents]
         if len(children) != 1 or len(graph.parents[children[0]]) != 1:
             continue
-        try:
-            shape = graph.nodes[node]
-            as_group(group, shape).check(node, shape, graph.kinds[node])
-        except ValueError:
-            continue
-        yield node, children[0]
+        if _acts_on(group, node, graph.nodes[node], graph.kinds[node]):
+            yield node, children[0]
+
+
+def _acts_on(group: Any, node: str, shape: tuple[int, ...], kind: str) -> bool:
+    try:
+        as_group(group, shape).check(node, shape, kind)
+    except ValueError:
+        return False
+    return True
 
 
 def _changed_values(
@@ -377,46 +452,18 @@ def check_parts(f: Any, group: Any, contrast: Any, n_draws: int) -> None:
     check_scalar(n_draws, "n_draws", numbers.Integral, min_val=1)
 
 
-def resolved(group: Any, v: Tensor) -> Any:
-    """The group; one with relative parameters takes values in standard deviations."""
-    group = as_group(group, tuple(v.shape[1:]))
-    if not _is_relative(group):
-        return group
-    # A tensor, and not parameters of such, as interventions hold numbers: a step of
-    # training would wait for them. NaN stays, so that it reaches the caller.
-    sd = v.detach().std(correction=0)
-    make = partial(_at_scale, group, sd.where(sd != 0, 1.0))
-    return replace(group, make=make, relative=())
-
-
-def _at_scale(family: InterventionFamily, sd: Tensor, **params: float) -> Mechanism:
-    change = family(**params)
-    return lambda value: sd * applied(change, value / sd)
-
-
-def _is_relative(group: Any) -> bool:
-    return isinstance(group, InterventionFamily) and bool(group.relative)
-
-
-def _refuse_units(group: Any, shape: tuple[int, ...]) -> None:
-    """Refuse relative parameters beside what depends on the unit of the node."""
-    if not _is_relative(group):
-        return
-    values = torch.linspace(-3, 3, 2 * math.prod(shape)).reshape(2, *shape)
-    one, other = (
-        applied(group.in_units(unit).draw(shape, seeded(0)), unit * values) / unit
-        for unit in (1.0, 2.0**40)
-    )
-    if not torch.allclose(one, other, atol=1e-5):
-        raise ValueError(
-            f"{group!r} has parameters in standard deviations of a node, and does "
-            "something else in the node's units: give all of these in standard "
-            "deviations, or none."
-        )
-
-
 def node_values(f: Mechanism, v: ArrayLike, group: Any) -> tuple[Tensor, Any]:
     """Checked values of a node, as a tensor that f can take, and the group there."""
+    values = as_values(f, v)
+    shape = tuple(values.shape[1:])
+    group = as_group(group, shape)
+    group.check("node", shape, None)
+    refuse_units(group, shape)
+    return values, resolved(group, values)
+
+
+def as_values(f: Mechanism, v: ArrayLike) -> Tensor:
+    """Checked values of a node, as a tensor that f can take."""
     if isinstance(v, Tensor):
         values = v
     else:
@@ -430,11 +477,7 @@ def node_values(f: Mechanism, v: ArrayLike, group: Any) -> tuple[Tensor, Any]:
         )
     if not bool(values.isfinite().all()):
         raise ValueError("v must be finite, got NaN or infinity.")
-    shape = tuple(values.shape[1:])
-    group = as_group(group, shape)
-    group.check("node", shape, None)
-    _refuse_units(group, shape)
-    return values, resolved(group, values)
+    return values
 
 
 def seeded(random_state: int | np.random.RandomState | None) -> torch.Generator:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
@@ -10,6 +11,8 @@ from scipy.spatial.distance import cdist
 from torch import Tensor
 
 from ..rows._batches import Batch
+from ._common import PairMeasure
+from ._pairs import Measure, MechanismPair
 
 Array = TypeVar("Array", np.ndarray, Tensor)
 
@@ -30,39 +33,70 @@ def dependence(one: Array, other: Array) -> Array:
 
     Features are centred, and their products are the kernels of the two samples.
     """
+    norm = _norm(one, other)
+    return _overlap(one, other) / norm
+
+
+def _norm(one: Array, other: Array) -> Array:
     norm = (_overlap(one, one) * _overlap(other, other)).clip(LEAST_NORM)
-    return _overlap(one, other) / norm**0.5
+    return norm**0.5
 
 
 def _overlap(one: Array, other: Array) -> Array:
     return ((one.swapaxes(-2, -1) @ other) ** 2).sum((-2, -1))
 
 
-def hsic_test(
-    first: np.ndarray, second: np.ndarray, n_draws: int, rng: np.random.RandomState
-) -> tuple[float, float]:
-    """Dependence of two samples of paired rows, and its permutation p-value.
+@dataclass(frozen=True)
+class NoiseMeasure(Measure):
+    """Dependence of a mechanism's noise and other values of the same rows.
 
     Gaussian kernels with the median distance as bandwidth, columns standardised, of
     low rank (Nyström), so that time and memory are linear in the rows. The value is
-    that of `dependence`; NaN where a sample is constant. Gretton, Fukumizu, Teo, Song,
-    Schölkopf, Smola (2008), *A kernel statistical test of independence*, NIPS. Zhang,
-    Filippi, Gretton, Sejdinovic (2018), *Large-scale kernel methods for independence
-    testing*, arXiv 1606.07892.
+    that of `dependence`; NaN where a sample is constant. Null draws permute the rows.
+    Gretton, Fukumizu, Teo, Song, Schölkopf, Smola (2008), *A kernel statistical test of
+    independence*, NIPS. Zhang, Filippi, Gretton, Sejdinovic (2018), *Large-scale kernel
+    methods for independence testing*, arXiv 1606.07892.
+
+    Landmarks and permutations come from ``rng``.
     """
-    one, other = (_features(sample, rng) for sample in (first, second))
-    if not (one.any() and other.any()):
-        return np.nan, np.nan
-    value = float(dependence(one, other))
-    if not n_draws:
-        return value, np.nan
-    # Permuting the narrower one is cheaper; orders that only rounding tells apart tie.
-    one, other = sorted((one, other), key=np.size)
-    n_reached, least = 0, _overlap(one, other) * (1 - TIE)
-    for _ in range(n_draws):
-        permuted = one[rng.permutation(len(one))]
-        n_reached += _overlap(permuted, other) >= least
-    return value, float((1 + n_reached) / (1 + n_draws))
+
+    rng: np.random.RandomState
+    name = "noise"
+
+    def applies(self, pair: MechanismPair) -> bool:
+        return pair.noise is not None
+
+    def ratio(self, pair: MechanismPair) -> Tensor:
+        return self.measured(pair, 0).rho
+
+    def null_draws(
+        self, pair: MechanismPair, n_draws: int, generator: torch.Generator
+    ) -> Tensor:
+        return self.measured(pair, n_draws).draws
+
+    def measured(
+        self, pair: MechanismPair, n_draws: int, generator: object = None
+    ) -> PairMeasure:
+        samples = (pair.noise.numpy(), pair.values.numpy())
+        one, other = (_features(sample, self.rng) for sample in samples)
+        if not (one.any() and other.any()):
+            return PairMeasure(torch.tensor(torch.nan))
+        rho, norm = torch.tensor(dependence(one, other)), _norm(one, other)
+        if not n_draws:
+            return PairMeasure(rho)
+        # Permuting the narrower one is cheaper.
+        one, other = sorted((one, other), key=np.size)
+        orders = (self.rng.permutation(len(one)) for _ in range(n_draws))
+        draws = [_overlap(one[order], other) / norm for order in orders]
+        return PairMeasure(rho, draws=torch.tensor(np.array(draws)))
+
+
+def p_value_of_dependence(found: PairMeasure) -> float:
+    """Share of draws that reach the value, where those tie that differ by rounding."""
+    if found.draws is None:
+        return np.nan
+    n_reached = int((found.draws >= found.rho.mean() * (1 - TIE)).sum())
+    return (1 + n_reached) / (1 + len(found.draws))
 
 
 def _features(sample: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
@@ -86,7 +120,7 @@ def batch_dependences(
 ) -> tuple[Tensor, Tensor]:
     """Dependence of each noise on what its mechanism reads, and on all other noise.
 
-    The measure of `hsic_test` for the rows of a batch, differentiable: its Gaussian
+    The measure of `NoiseMeasure` for the rows of a batch, differentiable: its Gaussian
     kernels are products of random Fourier features, drawn anew (those of one noise are
     at fixed quantiles), and their bandwidth is the median of the squared distances of
     neighbouring rows, as a constant. Rahimi, Recht (2007), *Random features for

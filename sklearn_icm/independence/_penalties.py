@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from numbers import Real
 from typing import Any, NamedTuple
 
@@ -18,12 +18,16 @@ from ..mechanisms._modules import tensor_of
 from ..rows._batches import Batch
 from ._hsic import batch_dependences
 from ._pairs import (
+    Measure,
     MechanismPair,
     is_of_columns,
+    measure_of,
     mechanism_pairs,
     noise_read,
-    unread_pairs,
+    unmeasured,
 )
+from ._spectral import SPECTRAL
+from ._trace import TRACE
 
 SMALLEST_RATIO = 1e-3
 NEEDED = (
@@ -90,40 +94,45 @@ def _is_list(value: Any) -> bool:
 class _PairPenalty(PenaltyValue):
     """Mean over pairs of a function of the generic ratio that is 0 at rho = 1."""
 
-    measures: tuple[str, ...] = ()
-    forms: tuple[str, ...] = ()
+    form = "weights"
+    loss = "log"
+    # By its form.
+    measures: Mapping[str, tuple[Measure, ...]]
 
     def __call__(self, step: Step) -> Tensor:
         """Penalty of a graph, a differentiable 0-d tensor; 0 without any such pair."""
         self._check()
-        values = [self._of_pair(pair, step) for pair in self._pairs(step.graph)]
+        pairs = self._pairs(step.graph, step.nodes)
+        values = [self._of_pair(measure, pair) for measure, pair in pairs]
         if not values:
             return tensor_of(step.graph).new_zeros(())
         return torch.stack(values).mean()
 
     def applies_to(self, graph: MechanismGraph) -> bool:
         """Whether the graph has a pair of mechanisms that the penalty can see."""
+        self._check()
         return any(True for _ in self._pairs(graph))
 
-    def _pairs(self, graph: MechanismGraph) -> Iterable[MechanismPair]:
-        return (p for p in mechanism_pairs(graph) if p.measure_name in self.measures)
+    def _pairs(
+        self, graph: MechanismGraph, nodes: Mapping[str, Tensor] | None = None
+    ) -> Iterator[tuple[Measure, MechanismPair]]:
+        for pair in mechanism_pairs(graph, nodes):
+            measure = measure_of(pair, self.measures[self.form])
+            if measure is not None:
+                yield measure, pair
 
-    def _of_pair(self, pair: MechanismPair, step: Step) -> Tensor:
-        form, hidden = getattr(self, "form", "weights"), None
-        if form == "activation":
-            hidden = self.values_of(step)[pair.first]
-        rho = pair.measure(form, hidden=hidden, described=False).rho
-        if getattr(self, "loss", "log") == "squared":
+    def _of_pair(self, measure: Measure, pair: MechanismPair) -> Tensor:
+        rho = measure.ratio(pair)
+        if self.loss == "squared":
             return (rho - 1).square().mean()
         # Bounded near 0, where the logarithm would take over the loss.
         return rho.clamp(min=SMALLEST_RATIO).log().square().mean()
 
     def _check(self) -> None:
-        form = getattr(self, "form", None)
-        if form is not None and form not in self.forms:
+        if self.form not in self.measures:
             raise ValueError(
-                f"{type(self).__name__}: form must be one of {list(self.forms)}, got "
-                f"{form!r}."
+                f"{type(self).__name__}: form must be one of {list(self.measures)}, "
+                f"got {self.form!r}."
             )
 
 
@@ -151,18 +160,17 @@ class SpectralPenalty(_PairPenalty):
     without it). Beside a loss per feature, weights from 0.1 to 10 matter.
     """
 
-    measures = ("spectral",)
-    forms = ("pooled", "triplet", "full", "activation")
+    measures = {form: (measure,) for form, measure in SPECTRAL.items()}
     losses = ("log", "squared")
 
     def __init__(self, form="pooled", *, loss="log"):
         self.form = form
         self.loss = loss
 
-    def _of_pair(self, pair: MechanismPair, step: Step) -> Tensor:
+    def _of_pair(self, measure: Measure, pair: MechanismPair) -> Tensor:
         if (self.form, self.loss) == ("triplet", "squared"):
-            return pair.mean_square_excess()
-        return super()._of_pair(pair, step)
+            return measure.mean_square_excess(pair)
+        return super()._of_pair(measure, pair)
 
     def _check(self) -> None:
         super()._check()
@@ -190,8 +198,7 @@ class TracePenalty(_PairPenalty):
     1 after training without it, so that weights from 0.01 to 1 matter.
     """
 
-    measures = ("trace",)
-    forms = ("weights", "activation")
+    measures = {form: (measure,) for form, measure in TRACE.items()}
 
     def __init__(self, form="weights"):
         self.form = form
@@ -256,7 +263,7 @@ class AutoPenalty(_PairPenalty):
     In a graph of columns it is the noise penalty.
     """
 
-    measures = ("spectral", "trace")
+    measures = {"weights": (TRACE["weights"], SPECTRAL["pooled"])}
 
     def __call__(self, step: Step) -> Tensor:
         """Penalty of a graph, a differentiable 0-d tensor; 0 where it sees nothing."""
@@ -454,7 +461,8 @@ def checked_penalty(penalty: Any, graph: MechanismGraph, weight: float) -> Any:
     if blind is not None:
         # Not a hidden node is missing where no operator was found.
         of_pairs = isinstance(blind, _PairPenalty) and not is_of_columns(graph)
-        unread = unread_pairs(graph) if of_pairs else ()
+        known = AutoPenalty.measures["weights"]
+        unread = unmeasured(mechanism_pairs(graph), known) if of_pairs else ()
         why = f"It cannot read {'; '.join(unread)}." if unread else NEEDED
         raise ValueError(
             f"icm_weight={weight} has no effect by {blind!r}: it sees nothing in a "

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..exceptions import DegenerateMechanismWarning
+from ..interventions._checks import kind_of
+from ..interventions._mixing import haar_rotation
+from ..mechanisms import LinearOperator
 from ..utils.checks import is_count
 from ._common import PairMeasure, as_tensors, like_input, refuse_all_zero, scaled
 from ._correlations import (
@@ -22,9 +27,10 @@ from ._correlations import (
     pooled_units,
     smallest_power,
 )
+from ._null import spectral_draws
+from ._pairs import Measure, MechanismPair
 
 ArrayLike = np.ndarray | Tensor
-FORMS = ("pooled", "triplet", "full")
 CHANNELS_PER_BLOCK = 8
 TRIPLET_CHANNELS_PER_BLOCK = 32
 
@@ -196,6 +202,124 @@ def _isotropy_gap(isotropic: Tensor, whole: Tensor) -> Tensor:
     return torch.where(whole <= tiny, torch.zeros_like(gap), gap).clamp(0, 1)
 
 
+class SpectralMeasure(Measure):
+    """Spectral independence of the kernels around a hidden map, in a form.
+
+    Null draws rotate the taps of the later mechanism, for each hidden channel on its
+    own: real kernels have symmetric spectra, so that frequency shifts would not give
+    uniform p-values.
+    """
+
+    name = "spectral"
+
+    def __init__(self, form: str) -> None:
+        self.form = form
+
+    def applies(self, pair: MechanismPair) -> bool:
+        earlier, later, shape = pair.earlier, pair.later, pair.node_shape
+        if earlier is None or later is None or pair.kind != kind_of(shape):
+            return False
+        # A dense mechanism has kernels of the map that it produces or reads.
+        units, grid, whole = shape[0], len(shape) - 1, math.prod(shape)
+        n_axes = {grid if k.is_dense else k.taps.ndim - 2 for k in (earlier, later)}
+        return (
+            grid > 0
+            and len(n_axes) == 1
+            and len(earlier.taps) == (whole if earlier.is_dense else units)
+            and later.taps.shape[1] == (whole if later.is_dense else units)
+        )
+
+    def ratio(self, pair: MechanismPair) -> Tensor:
+        return self._measure(pair, described=False).rho
+
+    def described(self, pair: MechanismPair) -> PairMeasure:
+        return self._measure(pair, described=True)
+
+    def null_draws(
+        self, pair: MechanismPair, n_draws: int, generator: torch.Generator
+    ) -> Tensor:
+        w1, w2, *steps = self._parts(pair)
+        lags = lags_of_pair(w1, w2, *steps)
+        return spectral_draws(w1, w2, lags, self.form, n_draws, generator)
+
+    def mean_square_excess(self, pair: MechanismPair) -> Tensor:
+        """Mean of ``(rho - 1)^2`` over the triplets of channels."""
+        *parts, resizings = self._parts(pair)
+        return mean_square_excess(*parts, resizings=resizings)
+
+    def _measure(self, pair: MechanismPair, described: bool) -> PairMeasure:
+        *parts, filters = self._parts(pair)
+        options = {"resizings": filters, "described": described}
+        return spectral_measure(*parts, self.form, **options)
+
+    def _parts(self, pair: MechanismPair) -> tuple:
+        """Kernels without their resizing, steps of the later and earlier, and filters.
+
+        Folding a filter into a few correlations is much cheaper than into all kernels.
+        """
+        plain = [replace(k, resize=None) for k in (pair.earlier, pair.later)]
+        return (
+            plain[0].kernels_into(pair.node_shape),
+            plain[1].kernels_out_of(pair.node_shape),
+            pair.later.upsample,
+            pair.earlier.downsample,
+            (_resizing(pair.earlier), _resizing(pair.later)),
+        )
+
+
+class SpectralOfValues(SpectralMeasure):
+    """The pooled form with the spectra of the hidden map's values."""
+
+    def _parts(self, pair: MechanismPair) -> tuple:
+        _, w2, upsample, _, (_, resizing) = super()._parts(pair)
+        return pair.values.to(w2), w2, upsample, None, (None, resizing)
+
+
+class FullSpectralMeasure(SpectralMeasure):
+    """The full form, of which each draw costs a measure."""
+
+    n_draws = 0
+
+    def null_draws(
+        self, pair: MechanismPair, n_draws: int, generator: torch.Generator
+    ) -> Tensor:
+        turned = (_turned(pair, generator) for _ in range(n_draws))
+        return torch.stack([self.ratio(pair).mean() for pair in turned])
+
+    def _parts(self, pair: MechanismPair) -> tuple:
+        return (
+            pair.earlier.kernels_into(pair.node_shape),
+            pair.later.kernels_out_of(pair.node_shape),
+            pair.later.upsample,
+            pair.earlier.downsample,
+            (None, None),
+        )
+
+
+def _turned(pair: MechanismPair, generator: torch.Generator) -> MechanismPair:
+    """Return the pair after the taps of the later mechanism are rotated."""
+    taps = pair.later.taps
+    rows = taps.reshape(len(taps), pair.node_shape[0], -1).transpose(0, 1)
+    n_taps = rows.shape[-1]
+    rotation = haar_rotation((len(rows), n_taps, n_taps), generator).to(taps)
+    turned = (rows @ rotation).transpose(0, 1).reshape(taps.shape)
+    return replace(pair, later=replace(pair.later, taps=turned))
+
+
+def _resizing(operator: LinearOperator) -> Resizing | None:
+    if operator.resize is None:
+        return None
+    return Resizing(operator.resize, tuple(operator.upsample))
+
+
+SPECTRAL = {
+    "pooled": SpectralMeasure("pooled"),
+    "triplet": SpectralMeasure("triplet"),
+    "full": FullSpectralMeasure("full"),
+    "activation": SpectralOfValues("activation"),
+}
+
+
 def spectral_ratio(
     w1: ArrayLike,
     w2: ArrayLike,
@@ -269,8 +393,8 @@ def spectral_ratio(
     array([1.])
     """
     t1, t2 = as_tensors(w1, w2)
-    if form not in (*FORMS, "activation"):
-        raise ValueError(f"form must be one of {[*FORMS, 'activation']}, got {form!r}.")
+    if form not in SPECTRAL:
+        raise ValueError(f"form must be one of {list(SPECTRAL)}, got {form!r}.")
     hidden = t1.shape[1 if form == "activation" else 0] if t1.ndim > 1 else None
     if t1.ndim != t2.ndim or not 3 <= t1.ndim <= 5 or hidden != t2.shape[1]:
         raise ValueError(

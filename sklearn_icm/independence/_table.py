@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numbers
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,32 +15,38 @@ from torch import Tensor
 
 from ..exceptions import DegenerateMechanismWarning, UnreadMechanismWarning
 from ..interventions import Scale
+from ..interventions._checks import kind_of
 from ..interventions._groups import Group
 from ..mechanisms import LinearOperator, MechanismGraph
 from ..mechanisms._modules import tensor_of
 from ..utils.checks import check_scalar
 from ._common import as_tensors, refuse_all_zero
-from ._contrasts import power
-from ._generic import (
-    check_parts,
-    contrasts_over_group,
-    node_values,
-    ratio_to_mean,
-    response,
-    seeded,
+from ._generic import GenericMeasure, as_values, response, seeded
+from ._pairs import (
+    Measure,
+    MechanismPair,
+    as_measures,
+    measure_of,
+    mechanism_pairs,
+    unmeasured,
 )
-from ._pairs import MechanismPair, mechanism_pairs, unread_pairs
-from ._spectral import FORMS
+from ._spectral import SPECTRAL
+from ._trace import TRACE
 
-# Below this spread in every hidden channel nothing could have moved rho away from 1.
-DEGENERATE_SD = 1e-4
+# The first that applies to a pair is taken.
+MEASURES = {
+    "weights": (TRACE["weights"], SPECTRAL["pooled"]),
+    "triplet": (TRACE["weights"], SPECTRAL["triplet"]),
+    "full": (TRACE["weights"], SPECTRAL["full"]),
+    "activation": (TRACE["activation"], SPECTRAL["activation"]),
+}
 # Below this change of its output a mechanism ignores the hidden node.
 DEGENERATE_RESPONSE = 1e-3
 N_RESPONSE_DRAWS = 4
-N_NULL_DRAWS = 199
-ROUNDING = 1e-9
 # The one change that a single unit allows; a random rotation may be none.
 NEGATION = Group("negate", lambda shape, generator: Scale(-1))
+NO_WEIGHTS = "a pair (f, v) has no weights"
+NO_VALUES = "a pair of weights has no mechanism that a group or contrast acts through"
 
 COLUMNS = [
     "pair",
@@ -62,49 +68,39 @@ def independence_table(
     graph: MechanismGraph,
     nodes: Mapping[str, Tensor] | None = None,
     *,
-    form: str = "weights",
+    measure: Any = "weights",
     n_draws: int | None = 0,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """One row per pair of successive mechanisms, by closed forms of their weights.
+    """One row per pair of successive mechanisms that a measure applies to.
 
     Parameters
     ----------
     graph : MechanismGraph
     nodes : dict of str to Tensor, optional
-        Values of the nodes, for the response and the activation form.
-    form : {"weights", "pooled", "triplet", "full", "activation"}
-        "weights" is the pooled form.
+        Values of the nodes, for the response and measures of values.
+    measure : str, Measure, or list of them
+        A key of `MEASURES`, or a measure of one's own.
     n_draws : int or None
-        Random group elements per pair for the null band; None for as many as are cheap.
+        Null draws per pair; None for as many as each measure takes.
     seed : int
         Of the draws.
     """
-    forms = ("weights", *FORMS, "activation")
-    if form not in forms:
-        raise ValueError(f"form must be one of {list(forms)}, got {form!r}.")
-    if n_draws is None:
-        # Each draw of the full form costs a measure.
-        n_draws = 0 if form == "full" else N_NULL_DRAWS
-    left_out = unread_pairs(graph)
+    measures = as_measures(measure, MEASURES)
+    if nodes is not None:
+        nodes = {name: value.detach() for name, value in nodes.items()}
+    pairs = list(mechanism_pairs(graph, nodes))
+    left_out = unmeasured(pairs, measures)
     if left_out:
         warnings.warn(UnreadMechanismWarning(left_out), stacklevel=3)
-    rows = []
-    for pair in mechanism_pairs(graph):
-        hidden, moved = None, np.nan
-        if nodes is not None:
-            hidden = nodes[pair.first].detach()
-            moved = _response_of_pair(graph.mechanism(pair.second), hidden, seed)
-        rows.append(_row_of_weights(pair, hidden, moved, form, n_draws, seed))
-    return _table(rows)
+    return _table(_rows(pairs, measures, n_draws, seed))
 
 
 def genericity_test(
     model: Any,
     X: Any = None,
     *,
-    group: Any = None,
-    contrast: Any = None,
+    measure: Any = None,
     n_draws: int = 999,
     n_samples: int = 256,
     random_state: int | np.random.RandomState | None = 0,
@@ -121,12 +117,10 @@ def genericity_test(
     X : array-like of shape (n_samples, n_features), optional
         Rows whose hidden values are used; None draws `n_samples` from the prior. Only
         for a generator.
-    group, contrast : optional
-        Group that acts on the hidden values, and contrast of the later mechanism's
-        output, as `generic_ratio` takes them. With neither, closed forms on the
-        weights: rotations of hidden vectors and the trace condition; rotations of the
-        later mechanism's taps at hidden maps and the spectral ratio. With one of them,
-        the other is "orthogonal" or the power.
+    measure : str, Measure, or list of them, optional
+        As ``independence()`` of a generator takes it: "weights" by default, the closed
+        forms. Of a pair (f, v) it is `GenericMeasure`, rotations and the power, for
+        other groups and contrasts too.
     n_draws : int
         Random group elements per pair; p-values are at least ``2 / (n_draws + 1)``.
     n_samples : int
@@ -174,53 +168,34 @@ def genericity_test(
     """
     check_scalar(n_draws, "n_draws", numbers.Integral, min_val=1)
     check_scalar(n_samples, "n_samples", numbers.Integral, min_val=2)
-    by_weights = group is None and contrast is None
-    group = "orthogonal" if group is None else group
-    contrast = power if contrast is None else contrast
-    check_parts(None, group, contrast, n_draws)
     generator = seeded(random_state)
-    if isinstance(model, tuple):
-        if X is not None:
-            raise ValueError("X is for a fitted generator; a pair has its own values.")
-        if by_weights and not callable(model[0]):
-            pair, seed = _pair_of_weights(*_two(model)), generator.initial_seed()
-            row = _row_of_weights(pair, None, np.nan, "weights", n_draws, seed)
-            return _table([row])
-        cases = [_values_of_pair(model)]
-    else:
+    if not isinstance(model, tuple):
         graph, nodes, seed = _nodes_of(model, X, n_samples, generator)
-        if by_weights:
-            return independence_table(graph, nodes, n_draws=n_draws, seed=seed)
-        cases = _values_of_graph(graph, nodes)
-    return _table(
-        [
-            _row_of_values(name, f, v, group, contrast, n_draws, generator)
-            for name, f, v in cases
-        ]
-    )
-
-
-def _two(model: tuple) -> tuple:
+        measure = "weights" if measure is None else measure
+        return independence_table(
+            graph, nodes, measure=measure, n_draws=n_draws, seed=seed
+        )
+    if X is not None:
+        raise ValueError("X is for a fitted generator; a pair has its own values.")
     if len(model) != 2:
         raise ValueError(f"A pair has two members, got {len(model)}.")
-    return model
+    of_values = callable(model[0])
+    if measure is None:
+        measure = GenericMeasure() if of_values else "weights"
+    pair = (_pair_of_values if of_values else _pair_of_weights)(*model)
+    measures = as_measures(measure, MEASURES)
+    left_out = unmeasured([pair], measures)
+    if left_out:
+        raise ValueError(f"The pair cannot be measured: {left_out[0]}.")
+    return _table(_rows([pair], measures, n_draws, generator.initial_seed()))
 
 
-def _values_of_pair(model: tuple) -> tuple[str, Any, Any]:
-    f, v = _two(model)
-    if not callable(f):
-        raise ValueError(
-            "A group or contrast needs a mechanism to act through: give the pair "
-            "(f, v) of a torch callable and values of its input, not weights."
-        )
-    return "pair", f, v
-
-
-def _values_of_graph(
-    graph: MechanismGraph, nodes: Mapping[str, Tensor]
-) -> Iterator[tuple[str, Any, Any]]:
-    for pair in mechanism_pairs(graph):
-        yield pair.name, graph.mechanism(pair.second), nodes[pair.first]
+def _pair_of_values(f: Any, v: Any) -> MechanismPair:
+    v = as_values(f, v)
+    shape = tuple(v.shape[1:])
+    return MechanismPair(
+        *("v", "f(v)", shape, kind_of(shape)), f=f, hidden=v, unread=NO_WEIGHTS
+    )
 
 
 def _nodes_of(
@@ -253,63 +228,42 @@ def _pair_of_weights(w1: Any, w2: Any) -> MechanismPair:
     # Kernels do not say how large the map is; no measure of kernels needs it.
     node_shape = (t1.shape[0], *(1,) * n_axes)
     first, second = (LinearOperator(t, (1,) * n_axes, (1,) * n_axes) for t in (t1, t2))
-    return MechanismPair("w1", "w2", node_shape, first, second, normalises=False)
+    names = ("w1", "w2", node_shape, kind_of(node_shape))
+    return MechanismPair(*names, first, second, unread=NO_VALUES, normalises=False)
 
 
-def _row_of_weights(
-    pair: MechanismPair,
-    hidden: Tensor | None,
-    moved: float,
-    form: str,
-    n_draws: int,
+def _rows(
+    pairs: Iterable[MechanismPair],
+    measures: Sequence[Measure],
+    n_draws: int | None,
     seed: int,
-) -> dict:
-    exact = pair.double()
-    measure = exact.measure(form, hidden=hidden)
-    isotropic = float(measure.null_sd.max()) < DEGENERATE_SD
-    degenerate, draws = isotropic or moved < DEGENERATE_RESPONSE, None
-    if n_draws and not degenerate:
-        generator = torch.Generator().manual_seed(seed)
-        draws = exact.null_draws(n_draws, generator, form=form, hidden=hidden).numpy()
-    return {
-        "pair": pair.name,
-        "measure": pair.measure_name,
-        "anisotropy_in": float(measure.anisotropy_in.mean()),
-        "anisotropy_out": float(measure.anisotropy_out.mean()),
-        "response": moved,
-        "degenerate": degenerate,
-        **_ranked(pair.name, float(measure.rho.mean()), draws),
-    }
+) -> list[dict]:
+    found = ((measure_of(pair, measures), pair) for pair in pairs)
+    return [_row(m, pair, n_draws, seed) for m, pair in found if m is not None]
 
 
 @torch.no_grad()
-def _row_of_values(
-    name: str,
-    f: Any,
-    v: Any,
-    group: Any,
-    contrast: Any,
-    n_draws: int,
-    generator: torch.Generator,
-) -> dict:
-    v, group = node_values(f, v, group)
-    observed, draws = contrasts_over_group(f, v, group, contrast, n_draws, generator)
-    rho, mean = float(ratio_to_mean(observed, draws)), draws.mean()
-    null = torch.stack([ratio_to_mean(d, mean[None]) for d in draws])
-    null = null.double().cpu().numpy()
-    moved = float(response(f, v, group, n_draws=N_RESPONSE_DRAWS, random_state=0))
-    return {
-        "pair": name,
-        "measure": f"{_name_of(group)}, {_name_of(contrast)}",
-        "response": moved,
-        "degenerate": not null.std() > ROUNDING * abs(rho)
-        or moved < DEGENERATE_RESPONSE,
-        **_ranked(name, rho, null),
+def _row(measure: Measure, pair: MechanismPair, n_draws: int | None, seed: int) -> dict:
+    moved = _response(measure, pair, seed)
+    is_ignored = moved < DEGENERATE_RESPONSE
+    n_draws = measure.n_draws if n_draws is None else n_draws
+    generator = torch.Generator().manual_seed(seed)
+    found = measure.measured(pair.double(), 0 if is_ignored else n_draws, generator)
+    rho, draws = float(found.rho.mean()), found.draws
+    if draws is not None:
+        draws = draws.double().cpu().numpy()
+    sides = {
+        "anisotropy_in": found.anisotropy_in,
+        "anisotropy_out": found.anisotropy_out,
     }
-
-
-def _name_of(value: Any) -> str:
-    return getattr(value, "name", getattr(value, "__name__", type(value).__name__))
+    return {
+        "pair": pair.name,
+        "measure": measure.name,
+        **{k: float(side.mean()) for k, side in sides.items() if side is not None},
+        "response": moved,
+        **_ranked(pair.name, rho, draws),
+        "degenerate": is_ignored or found.is_isotropic,
+    }
 
 
 def _ranked(name: str, rho: float, draws: np.ndarray | None) -> dict:
@@ -346,13 +300,15 @@ def _table(rows: list[dict]) -> pd.DataFrame:
     return table
 
 
-@torch.no_grad()
-def _response_of_pair(f: Any, hidden: Tensor, seed: int = 0) -> float:
-    """Relative change of the later mechanism's output when its input is rotated."""
-    group = "orthogonal" if hidden.shape[1] > 1 else NEGATION
-    return float(
-        response(f, hidden, group, n_draws=N_RESPONSE_DRAWS, random_state=seed)
-    )
+def _response(measure: Measure, pair: MechanismPair, seed: int) -> float:
+    """Relative change of the later mechanism's output when its input is changed."""
+    if pair.f is None or pair.hidden is None:
+        return np.nan
+    group = measure.group
+    if group is None:
+        group = "orthogonal" if pair.node_shape[0] > 1 else NEGATION
+    options = {"n_draws": N_RESPONSE_DRAWS, "random_state": seed}
+    return float(response(pair.f, pair.hidden, group, **options))
 
 
 def two_sided_p_value(rho: float, draws: np.ndarray) -> float:

@@ -15,6 +15,8 @@ from ._common import (
     refuse_all_zero,
     scaled,
 )
+from ._null import trace_draws
+from ._pairs import Measure, MechanismPair
 
 ArrayLike = np.ndarray | Tensor
 
@@ -54,6 +56,59 @@ def squared_norms(w1: Tensor) -> Tensor:
     squares = w1.square().sum(1)
     # The root has no finite gradient at 0.
     return torch.where(squares > 0, squares, largest_entry(w1).square())
+
+
+class TraceMeasure(Measure):
+    """Trace condition of the weights at a hidden vector.
+
+    Null draws rotate the mechanism of lower rank at the hidden node.
+    """
+
+    name = "trace"
+
+    def applies(self, pair: MechanismPair) -> bool:
+        earlier, later, shape = pair.earlier, pair.later, pair.node_shape
+        if earlier is None or later is None or pair.kind != "vector":
+            return False
+        units = (len(earlier.taps), later.taps.shape[1])
+        return earlier.is_dense and later.is_dense and shape * 2 == units
+
+    def ratio(self, pair: MechanismPair) -> Tensor:
+        return trace_measure(*self._matrices(pair), described=False).rho
+
+    def described(self, pair: MechanismPair) -> PairMeasure:
+        return trace_measure(*self._matrices(pair))
+
+    def null_draws(
+        self, pair: MechanismPair, n_draws: int, generator: torch.Generator
+    ) -> Tensor:
+        w1, w2 = pair.earlier.taps, pair.later.taps
+        scale = squared_norms(w1) if pair.normalises else None
+        return trace_draws(w2, w1 @ w1.T, scale, n_draws, generator)
+
+    def _matrices(self, pair: MechanismPair) -> tuple[Tensor, Tensor]:
+        w1, w2 = pair.earlier.taps, pair.later.taps
+        if pair.normalises:
+            w1, w2 = normalised_pair(w1, w2)
+        return w2, w1 @ w1.T
+
+
+class TraceOfValues(TraceMeasure):
+    """Trace condition with the covariance of the hidden vector's values."""
+
+    def null_draws(
+        self, pair: MechanismPair, n_draws: int, generator: torch.Generator
+    ) -> Tensor:
+        return trace_draws(*self._matrices(pair), None, n_draws, generator)
+
+    def _matrices(self, pair: MechanismPair) -> tuple[Tensor, Tensor]:
+        w2 = pair.later.taps
+        hidden = pair.values.to(w2)
+        centred = hidden - hidden.mean(0)
+        return w2, centred.T @ centred / len(hidden)
+
+
+TRACE = {"weights": TraceMeasure(), "activation": TraceOfValues()}
 
 
 def trace_ratio(w: ArrayLike, s: ArrayLike) -> ArrayLike:

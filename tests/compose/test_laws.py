@@ -72,7 +72,7 @@ VERBS = {
     "abduct": lambda pipe, X: pipe.abduct(X).noise,
     "node_values": lambda pipe, X: pipe.node_values(X)["dense1"],
     "transform": lambda pipe, X: pipe.transform(X),
-    "independence": lambda pipe, X: pipe.independence(X, form="activation")["rho"],
+    "independence": lambda pipe, X: pipe.independence(X, measure="activation")["rho"],
     "was_fitted_on": lambda pipe, X: pipe.was_fitted_on(X),
     "hybridise": lambda pipe, X: pipe.hybridise(X[:20], X[20:], "dense1", [0]),
     "influence_map": lambda pipe, X: pipe.influence_map("dense1", [0], X),

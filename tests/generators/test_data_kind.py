@@ -93,7 +93,7 @@ def test_layouts_and_given_graphs_take_signals():
 def test_independence_is_measured_between_maps_of_signals(model):
     table = model.independence()
     assert np.isfinite(table["rho"]).any()
-    assert len(model.independence(form="activation", n_samples=8)) > 0
+    assert len(model.independence(measure="activation", n_samples=8)) > 0
 
 
 SHOWN = {

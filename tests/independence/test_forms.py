@@ -251,7 +251,7 @@ def test_opposite_kernels_average_to_white():
         first.weight[0] = torch.tensor([[1.0, 1.0], [1.0, -1.0]])
         second.weight[0] = torch.tensor([[1.0, 2.0]])
     with pytest.warns(DegenerateMechanismWarning):
-        row = independence_table(graph, form="triplet", n_draws=9).iloc[0]
+        row = independence_table(graph, measure="triplet", n_draws=9).iloc[0]
     assert row["rho"] == pytest.approx(1)
     assert np.isnan(row["low"])
 
@@ -283,7 +283,7 @@ def test_bad_weights_of_a_sum(weights):
 
 @pytest.mark.parametrize(
     "forms",
-    [["pooled", "triplet"], pytest.param(["full"], marks=pytest.mark.slow)],
+    [["weights", "triplet"], pytest.param(["full"], marks=pytest.mark.slow)],
     ids=str,
 )
 def test_measures_of_wide_generators_stay_within_a_gibibyte(forms):
@@ -295,7 +295,7 @@ from sklearn_icm.mechanisms import conv_decoder
 torch.set_num_threads(1)
 graph = conv_decoder(8, (3, 32, 32), (512, 256, 128), kernel_size=5)
 for form in {forms}:
-    independence_table(graph, form=form)
+    independence_table(graph, measure=form)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
 """
     output = subprocess.check_output([sys.executable, "-c", code], text=True)

@@ -11,9 +11,13 @@ from scipy.stats import ks_2samp, kstest
 from torch import nn
 
 from sklearn_icm.exceptions import DegenerateMechanismWarning
-from sklearn_icm.independence import Kurtosis, _null, genericity_test
-from sklearn_icm.independence._pairs import mechanism_pairs
-from sklearn_icm.independence._table import independence_table, two_sided_p_value
+from sklearn_icm.independence import GenericMeasure, Kurtosis, _null, genericity_test
+from sklearn_icm.independence._pairs import measure_of, mechanism_pairs
+from sklearn_icm.independence._table import (
+    MEASURES,
+    independence_table,
+    two_sided_p_value,
+)
 from sklearn_icm.independence._trace import trace_measure
 from sklearn_icm.interventions._mixing import haar_rotation
 from sklearn_icm.mechanisms import conv_decoder, dense_decoder
@@ -21,7 +25,6 @@ from sklearn_icm.mechanisms import conv_decoder, dense_decoder
 # Ranks among 39 draws are multiples of 1/20: spread them evenly before the test.
 N_DRAWS = 39
 N_MODELS = 100
-FORMS = ["pooled", "triplet", "full", "activation"]
 
 
 def rng(seed):
@@ -53,11 +56,16 @@ def of_graph(seed, name, form):
     for module in graph.modules():
         if hasattr(module, "weight"):
             nn.init.normal_(module.weight)
-    pair = list(mechanism_pairs(graph))[-1].double()
-    hidden = graph(torch.randn(10, 2))[pair.first].detach().double()
-    draws = pair.null_draws(N_DRAWS, rng(seed), form=form, hidden=hidden).numpy()
-    rho = pair.measure(form, hidden=hidden, described=False).rho.mean().item()
-    return two_sided_p_value(rho, draws)
+    measure, pair = last_pair(graph, graph(torch.randn(10, 2)), form)
+    draws = measure.null_draws(pair, N_DRAWS, rng(seed)).numpy()
+    return two_sided_p_value(measure.ratio(pair).mean().item(), draws)
+
+
+def last_pair(graph, nodes, form):
+    """The last pair of a graph in float64, and the measure that applies to it."""
+    nodes = {name: value.detach().double() for name, value in nodes.items()}
+    pair = list(mechanism_pairs(graph, nodes))[-1].double()
+    return measure_of(pair, MEASURES[form]), pair
 
 
 def of_values(seed):
@@ -67,7 +75,7 @@ def of_values(seed):
     nn.init.normal_(f.weight)
     v = torch.randn(20, 4) * torch.tensor([3.0, 1.0, 0.5, 0.2])
     options = {"n_draws": N_DRAWS, "random_state": seed}
-    table = genericity_test((f, v), group="orthogonal", **options)
+    table = genericity_test((f, v), measure=GenericMeasure("orthogonal"), **options)
     return table["p_value"].item()
 
 
@@ -174,11 +182,14 @@ def rotated_singly(pair, seed):
 @pytest.mark.parametrize(
     ("make", "form"),
     [
-        *[(lambda: conv_decoder(2, (1, 8), (3, 2), kernel_size=3), f) for f in FORMS],
+        *[
+            (lambda: conv_decoder(2, (1, 8), (3, 2), kernel_size=3), f)
+            for f in MEASURES
+        ],
         (lambda: dense_decoder(2, (5,), (4,)), "weights"),
         (lambda: dense_decoder(4, (2,), (6,)), "weights"),
     ],
-    ids=[*FORMS, "narrow before", "narrow behind"],
+    ids=[*MEASURES, "narrow before", "narrow behind"],
 )
 @pytest.mark.parametrize("most_rotated", [0, 64])
 def test_draws_have_the_law_of_single_rotations(make, form, most_rotated, monkeypatch):
@@ -186,13 +197,9 @@ def test_draws_have_the_law_of_single_rotations(make, form, most_rotated, monkey
     torch.manual_seed(0)
     graph, n = make(), 500
     nodes = graph(torch.randn(20, *graph.roots["noise"]))
-    pair = list(mechanism_pairs(graph))[-1].double()
-    hidden = nodes[pair.first].detach().double()
-    draws = pair.null_draws(n, rng(1), form=form, hidden=hidden)
-    singles = [
-        rotated_singly(pair, seed).measure(form, hidden=hidden).rho.mean()
-        for seed in range(n)
-    ]
+    measure, pair = last_pair(graph, nodes, form)
+    draws = measure.null_draws(pair, n, rng(1))
+    singles = [measure.ratio(rotated_singly(pair, seed)).mean() for seed in range(n)]
     assert ks_2samp(draws, torch.stack(singles)).pvalue > 1e-3
 
 
@@ -213,13 +220,15 @@ def test_generators_have_the_table_of_their_weights(fitted):
         ("permute", None),
         ("translate", Kurtosis()),
         ("stretch", None),
-        (None, lambda output: output.abs().mean()),
+        ("orthogonal", lambda output: output.abs().mean()),
     ],
 )
 def test_any_group_and_contrast_on_a_generator(fitted, pairs, group, contrast):
-    table = genericity_test(
-        fitted, pairs.data[:20], group=group, contrast=contrast, n_draws=19
-    )
+    measure = GenericMeasure(group, contrast)
+    table = genericity_test(fitted, pairs.data[:20], measure=measure, n_draws=19)
+    assert len(table) == 2
+    own = fitted.independence(pairs.data[:20], measure=measure, n_draws=19)
+    assert table["measure"].equals(own["measure"])
     assert table["p_value"].between(0.05, 1).all()
     assert np.isfinite(table["rho"]).all()
 
@@ -231,9 +240,7 @@ def test_an_output_that_ignores_the_group_has_no_response():
         return torch.ones(len(v), 3)
 
     with pytest.warns(DegenerateMechanismWarning, match="ignores the hidden node"):
-        result = genericity_test(
-            (ignores, torch.randn(10, 4)), group="orthogonal", n_draws=39
-        )
+        result = genericity_test((ignores, torch.randn(10, 4)), n_draws=39)
     row = result.iloc[0]
     assert row["degenerate"]
     assert row["rho"] == 1
@@ -251,16 +258,16 @@ def test_an_output_that_ignores_the_group_has_no_response():
             r"w1 must be .hidden, in",
         ),
         (
-            lambda: genericity_test((np.eye(2), np.eye(2)), group="orthogonal"),
+            lambda: genericity_test((np.eye(2), np.eye(2)), measure=GenericMeasure()),
             ValueError,
-            "needs a mechanism to act through",
+            "cannot be measured: .*has no mechanism that a group or contrast acts",
         ),
         (
             lambda: genericity_test(
-                (nn.Linear(4, 2), torch.ones(5, 4)), group="translate"
+                (nn.Linear(4, 2), torch.ones(5, 4)), measure=GenericMeasure("translate")
             ),
             ValueError,
-            "does not act on node",
+            "'translate, power'. applies to a node of shape .4,. and kind 'vector'",
         ),
         (lambda: genericity_test((1, 2, 3)), ValueError, "two members, got 3"),
         (
@@ -274,7 +281,9 @@ def test_an_output_that_ignores_the_group_has_no_response():
             "X is for a fitted generator",
         ),
         (
-            lambda: genericity_test((nn.Linear(4, 2), np.ones((5, 4))), group=Kurtosis),
+            lambda: genericity_test(
+                (nn.Linear(4, 2), np.ones((5, 4))), measure=GenericMeasure(Kurtosis)
+            ),
             TypeError,
             "group must be one of",
         ),

@@ -13,7 +13,11 @@ from sklearn_icm.independence import SpectralPenalty, Step
 from sklearn_icm.independence import _correlations as correlations
 from sklearn_icm.independence._correlations import Resizing
 from sklearn_icm.independence._pairs import mechanism_pairs
-from sklearn_icm.independence._spectral import mean_square_excess, spectral_measure
+from sklearn_icm.independence._spectral import (
+    SPECTRAL,
+    mean_square_excess,
+    spectral_measure,
+)
 from sklearn_icm.mechanisms import LinearOperator, conv_decoder
 
 
@@ -183,7 +187,7 @@ def test_penalty_is_the_mean_over_the_triplets_of_real_mechanisms():
     graph = conv_decoder(4, (1, 14, 14), (6, 4)).double()
     found = SpectralPenalty("triplet", loss="squared")(Step(graph))
     values = [
-        (pair.measure("triplet").rho - 1).square().mean()
+        (SPECTRAL["triplet"].ratio(pair) - 1).square().mean()
         for pair in mechanism_pairs(graph)
     ]
     assert torch.allclose(found, torch.stack(values).mean())
@@ -192,7 +196,7 @@ def test_penalty_is_the_mean_over_the_triplets_of_real_mechanisms():
 @pytest.mark.parametrize("form", ["pooled", "full"])
 def test_squared_loss_of_the_other_forms(form):
     graph = conv_decoder(4, (1, 14, 14), (6, 4)).double()
-    rhos = [pair.measure(form).rho for pair in mechanism_pairs(graph)]
+    rhos = [SPECTRAL[form].ratio(pair) for pair in mechanism_pairs(graph)]
     expected = torch.stack([(rho - 1).square().mean() for rho in rhos]).mean()
     assert torch.allclose(SpectralPenalty(form, loss="squared")(Step(graph)), expected)
 

@@ -2,9 +2,8 @@
 
 import numpy as np
 import pytest
+from helpers import hsic_test
 from scipy import stats
-
-from sklearn_icm.independence._hsic import hsic_test
 
 SAMPLES = {
     "normal": lambda rng, n: rng.randn(n, 1),

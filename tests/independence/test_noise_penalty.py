@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from helpers import hsic_test
 
 from sklearn_icm.independence import AutoPenalty, NoisePenalty, _hsic
-from sklearn_icm.independence._hsic import batch_dependences, hsic_test
+from sklearn_icm.independence._hsic import batch_dependences
 from sklearn_icm.mechanisms import dense_decoder
 from sklearn_icm.rows._batches import Batch
 
