@@ -63,7 +63,7 @@ def test_independence_of_encoder_activations_and_forms(fitted, pairs):
     assert (active["response"] > 0.1).all()
     with pytest.raises(ValueError, match=r"network must be one of \['decoder', 'enc"):
         fitted.independence(network="prior")
-    for unknown in ("squared", ["weights", 3], Measure):
+    for unknown in ("squared", ["weights", 3], [], Measure):
         with pytest.raises(ValueError, match="measure must be one of .*weights.* got"):
             fitted.independence(measure=unknown)
 

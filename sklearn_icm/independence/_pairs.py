@@ -79,9 +79,8 @@ class Measure(ABC):
     the later mechanism as a function of such values alone (other parents keep theirs).
     ``earlier`` and ``later`` are the :class:`~sklearn_icm.mechanisms.LinearOperator` of
     both mechanisms, in tables in float64; None unless both have one, and the later no
-    other parent.
-    ``normalises`` is False if the scale of hidden units means something, as in linear
-    chains.
+    other parent. ``normalises`` is False if the scale of hidden units means
+    something, as in linear chains.
 
     In tables of `GraphGenerator` ``second`` is a column, ``noise`` (n, 1) that of its
     mechanism, and ``hidden`` (n, m) what it should be independent of: ``first`` is
@@ -118,15 +117,24 @@ class Measure(ABC):
     ) -> PairMeasure:
         """All that a table says; draws only where something could have moved rho."""
         found = self.described(pair)
+        if not isinstance(found.rho, Tensor):
+            raise TypeError(f"ratio of {self!r} must return a tensor, got {found.rho}.")
         if not n_draws or found.is_isotropic:
             return found
-        return replace(found, draws=self.null_draws(pair, n_draws, generator))
+        draws = self.null_draws(pair, n_draws, generator)
+        if not isinstance(draws, Tensor) or draws.shape != (n_draws,):
+            raise ValueError(
+                f"null_draws of {self!r} must return a tensor of shape ({n_draws},), "
+                f"got {getattr(draws, 'shape', type(draws))}."
+            )
+        return replace(found, draws=draws)
 
 
 def as_measures(measure: Any, known: Mapping[str, tuple[Measure, ...]]) -> list:
     """Measures that a name, a measure, or a list of them stands for."""
     found: list[Measure] = []
-    for part in measure if isinstance(measure, (list, tuple)) else [measure]:
+    several = isinstance(measure, (list, tuple)) and len(measure) > 0
+    for part in measure if several else [measure]:
         if isinstance(part, str) and part in known:
             found += known[part]
         elif isinstance(part, Measure):
@@ -187,7 +195,7 @@ def _pair(
     earlier, later = (None, None) if unread else found
     return MechanismPair(
         *(first, second, graph.nodes[first], graph.kinds[first], earlier, later, f),
-        hidden=None if nodes is None else nodes[first],
+        hidden=None if nodes is None else nodes.get(first),
         # The units of a linear chain's hidden nodes are part of its mechanisms.
         normalises=not getattr(graph.mechanism(first), "is_linear", False),
         unread=unread[0] if unread else "",

@@ -129,7 +129,7 @@ class _PairPenalty(PenaltyValue):
         return rho.clamp(min=SMALLEST_RATIO).log().square().mean()
 
     def _check(self) -> None:
-        if self.form not in self.measures:
+        if self.form not in list(self.measures):
             raise ValueError(
                 f"{type(self).__name__}: form must be one of {list(self.measures)}, "
                 f"got {self.form!r}."

@@ -393,7 +393,7 @@ def spectral_ratio(
     array([1.])
     """
     t1, t2 = as_tensors(w1, w2)
-    if form not in SPECTRAL:
+    if form not in list(SPECTRAL):
         raise ValueError(f"form must be one of {list(SPECTRAL)}, got {form!r}.")
     hidden = t1.shape[1 if form == "activation" else 0] if t1.ndim > 1 else None
     if t1.ndim != t2.ndim or not 3 <= t1.ndim <= 5 or hidden != t2.shape[1]:

@@ -146,8 +146,9 @@ def test_symmetric_start_traps_and_noise_frees():
 
 
 def test_unknown_form_names_the_allowed_ones():
-    with pytest.raises(ValueError, match=r"form must be one of \['pooled'.*got 'x'"):
-        SpectralPenalty(form="x")(seeded("conv decoder"))
+    for form in ("x", ["x"]):
+        with pytest.raises(ValueError, match=r"form must be one of \['pooled'.*'x'"):
+            SpectralPenalty(form=form)(seeded("conv decoder"))
 
 
 @pytest.mark.parametrize("penalty", [GenericPenalty(), TracePenalty("activation")])

@@ -245,11 +245,21 @@ def test_a_measure_without_spread_is_degenerate(points):
     assert table[["low", "p_value"]].iloc[0].isna().all()
 
 
-class Broken(PointsTrace):
-    def ratio(self, pair):
-        return super().ratio(pair) * torch.nan
-
-
-def test_a_measure_that_is_no_number_is_named(points):
-    with pytest.raises(ValueError, match="'points -> drawn' are not finite"):
-        points.independence(measure=[Broken(), "weights"], n_draws=0)
+@pytest.mark.parametrize(
+    ("name", "returned", "error", "match"),
+    [
+        (
+            "ratio",
+            torch.tensor(torch.nan),
+            ValueError,
+            "'points -> drawn' are not fini",
+        ),
+        ("ratio", 1.0, TypeError, "ratio of <.*Broken.* must return a tensor, got 1.0"),
+        ("null_draws", torch.ones(8), ValueError, r"of shape .9,., got .*8"),
+        ("null_draws", [1.0] * 9, ValueError, "tensor of shape .9,., got .*list"),
+    ],
+)
+def test_what_a_measure_returns_is_checked(points, name, returned, error, match):
+    broken = type("Broken", (PointsTrace,), {name: lambda *args: returned})()
+    with pytest.raises(error, match=match):
+        points.independence(measure=[broken, "weights"], n_draws=9)
