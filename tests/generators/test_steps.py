@@ -104,9 +104,9 @@ def batch_of(module, n=12, device="cpu", **options):
 def penalties_of(graph):
     found = [
         AutoPenalty(),
-        *(SpectralPenalty(form) for form in SpectralPenalty.forms),
+        *(SpectralPenalty(form) for form in SpectralPenalty.measures),
         SpectralPenalty("triplet", loss="squared"),
-        *(TracePenalty(form) for form in TracePenalty.forms),
+        *(TracePenalty(form) for form in TracePenalty.measures),
         *(GenericPenalty(change) for change in CHANGES),
         GenericPenalty(contrast=Kurtosis()),
         GenericPenalty("stretch", PatchStatistics(2)),
