@@ -44,7 +44,8 @@ class ColumnBank(nn.Module):
     so that they are constant far from the data. Stacked, all columns cost a few calls
     of torch. Copies differ in their start and in the rows that they are trained on; the
     function of a column is their mean. ``reads``, (n_columns of the table, n_inputs),
-    says which inputs a column sees; each has one head, or as many as ``heads`` say.
+    says which inputs a column sees: there are weights for no others. Each column has
+    one head, or as many as ``heads`` say.
     """
 
     def __init__(
@@ -57,32 +58,44 @@ class ColumnBank(nn.Module):
     ) -> None:
         super().__init__()
         self.heads = [1] * len(columns) if heads is None else list(heads)
-        self.places = tuple(columns)
-        self.register_buffer("columns", torch.tensor(columns, dtype=torch.long))
-        self.register_buffer("reads", reads[self.columns].float())
-        counts = torch.tensor(self.heads, dtype=torch.long)
-        owner = torch.arange(len(columns)).repeat_interleave(counts)
-        self.register_buffer("owner", owner)
-        n_inputs, n_columns, n_heads = reads.shape[1], len(columns), len(owner)
-        self.bias = nn.Parameter(torch.zeros(n_copies, n_heads))
-        if n_units:
-            fan_in = self.reads.sum(1).clamp(min=1)[:, None, None]
-            inner = torch.randn(n_copies, n_columns, n_units, n_inputs) / fan_in.sqrt()
-            self.inner = nn.Parameter(inner)
-            self.shift = nn.Parameter(torch.randn(n_copies, n_columns, n_units))
-            self.outer = nn.Parameter(torch.zeros(n_copies, n_heads, n_units))
-        else:
-            self.linear = nn.Parameter(torch.zeros(n_copies, n_heads, n_inputs))
+        self.places, self.n_inputs = tuple(columns), reads.shape[1]
         self.is_linear, self.n_copies = not n_units, n_copies
+        # Rows of first weights by column, and how many weights are in each.
+        self.rows = self.heads if self.is_linear else [n_units] * len(columns)
+        numbers = [columns, self.heads, self.rows]
+        columns, heads, rows = torch.tensor(numbers, dtype=torch.long)
+        own = reads[columns]
+        self.widths = own.sum(1).tolist()
+        owner = torch.arange(len(columns)).repeat_interleave(heads)
+        read = own.repeat_interleave(rows, 0).flatten().nonzero()[:, 0]
+        # Told by the graph, so that no state needs them.
+        for name, index in {"columns": columns, "owner": owner, "read": read}.items():
+            self.register_buffer(name, index, persistent=False)
+        weight = torch.zeros(n_copies, len(read))
+        self.bias = nn.Parameter(torch.zeros(n_copies, len(owner)))
+        if n_units:
+            fan_in = own.sum(1).clamp(min=1)[:, None, None]
+            shape = n_copies, len(columns), n_units
+            weight = (torch.randn(*shape, self.n_inputs) / fan_in.sqrt()).flatten(1)
+            weight = weight[:, read]
+            self.shift = nn.Parameter(torch.randn(shape))
+            self.outer = nn.Parameter(torch.zeros(n_copies, len(owner), n_units))
+        self.weight = nn.Parameter(weight)
+
+    def _rows(self) -> Tensor:
+        """First weights with zeros at what is not seen, (-1, n_inputs)."""
+        size = self.n_copies, sum(self.rows) * self.n_inputs
+        dense = self.weight.new_zeros(size).index_copy(1, self.read, self.weight)
+        return dense.view(-1, self.n_inputs)
 
     def forward(self, inputs: Tensor) -> Tensor:
+        weight = self._rows()
         if self.is_linear:
-            weight = (self.linear * self.reads[self.owner]).flatten(0, 1)
             value = functional.linear(inputs, weight, self.bias.flatten())
             return value.unflatten(1, self.bias.shape)
         # tanh(x) = 2 sigmoid(2 x) - 1, which is twice as fast to compute.
-        weight = (2 * self.inner * self.reads[:, None]).flatten(0, 2)
-        units = functional.linear(inputs, weight, 2 * self.shift.flatten()).sigmoid()
+        shift = 2 * self.shift.flatten()
+        units = functional.linear(inputs, 2 * weight, shift).sigmoid()
         units = units.unflatten(1, self.shift.shape)
         if len(self.owner) > len(self.columns):
             units = units[:, :, self.owner]
@@ -91,24 +104,34 @@ class ColumnBank(nn.Module):
 
     @torch.no_grad()
     def disturb(self, columns: Sequence[int]) -> None:
-        """Start some columns with random weights."""
-        weight = self.linear if self.is_linear else self.outer
+        """Start some columns of networks, or all lines, with random weights."""
+        if self.is_linear:
+            noise = torch.randn(self.n_copies, sum(self.rows) * self.n_inputs)
+            self.weight += DISTURBANCE * noise[:, self.read]
+            return
         own = torch.isin(self.columns[self.owner], torch.tensor(columns))
-        weight[:, own] += DISTURBANCE * torch.randn_like(weight[:, own])
+        self.outer[:, own] += DISTURBANCE * torch.randn_like(self.outer[:, own])
+
+    def weights_of(self, column: int) -> Tensor:
+        """View of the first weights of one column, (n_copies, n_rows, n_seen)."""
+        place = self.places.index(column)
+        sizes = [n * width for n, width in zip(self.rows, self.widths, strict=True)]
+        shape = self.n_copies, self.rows[place], self.widths[place]
+        return self.weight.split(sizes, 1)[place].view(shape)
 
     @torch.no_grad()
     def part(self, column: int) -> Part:
         """Function of one column, as a sum over the units of all copies."""
-        place = self.places.index(column)
-        own, seen = self.owner == place, self.reads[place] > 0
+        place, weight = self.places.index(column), self.weights_of(column)
+        own = self.owner == place
         bias = self.bias[:, own].mean(0)
         if self.is_linear:
-            return Part(bias, self.linear[:, own].mean(0)[:, seen])
+            return Part(bias, weight.mean(0))
         # With logistic units, as above.
         outer = torch.cat(list(2 * self.outer[:, own] / self.n_copies), 1)
         return Part(
             bias - 0.5 * outer.sum(1),
-            inner=2 * self.inner[:, place].flatten(0, 1)[:, seen],
+            inner=2 * weight.flatten(0, 1),
             shift=2 * self.shift[:, place].flatten(),
             outer=outer,
         )

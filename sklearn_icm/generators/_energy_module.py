@@ -111,7 +111,7 @@ class PreAdditiveBank(ColumnBank):
     def start(self, column: int, line: Line) -> None:
         """Start a column from least squares."""
         place = self.places.index(column)
-        self.linear[0, place, self.reads[place] > 0] = line.weight.to(self.scale)
+        self.weights_of(column)[:] = line.weight.to(self.scale)
         left = max(line.variance, LEAST_SCALE) ** 0.5
         self.scale[place] = _inverse_softplus(left)
 

@@ -55,7 +55,7 @@ class FittedBanks(nn.Module):
         self.confounded = unobserved.any(1).tolist()
         self.seen = [own.nonzero()[:, 0] for own in observed]
         self.lines = {k for k in self._allowing("linear") if not self.confounded[k]}
-        self.register_buffer("reads", reads.float())
+        self.register_buffer("reads", reads.float(), persistent=False)
         self.banks = nn.ModuleDict()
         self._make_banks(reads, [n_levels.get(name, 0) for name in kinds], n_units)
         self.line_bank = self._make_lines(reads, [name in n_levels for name in kinds])
@@ -175,18 +175,17 @@ class FittedBanks(nn.Module):
         if k not in self.line_bank.places or (trained and self.uncertain[k]):
             return
         bank = self.line_bank
-        place = bank.places.index(k)
-        bank.bias[:, place] = line.bias.to(bank.bias)
-        bank.linear[:, place, self.seen[k]] = line.weight.to(bank.linear)
+        bank.bias[:, bank.places.index(k)] = line.bias.to(bank.bias)
+        bank.weights_of(k)[:] = line.weight.to(bank.weight)
 
     def _start(self, k: int, line: Line) -> None:
         kind = self.kinds[k][0]
         if kind == "energy":
             self.banks["energy"].start(k, line)
         elif kind == "linear" and self._trains("linear hidden", k):
-            bank = self.banks["linear hidden"]
-            place = bank.places.index(k)
-            bank.linear[0, place, self.seen[k]] = line.weight.to(bank.linear)
+            # Those of unobserved nodes come last.
+            weights = self.banks["linear hidden"].weights_of(k)
+            weights[..., : len(line.weight)] = line.weight.to(weights)
 
     def lost(self) -> dict[str, list[str]]:
         """Which parents of numeric columns their other parents determine."""
@@ -362,7 +361,7 @@ class FittedBanks(nn.Module):
         columns, lines = bank.places, self._lines_without_folds(rows)
         scales, trained = dict.fromkeys(columns, torch.ones(())), {}
         for inputs, targets, known, fold in rows():
-            n_hidden = bank.reads.shape[1] - inputs.shape[1]
+            n_hidden = bank.n_inputs - inputs.shape[1]
             filled = functional.pad(inputs.nan_to_num(), (0, n_hidden))
             networks = dict(zip(columns, _of_folds(bank(filled), fold), strict=True))
             if "location-scale" in self.banks:

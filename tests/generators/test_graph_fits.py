@@ -273,6 +273,21 @@ def test_a_wide_column_costs_others_nothing():
     assert heads == X["wide"].nunique() + 2
 
 
+def test_weights_are_those_of_the_edges():
+    sizes = []
+    for n_columns in (5, 21):
+        X = np.random.RandomState(0).standard_normal((20, n_columns))
+        chain = [(k, k + 1) for k in range(n_columns - 1)]
+        est = GraphGenerator(chain, max_epochs=1, random_state=0).fit(X)
+        sizes.append(sum(p.numel() for p in est._module.fit.parameters()))
+        for bank in est._module.fit.banks.values():
+            column = bank.places[-1]
+            with torch.no_grad():
+                bank.weights_of(column)[:] = 7.0
+            assert int((bank.weight == 7).sum()) == bank.weights_of(column).numel()
+    assert sizes[1] < 6 * sizes[0]
+
+
 # ------------------------------------------------------------------------ worlds
 def test_few_rows_are_enough_to_see_a_curve():
     scm = make_scm(300, n_nodes=5, mechanism="additive", random_state=3)
