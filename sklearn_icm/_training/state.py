@@ -21,9 +21,15 @@ MOST_FAULTS = 3
 
 
 def to_arrays(module: nn.Module) -> dict[str, np.ndarray]:
-    """Copy parameters and buffers to numpy."""
-    state = module.state_dict()
+    """Copy parameters and buffers to numpy; what modules share under its first name."""
+    state = _state(module)
     return {name: value.detach().cpu().numpy().copy() for name, value in state.items()}
+
+
+def _state(module: nn.Module) -> dict[str, Tensor]:
+    owners = dict(module.named_modules())
+    state = module.state_dict(keep_vars=True)
+    return {k: value for k, value in state.items() if k.rpartition(".")[0] in owners}
 
 
 def appearance(module: nn.Module) -> str:
@@ -44,7 +50,7 @@ def load_arrays(module: nn.Module, arrays: dict[str, np.ndarray], shown: str) ->
     ValueError
         If something does not fit; the module is then as it was.
     """
-    own = module.state_dict(keep_vars=True)
+    own = _state(module)
     faults = [f"{name!r} is missing" for name in own if name not in arrays]
     faults += [f"{name!r} is not of this model" for name in arrays if name not in own]
     for name in filter(arrays.__contains__, own):

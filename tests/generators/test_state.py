@@ -224,6 +224,13 @@ def test_states_hold_no_tensors(fitted):
         assert not tensors(model.__getstate__())
 
 
+@pytest.mark.parametrize("case", CASES)
+def test_what_modules_share_is_kept_once(case, fitted):
+    module, arrays, _ = parts(fitted[case])
+    names = [name.rpartition(".") for name in arrays]
+    assert len({(module.get_submodule(o), leaf) for o, _, leaf in names}) == len(arrays)
+
+
 def test_shared_tensors_stay_shared():
     mechanism = by_pickle(Packed(tied())).module().mechanism("data")
     assert mechanism.first.weight is mechanism.second.weight
