@@ -148,30 +148,27 @@ class ColumnFunction(nn.Module):
         # Fitted in banks, from where they are put together: no parameters.
         for name in ("bias", "linear", "inner", "shift", "outer"):
             self.register_buffer(name, None)
-        self.reset()
+        self.become([])
 
-    def reset(self) -> None:
-        """Become the constant function."""
+    def become(self, parts: Sequence[Part]) -> None:
+        """Take the outputs of banks, one behind the other; others are constant."""
         like = torch.empty(0) if self.bias is None else self.bias
-        n_heads = len(self.start)
+        n_heads, head = len(self.start), 0
         self.bias = torch.tensor(self.start).to(like)
         self.linear = like.new_zeros(n_heads, self.n_inputs)
         self.inner, self.shift = like.new_zeros(0, self.n_inputs), like.new_zeros(0)
         self.outer = like.new_zeros(0, n_heads)
-
-    def put(self, part: Part, head: int = 0) -> None:
-        """Take the outputs of a bank, from a given head on."""
-        rows = slice(head, head + len(part.bias))
-        self.bias[rows] = part.bias
-        if part.linear is not None:
-            self.linear[rows] = part.linear
-        if part.outer is None:
-            return
-        outer = part.outer.new_zeros(part.outer.shape[1], len(self.bias))
-        outer[:, rows] = part.outer.T
-        self.inner = torch.cat([self.inner, part.inner])
-        self.shift = torch.cat([self.shift, part.shift])
-        self.outer = torch.cat([self.outer, outer])
+        for part in parts:
+            rows = slice(head, head := head + len(part.bias))
+            self.bias[rows] = part.bias
+            if part.linear is not None:
+                self.linear[rows] = part.linear
+            if part.outer is not None:
+                outer = part.outer.new_zeros(part.outer.shape[1], n_heads)
+                outer[:, rows] = part.outer.T
+                self.inner = torch.cat([self.inner, part.inner])
+                self.shift = torch.cat([self.shift, part.shift])
+                self.outer = torch.cat([self.outer, outer])
 
     def forward(self, inputs: Tensor, n_heads: int | None = None) -> Tensor:
         # Only the first outputs may be asked for.

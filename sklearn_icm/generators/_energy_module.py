@@ -16,6 +16,7 @@ from ._column_module import (
     ColumnBank,
     ColumnMechanism,
     NumericColumn,
+    Part,
     scale_of,
 )
 from ._line_module import Line
@@ -116,12 +117,17 @@ class PreAdditiveBank(ColumnBank):
         self.scale[place] = _inverse_softplus(left)
 
     @torch.no_grad()
-    def copy_to(self, mechanism: PreAdditiveColumn, column: int) -> None:
-        """Give the mechanism of one column to a module of its own."""
+    def part(self, column: int) -> Part:
+        """Location and scale of one column inside its curve."""
+        line, place = super().part(column), self.places.index(column)
+        bias = torch.cat([line.bias, self.scale[place, None]])
+        return Part(bias, functional.pad(line.linear, (0, 0, 0, 1)))
+
+    @torch.no_grad()
+    def copy_curve(self, column: int, curve: MonotoneCurves) -> None:
+        """Give the curve of one column to a module of its own."""
         place = self.places.index(column)
-        mechanism.function.put(self.part(column))
-        mechanism.function.bias[1] = self.scale[place]
-        for name, own in mechanism.curve.named_parameters():
+        for name, own in curve.named_parameters():
             own.copy_(self.curves.get_parameter(name)[place])
 
 

@@ -9,7 +9,7 @@ the mechanism, depends on the rows much more than on the start of its training.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -144,10 +144,9 @@ class FittedBanks(nn.Module):
         lines, or left as it is.
         """
         sums = [self._sums(k) if add else 0.0 for k in range(len(self.names))]
-        for inputs, targets, known in rows:
-            for k in range(len(self.names)):
-                own = self._joint(k, inputs, targets, known)
-                sums[k] = sums[k] + self._sums_of(k, *own)
+        for chunk in rows:
+            for k, own in enumerate(self._sums_of(*chunk)):
+                sums[k] = sums[k] + own
         left = 0.0
         for k, total in enumerate(sums):
             self.register_buffer(f"sums{k}", total.view(torch.long))
@@ -163,11 +162,23 @@ class FittedBanks(nn.Module):
     def _sums(self, k: int) -> Tensor:
         return self.get_buffer(f"sums{k}").cpu().view(torch.double)
 
-    def _sums_of(self, k: int, inputs: Tensor, target: Tensor) -> Tensor:
-        shape = self.get_buffer(f"sums{k}").shape
-        if len(shape) == 2:
-            return moments(inputs, target)
-        return target.long().bincount(minlength=shape[0]).double()
+    def _sums_of(
+        self, inputs: Tensor, targets: Tensor, known: Tensor
+    ) -> Iterator[Tensor]:
+        """Sums of every column over the rows where it and what it reads are known."""
+        joint = self._joint(inputs, known)
+        for k, seen in enumerate(self.seen):
+            shape, rows = self.get_buffer(f"sums{k}").shape, joint[:, k]
+            target = targets[rows, k]
+            if len(shape) == 2:
+                yield moments(inputs[rows][:, seen], target)
+            else:
+                yield target.long().bincount(minlength=shape[0]).double()
+
+    def _joint(self, inputs: Tensor, known: Tensor) -> Tensor:
+        """In which rows columns and all that they read are known, (n, n_columns)."""
+        absent = inputs.isnan().to(self.reads)
+        return known & (absent @ self.reads[:, : inputs.shape[1]].T == 0)
 
     def _keep_line(self, k: int, line: Line, start: bool) -> None:
         trained = self.is_penalised and bool(self.lines_trained) and not start
@@ -221,15 +232,13 @@ class FittedBanks(nn.Module):
 
         And, with a penalty, the noise of the columns, see `_noise`.
         """
-        absent = inputs.isnan()
+        joint = None if batch.known is None else self._joint(inputs, batch.known)
         # Filled, not masked afterwards: a NaN would pass through zero gradients.
         inputs, targets = inputs.nan_to_num(), targets.nan_to_num()
-        banks, heads, joint = dict(self.banks), {}, None
+        banks, heads = dict(self.banks), {}
         terms = {"linear": self.left} if self.lines or not banks else {}
         if self.is_penalised:
             banks, terms = {"linear": self.line_bank, **banks}, {}
-        if batch.known is not None:
-            joint = _known_with_parents(batch.known, absent, self.reads)
         for name, bank in banks.items():
             own = targets[:, bank.columns]
             if name == "energy":
@@ -371,8 +380,8 @@ class FittedBanks(nn.Module):
             if self.is_penalised:
                 own = _of_folds(self.line_bank(filled), fold)
                 trained = dict(zip(self.line_bank.places, own, strict=True))
+            joint = self._joint(inputs, known).cpu()
             for k in columns:
-                joint = self._joint_rows(k, inputs, known).cpu()
                 read, place = inputs[:, self.seen[k]].double().cpu(), fold.long().cpu()
                 by_fold = torch.stack([line.at(read) for line in lines[k]])
                 line = by_fold.gather(0, place[None])[0]
@@ -380,23 +389,22 @@ class FittedBanks(nn.Module):
                 target = targets[:, k].double().cpu()
                 errors = [target - value for value in own]
                 others = scales[k].expand_as(target), target - zeros[k].cpu()
-                part = torch.stack([*errors, *others])[:, joint]
+                part = torch.stack([*errors, *others])[:, joint[:, k]]
                 found.setdefault(k, []).append(part)
         return {k: torch.cat(parts, 1) for k, parts in found.items()}
 
     def _lines_without_folds(
         self, rows: Callable[[], Iterable[Sequence[Tensor]]]
     ) -> dict[int, list[Line]]:
-        columns = self.banks["additive"].places
-        sums = {k: [0.0] * N_FOLDS for k in columns}
+        sums = [[0.0] * N_FOLDS for _ in self.names]
         for *chunk, fold in rows():
             for j in range(N_FOLDS):
-                own = [part[fold == j] for part in chunk]
-                for k in columns:
-                    sums[k][j] = sums[k][j] + self._sums_of(k, *self._joint(k, *own))
+                own = self._sums_of(*(part[fold == j] for part in chunk))
+                for parts, part in zip(sums, own, strict=True):
+                    parts[j] = parts[j] + part
         return {
-            k: [least_squares(sum(parts) - part) for part in parts]
-            for k, parts in sums.items()
+            k: [least_squares(sum(sums[k]) - part) for part in sums[k]]
+            for k in self.banks["additive"].places
         }
 
     # ------------------------------------------------------------------- placing
@@ -406,23 +414,24 @@ class FittedBanks(nn.Module):
         self.lines_trained.fill_(self.is_penalised)
         for k, name in enumerate(self.names):
             mechanism, kind = graph.mechanism(name), KINDS[int(self.chosen[k])]
-            function = mechanism.function
-            function.reset()
-            if kind == "energy":
-                self.banks[kind].copy_to(mechanism, k)
-            elif self.confounded[k] and kind != "categorical":
-                function.put(self.banks[f"{kind} hidden"].part(k))
-                if kind != "location-scale":
-                    function.bias[1] = self.noise_scale[k]
-            elif kind == "categorical" and self._trains(kind, k):
-                function.put(self.banks[kind].part(k))
-            elif self.bent[k]:
-                function.put(self.banks["additive"].part(k))
-            else:
-                function.put(self._solved(k))
+            mechanism.function.become(self._parts(k, kind))
             mechanism.tied.fill_(self.tied[k])
-            if kind == "location-scale" and self._trains(kind, k) and not self.tied[k]:
-                function.put(self.banks[kind].part(k), 1)
+            if kind == "energy":
+                self.banks[kind].copy_curve(k, mechanism.curve)
+
+    def _parts(self, k: int, kind: str) -> list[Part]:
+        """Location and scale (if it is fitted) of a column, or chances of levels."""
+        if self.confounded[k] and kind != "categorical":
+            part = self.banks[f"{kind} hidden"].part(k)
+            is_whole = kind == "location-scale"
+            return [part] if is_whole else [part, Part(self.noise_scale[k, None])]
+        trains = self._trains(kind, k)
+        if trains and kind in ("energy", "categorical"):
+            return [self.banks[kind].part(k)]
+        location = self.banks["additive"].part(k) if self.bent[k] else self._solved(k)
+        if trains and kind == "location-scale" and not self.tied[k]:
+            return [location, self.banks[kind].part(k)]
+        return [location]
 
     def scaled(self) -> list[int]:
         """Columns whose noise has a scale that varies."""
@@ -436,22 +445,7 @@ class FittedBanks(nn.Module):
         """Line of a column, or shares of its levels."""
         if k in self.line_bank.places:
             return self.line_bank.part(k)
-        sums = self._sums(k)
-        if sums.ndim == 1:
-            return Part(sums.clamp(min=LEAST_COUNT).log().to(self.left))
-        line = least_squares(sums)
-        return Part(line.bias[None].to(self.left), line.weight[None].to(self.left))
-
-    def _joint_rows(self, k: int, inputs: Tensor, known: Tensor) -> Tensor:
-        """Rows where a column and what it reads are known."""
-        return known[:, k] & ~inputs[:, self.seen[k]].isnan().any(1)
-
-    def _joint(
-        self, k: int, inputs: Tensor, targets: Tensor, known: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Inputs and targets of a column in these rows."""
-        rows = self._joint_rows(k, inputs, known)
-        return inputs[:, self.seen[k]][rows], targets[rows, k]
+        return Part(self._sums(k).clamp(min=LEAST_COUNT).log().to(self.left))
 
 
 def _of_folds(values: Tensor, fold: Tensor) -> Sequence[Tensor]:
@@ -467,11 +461,6 @@ def _of_others(heads: Tensor, fold: Tensor) -> Tensor:
         return heads[:, 0]
     trained = (fold[:, None] != torch.arange(n_copies).to(fold)).to(heads)
     return (heads * (trained / trained.sum(1, keepdim=True))[:, :, None]).sum(1)
-
-
-def _known_with_parents(known: Tensor, absent: Tensor, reads: Tensor) -> Tensor:
-    """In which rows a column and all that it reads are known, (n, n_columns)."""
-    return known & (absent.to(reads) @ reads.T == 0)
 
 
 def _cross_entropies(heads: Tensor, codes: Tensor, widths: Sequence[int]) -> Tensor:
