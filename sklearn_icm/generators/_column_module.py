@@ -147,13 +147,12 @@ class ColumnFunction(nn.Module):
         self.start, self.n_inputs = tuple(start), n_inputs
         # Fitted in banks, from where they are put together: no parameters.
         for name in ("bias", "linear", "inner", "shift", "outer"):
-            self.register_buffer(name, None)
+            self.register_buffer(name, torch.empty(0))
         self.become([])
 
     def become(self, parts: Sequence[Part]) -> None:
         """Take the outputs of banks, one behind the other; others are constant."""
-        like = torch.empty(0) if self.bias is None else self.bias
-        n_heads, head = len(self.start), 0
+        like, n_heads, head = self.bias, len(self.start), 0
         self.bias = torch.tensor(self.start).to(like)
         self.linear = like.new_zeros(n_heads, self.n_inputs)
         self.inner, self.shift = like.new_zeros(0, self.n_inputs), like.new_zeros(0)

@@ -58,7 +58,7 @@ class FittedBanks(nn.Module):
         self.register_buffer("reads", reads.float(), persistent=False)
         self.banks = nn.ModuleDict()
         self._make_banks(reads, [n_levels.get(name, 0) for name in kinds], n_units)
-        self.line_bank = self._make_lines(reads, [name in n_levels for name in kinds])
+        self.line_bank = self._make_lines(reads)
         self.register_buffer("lines_trained", torch.zeros((), dtype=torch.bool))
         # Lines that leave something to be independent; the others are solved alone.
         self.register_buffer("uncertain", torch.zeros(len(kinds), dtype=torch.bool))
@@ -106,7 +106,7 @@ class FittedBanks(nn.Module):
         if hidden:
             self.noise_scale = nn.Parameter(torch.full((len(self.names),), UNIT_SCALE))
 
-    def _make_lines(self, reads: Tensor, has_levels: Sequence[bool]) -> ColumnBank:
+    def _make_lines(self, reads: Tensor) -> ColumnBank:
         """Lines of all columns that may end with one, as they were solved last.
 
         A penalty trains them, but for constants and lines that leave rounding alone.
@@ -114,7 +114,7 @@ class FittedBanks(nn.Module):
         columns = [
             k
             for k, kinds in enumerate(self.kinds)
-            if not has_levels[k] and not self.confounded[k]
+            if "categorical" not in kinds and not self.confounded[k]
             if "linear" in kinds or "location-scale" in kinds or not reads[k].any()
         ]
         bank = ColumnBank(columns, reads, 0, n_copies=N_FOLDS)

@@ -56,7 +56,7 @@ class GraphModule(GenerativeModel, Explains, Scores):
     ) -> None:
         super().__init__()
         self.names = list(kinds)
-        self.parents, self.kinds, self.hidden = dict(parents), dict(kinds), dict(hidden)
+        self.parents, self.hidden = dict(parents), dict(hidden)
         readers = {
             name: CategoricalReader(n_levels[name])
             if name in n_levels
@@ -65,29 +65,18 @@ class GraphModule(GenerativeModel, Explains, Scores):
         }
         self.readers, self.is_numeric = nn.ModuleList(readers.values()), not n_levels
         readers |= {name: VectorReader(n_dims) for name, n_dims in hidden.items()}
-        self.graph = column_graph(self.parents, readers, self.kinds, n_units)
-        self._make_fit(n_units, n_levels, readers)
+        self.graph = column_graph(self.parents, readers, kinds, n_units)
+        widths = [reader.width for reader in self.readers]
+        owners = [name for name, r in readers.items() for _ in range(r.width)]
+        reads = torch.tensor([[p in self.parents[k] for p in owners] for k in kinds])
+        self.fit = FittedBanks(kinds, reads, widths, n_levels, n_units)
+        if hidden:
+            self.encoder = NoiseEncoder(widths, n_units, sum(hidden.values()))
         n_noise = len(kinds) + sum(hidden.values())
         self.noise = KernelNoise(n_noise)
         self.register_buffer("residuals", torch.full((1, n_noise, 2), torch.nan))
         self.register_buffer("renewals", torch.zeros((), dtype=torch.long))
         self.likelihood = ExactLikelihood(layout.node_shape)
-
-    def _make_fit(
-        self,
-        n_units: int,
-        n_levels: Mapping[str, int],
-        readers: Mapping[str, nn.Module],
-    ) -> None:
-        """What fits mechanisms, and what tells of unobserved nodes meanwhile."""
-        widths = [reader.width for reader in self.readers]
-        owners = [name for name, r in readers.items() for _ in range(r.width)]
-        reads = [[p in self.parents[k] for p in owners] for k in self.names]
-        self.fit = FittedBanks(
-            self.kinds, torch.tensor(reads), widths, n_levels, n_units
-        )
-        if self.hidden:
-            self.encoder = NoiseEncoder(widths, n_units, sum(self.hidden.values()))
 
     def train(self, mode: bool = True) -> GraphModule:
         """Change the mode of the whole alone: it has many parts, and none differs."""
@@ -151,8 +140,13 @@ class GraphModule(GenerativeModel, Explains, Scores):
 
     def _hidden_values(self, x: Tensor, own: Tensor) -> dict[str, Tensor]:
         """Values of the unobserved nodes for their noise, (n, n_dims) each."""
-        noise = torch.cat([torch.zeros_like(x), own], 1)
-        values = self._columns_of(x)
+        noise, values = torch.cat([torch.zeros_like(x), own], 1), {}
+        for k, (name, reader) in enumerate(zip(self.names, self.readers, strict=True)):
+            # An unknown value is the mean, or no level.
+            numeric = isinstance(reader, NumericReader)
+            usual = self.likelihood.link.offset[k] if numeric else -torch.ones(()).to(x)
+            column = x[:, k, None]
+            values[name] = torch.where(column.isnan(), usual, column)
         for name, parents in self.parents.items():
             if name in self.hidden:
                 given = [values[p] for p in parents]
@@ -176,16 +170,6 @@ class GraphModule(GenerativeModel, Explains, Scores):
                     read.append(mechanism.weight.split(widths, 1)[causes.index(name)])
             found[name] = torch.cat(read).detach().double().cpu()
         return found
-
-    def _columns_of(self, x: Tensor) -> dict[str, Tensor]:
-        """Values of the columns; unknown ones are the mean, or no level."""
-        values = {}
-        for k, reader in enumerate(self.readers):
-            numeric = isinstance(reader, NumericReader)
-            usual = self.likelihood.link.offset[k] if numeric else -torch.ones(()).to(x)
-            column = x[:, k, None]
-            values[self.names[k]] = torch.where(column.isnan(), usual, column)
-        return values
 
     def loss_terms(
         self, batch: Batch
