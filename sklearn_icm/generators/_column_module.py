@@ -116,8 +116,8 @@ class ColumnBank(nn.Module):
         """View of the first weights of one column, (n_copies, n_rows, n_seen)."""
         place = self.places.index(column)
         sizes = [n * width for n, width in zip(self.rows, self.widths, strict=True)]
-        shape = self.n_copies, self.rows[place], self.widths[place]
-        return self.weight.split(sizes, 1)[place].view(shape)
+        own = self.weight.narrow(1, sum(sizes[:place]), sizes[place])
+        return own.view(self.n_copies, self.rows[place], self.widths[place])
 
     @torch.no_grad()
     def part(self, column: int) -> Part:

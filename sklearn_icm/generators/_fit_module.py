@@ -171,7 +171,7 @@ class FittedBanks(nn.Module):
             shape, rows = self.get_buffer(f"sums{k}").shape, joint[:, k]
             target = targets[rows, k]
             if len(shape) == 2:
-                yield moments(inputs[rows][:, seen], target)
+                yield moments(inputs[:, seen][rows], target)
             else:
                 yield target.long().bincount(minlength=shape[0]).double()
 
