@@ -107,7 +107,7 @@ def make_model(case, setup, **changes):
 
 def initial_module(case, setup):
     """Module with the weights that a fit starts from: a step of no length."""
-    return make_model(case, setup, max_epochs=1, lr=1e-12).fit(case.X)._module
+    return make_model(case, setup, max_epochs=1, lr=1e-12).fit(case.X)._fitted.model
 
 
 # ------------------------------------------------------------------------- arms
@@ -123,7 +123,7 @@ def make_arms(case, setup, durations):
     def fit():
         model.fit(case.X)
         durations.append(model.history_["duration"].sum())
-        return model._module
+        return model._fitted.model
 
     def on_copy(train, source=start):
         return lambda: train(copy.deepcopy(source), rows(), setup)

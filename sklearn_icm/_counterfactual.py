@@ -211,7 +211,7 @@ class CounterfactualMixin(HybridMixin):
 
     @property
     def _n_features_out(self):
-        return math.prod(next(iter(self._module.graph.roots.values())))
+        return math.prod(next(iter(self._fitted.model.graph.roots.values())))
 
     @available_if(explains)
     def transform(self, X):
@@ -258,14 +258,14 @@ class CounterfactualMixin(HybridMixin):
                 f"inverse_transform needs {self._n_features_out} latents per row, got "
                 f"{noise.shape[1]}."
             )
-        rows = RowQueries(self._module, self._bounds_under({})).decode(noise)
-        whole = list(self._space.whole)
+        rows = RowQueries(self._fitted.model, self._bounds_under({})).decode(noise)
+        whole = list(self._fitted.space.whole)
         rows[:, whole] = np.rint(rows[:, whole])
-        return self._space.to_rows(rows.astype(noise.dtype, copy=False))
+        return self._fitted.space.to_rows(rows.astype(noise.dtype, copy=False))
 
     def _in_double(self, ask, *arrays):
         """Answers about rows in float64, so that none depends on its neighbours."""
-        model = copy.deepcopy(self._module).cpu().double().requires_grad_(False)
+        model = copy.deepcopy(self._fitted.model).cpu().double().requires_grad_(False)
         # Convolutions of larger chunks of doubles take twice the time.
         size = RowQueries(model, None).chunk // 8
         parts = [torch.from_numpy(a.astype(np.float64)).split(size) for a in arrays]
@@ -280,7 +280,7 @@ class CounterfactualMixin(HybridMixin):
 
     def _abducted(self, rows, method, max_steps=500, tol=1e-4):
         """Answer of `abduct` for rows that are checked."""
-        queries, parts = RowQueries(self._module, self.bounds_), []
+        queries, parts = RowQueries(self._fitted.model, self.bounds_), []
         for start in range(0, len(rows), queries.chunk):
             x = rows[start : start + queries.chunk]
             parts.append(_explained(queries, x, method, max_steps, tol))
@@ -300,7 +300,7 @@ class CounterfactualMixin(HybridMixin):
                 f"abduction holds the noise of {len(noise)} rows, but X has {len(X)}: "
                 "give what abduct(X) returned for these rows."
             )
-        shape = next(iter(self._module.graph.roots.values()))
+        shape = next(iter(self._fitted.model.graph.roots.values()))
         if noise.shape[1:] != shape:
             raise ValueError(
                 f"abduction holds noise of shape {noise.shape[1:]} per row, but this "
@@ -326,7 +326,7 @@ class CounterfactualMixin(HybridMixin):
             means.
         """
         check_is_fitted(self)
-        queries = RowQueries(self._module, self.bounds_)
+        queries = RowQueries(self._fitted.model, self.bounds_)
         check_rows_or_number(X, n_samples, "node_values")
         if X is not None:
             return queries.nodes_of_rows(self._rows_to_explain(X))
@@ -430,7 +430,7 @@ class CounterfactualMixin(HybridMixin):
 
         Beside them by mechanism which of these rows it was fitted to, if not all.
         """
-        stream = numpy_stream(self._entropy, "support")
+        stream = numpy_stream(self._fitted.entropy, "support")
         return self.node_values(n_samples=MOST_FITTED, random_state=stream), {}
 
 

@@ -11,7 +11,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from ._counterfactual import CounterfactualMixin, check_abduction, check_rows_or_number
-from ._training.fitting import TrainedEstimator
+from ._fitting import TrainedEstimator
 from ._training.queries import RowQueries, stacked
 from .independence._table import independence_table
 from .interventions._affine import undone
@@ -116,20 +116,26 @@ class BaseGenerator(
     def bounds_(self):
         """Range to which rows are clipped, (2, 1) or (2, n_features), or None."""
         self._fitted_module("bounds_")
-        return self._space.bounds
+        return self._fitted.space.bounds
+
+    @property
+    def n_iter_(self):
+        """Number of epochs made (of a chain: of steps)."""
+        self._fitted_module("n_iter_")
+        return len(self._fitted.progress.history)
 
     @property
     def space_(self):
         """What the rows of the fit are: names, types, levels, layout and range."""
         check_is_fitted(self)
-        return self._space
+        return self._fitted.space
 
     @property
     def history_(self):
         """DataFrame with one row per epoch: loss terms, penalty, held-out losses."""
         self._fitted_module("history_")
         index = pd.RangeIndex(1, self.n_iter_ + 1, name="epoch")
-        return pd.DataFrame(self._history, index=index)
+        return pd.DataFrame(self._fitted.progress.columns(), index=index)
 
     def _fitted_module(self, name):
         if not self.__sklearn_is_fitted__():
@@ -137,7 +143,7 @@ class BaseGenerator(
                 f"{type(self).__name__!r} object has no attribute {name!r}: it is not "
                 "fitted yet."
             )
-        return self._module
+        return self._fitted.model
 
     def sample(self, n_samples=1, random_state=None, *, observation_noise=True):
         """Draw rows from the fitted model.
@@ -260,7 +266,7 @@ class BaseGenerator(
             record=record,
         )
         shape = (n_rows, self.n_features_in_)
-        dtype = self._space.dtype
+        dtype = self._fitted.space.dtype
         changed = np.empty(shape, dtype)
         factual = np.empty(shape, dtype) if return_factual else None
         start = 0
@@ -297,7 +303,7 @@ class BaseGenerator(
             raise ValueError(f"residual must be 'keep' or 'drop', got {residual!r}.")
         check_rows_or_number(X, n_samples, "intervene")
         check_abduction(abduction)
-        queries = RowQueries(self._module, self._bounds_under(interventions))
+        queries = RowQueries(self._fitted.model, self._bounds_under(interventions))
         streams = self._streams(random_state)
         if X is None:
             chunks = queries.prior(
@@ -326,8 +332,8 @@ class BaseGenerator(
 
     def _wrap(self, rows, original=None):
         """Rows with the types of the fitted ones, in what `set_output` names."""
-        rows = rows.astype(self._space.dtype, copy=False)
-        return self._space.to_rows(rows, original, output_library(self))
+        rows = rows.astype(self._fitted.space.dtype, copy=False)
+        return self._fitted.space.to_rows(rows, original, output_library(self))
 
     @available_if(scores)
     def score_samples(self, X, *, interventions=None):
@@ -377,11 +383,11 @@ class BaseGenerator(
         """Scores of checked rows; the model takes the options."""
         changes = self._checked(interventions or {})
         rows, volume = self._before_data(X, changes)
-        inside = acting_inside(changes, self._module.graph.data_node)
+        inside = acting_inside(changes, self._fitted.model.graph.data_node)
 
         def score(model, x):
             # Streams from their start, so that all rows share one set of draws.
-            x, streams = model.layout.to_node(x), Streams(self._entropy)
+            x, streams = model.layout.to_node(x), Streams(self._fitted.entropy)
             return model.log_prob(x, inside, streams, **options)
 
         return self._in_double(score, rows) - volume
@@ -392,7 +398,7 @@ class BaseGenerator(
 
     def _before_data(self, rows, interventions):
         """Rows before an intervention on their values, and the log volume it makes."""
-        data, layout = self._module.graph.data_node, self._module.layout
+        data, layout = self._fitted.model.graph.data_node, self._fitted.model.layout
         if data not in interventions:
             return rows, 0.0
         # torch takes no views that run backwards.
@@ -469,12 +475,12 @@ class BaseGenerator(
             check_scalar(n_draws, "n_draws", Integral, min_val=0)
         check_scalar(n_samples, "n_samples", Integral, min_val=2)
         entropy = self._draw_entropy(random_state)
-        graphs = {"decoder": self._module.graph}
-        if hasattr(self._module, "encoder"):
-            graphs["encoder"] = self._module.encoder
+        graphs = {"decoder": self._fitted.model.graph}
+        if hasattr(self._fitted.model, "encoder"):
+            graphs["encoder"] = self._fitted.model.encoder
         if network not in graphs:
             raise ValueError(f"network must be one of {list(graphs)}, got {network!r}.")
-        queries, chosen = RowQueries(self._module, self.bounds_), graphs[network]
+        queries, chosen = RowQueries(self._fitted.model, self.bounds_), graphs[network]
         if X is None and network == "encoder":
             X = self.space_.named(self.sample(n_samples, random_state=entropy))
         if X is None:

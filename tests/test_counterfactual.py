@@ -53,12 +53,12 @@ def test_optimising_never_lowers_the_joint_density(fitted, pairs, seed):
     from sklearn_icm._training.queries import RowQueries
 
     X = pairs.data[seed::20]
-    queries = RowQueries(fitted._module, None)
+    queries = RowQueries(fitted._fitted.model, None)
     density = []
     for method in ("encode", "optimise"):
         noise = queries.to_noise(fitted.abduct(X, method=method).noise)
         with torch.no_grad():
-            density.append(log_joint(fitted._module, queries.to_node(X), noise).numpy())
+            density.append(log_joint(fitted._fitted.model, queries.to_node(X), noise).numpy())
     assert (density[1] >= density[0] - 1e-3).all()
     assert density[1].mean() > density[0].mean() + 1
 

@@ -1,46 +1,112 @@
-"""One updating line that shows how training goes."""
+"""What a training leaves: its losses, and all that it takes to go on."""
 
 from __future__ import annotations
 
-import sys
-import time
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 
-from skorch.callbacks import Callback
+import numpy as np
+import torch
+from torch import Tensor
+
+Epochs = Sequence[Mapping[str, float]]
 
 
-class ProgressLine(Callback):
-    """Show epoch, loss, penalty and time left on stderr.
+@dataclass(frozen=True)
+class Going:
+    """Where a training goes on from: its state between two epochs.
 
-    On a terminal one line is rewritten; elsewhere (a file, a notebook's log) about ten
-    lines are written in all.
+    Parameters
+    ----------
+    optimisers : dict of str to dict
+        Kind and state of the optimiser of each player.
+    streams : dict of str to Tensor
+        States of the random generators.
+    left : int
+        Epochs that were planned and not made; what follows is kept if there are some.
+    epoch : int
+        Epochs made since the first fit.
+    plan : dict
+        Parameters of the training that was stopped.
+    schedules : list of dict
+        States of the schedules of its rates.
+    stopping : dict
+        State of its early stopping.
+    weights : dict of str to Tensor
+        Of the model, with its buffers.
     """
 
-    def __init__(self, n_epochs: int) -> None:
-        self.n_epochs = n_epochs
+    optimisers: Mapping[str, Any] = field(default_factory=dict)
+    streams: Mapping[str, Any] = field(default_factory=dict)
+    left: int = 0
+    epoch: int = 0
+    plan: Mapping[str, Any] = field(default_factory=dict)
+    schedules: Sequence[Mapping[str, Any]] = ()
+    stopping: Mapping[str, Any] = field(default_factory=dict)
+    weights: Mapping[str, Tensor] = field(default_factory=dict)
 
-    def on_train_begin(self, net, X=None, y=None, **kwargs):
-        self.start_ = time.monotonic()
-        self.done_ = 0
 
-    def on_epoch_end(self, net, dataset_train=None, dataset_valid=None, **kwargs):
-        self.done_ += 1
-        live = sys.stderr.isatty()
-        every = max(1, self.n_epochs // 10)
-        if live or self.done_ % every == 0 or self.done_ == self.n_epochs:
-            text = self._text(net.history[-1])
-            sys.stderr.write(f"\r{text}\x1b[K" if live else f"{text}\n")
-            sys.stderr.flush()
+@dataclass(frozen=True)
+class Progress:
+    """What a training leaves.
 
-    def on_train_end(self, net, X=None, y=None, **kwargs):
-        if self.done_ and sys.stderr.isatty():
-            sys.stderr.write("\n")
+    Parameters
+    ----------
+    history : list of dict
+        Losses of each epoch.
+    going : Going
+        What it goes on from: the end, or where it was stopped.
+    """
 
-    def _text(self, row) -> str:
-        spent = time.monotonic() - self.start_
-        left = spent / self.done_ * (self.n_epochs - self.done_)
-        parts = [f"epoch {self.done_}/{self.n_epochs}", f"loss {row['loss']:.4f}"]
-        if "valid_loss" in row:
-            parts.append(f"valid loss {row['valid_loss']:.4f}")
-        if "penalty" in row:
-            parts.append(f"penalty {row['penalty']:.3g}")
-        return "  ".join([*parts, f"{left:.0f} s left"])
+    history: Epochs = ()
+    going: Going = field(default_factory=Going)
+
+    def is_of(self, plan: Mapping[str, Any]) -> bool:
+        """Whether the training was stopped before its end, and had these parameters."""
+        return self.going.left > 0 and self.going.plan == plan
+
+    def made_since(self, earlier: Progress) -> tuple[int, int]:
+        """Epochs that were made and wanted since an earlier progress."""
+        own, going = len(self.history), earlier.going
+        start = going.epoch if going.left else len(earlier.history)
+        last = self.going.epoch + self.going.left if self.going.left else own
+        return own - start, last - start
+
+    def ended(self) -> Progress:
+        """The progress of a training of which nothing is left to make."""
+        going = Going(self.going.optimisers, self.going.streams)
+        return replace(self, going=going)
+
+    def columns(self) -> dict[str, np.ndarray]:
+        """Losses as columns, in which NaN stands for what an epoch lacks."""
+        names = dict.fromkeys(name for row in self.history for name in row)
+        return {
+            k: np.array([row.get(k, np.nan) for row in self.history]) for k in names
+        }
+
+    def to_tree(self) -> dict[str, Any]:
+        """The progress in dicts, lists, numbers and arrays."""
+        going = _leaves(asdict(self.going), Tensor, lambda v: v.cpu().numpy().copy())
+        return {"history": self.columns(), "going": going}
+
+    @classmethod
+    def of_tree(cls, tree: Mapping[str, Any]) -> Progress:
+        """The progress that `to_tree` gave."""
+        columns = {k: v.tolist() for k, v in tree["history"].items()}
+        rows = zip(*columns.values(), strict=True)
+        history = [dict(zip(columns, row, strict=True)) for row in rows]
+        going = _leaves(
+            tree["going"], np.ndarray, lambda v: torch.from_numpy(np.array(v))
+        )
+        return cls(history, Going(**going))
+
+
+def _leaves(tree: Any, kind: type, change: Callable[[Any], Any]) -> Any:
+    """A tree of dicts and sequences whose leaves of one type are changed."""
+    if isinstance(tree, Mapping):
+        return {k: _leaves(v, kind, change) for k, v in tree.items()}
+    if isinstance(tree, (list, tuple)):
+        return type(tree)(_leaves(v, kind, change) for v in tree)
+    return change(tree) if isinstance(tree, kind) else copy.copy(tree)

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..mechanisms._modules import tensor_of
 from ..utils.streams import stream_seed
@@ -31,24 +31,42 @@ def build_seeded(build: Callable[[], T], entropy: int) -> T:
 
 
 def foreign_draws(
-    module: nn.Module, penalty: object, entropy: int, name: str
+    module: nn.Module, penalty: object, entropy: int
 ) -> AbstractContextManager:
     """Seed torch's global stream, and put it back, where training may draw from it.
 
     Our own parts have generators of their own; foreign ones cannot be looked into.
-    Meanwhile other threads cannot build or train what draws from it: they wait.
+    Meanwhile other threads cannot build or train what draws from it: they wait. The
+    context is a `GlobalStream`, or None where nothing draws.
     """
     if not _draws_globally(module, penalty):
         return nullcontext()
-    return _globally_seeded(stream_seed(entropy, name), tensor_of(module).device)
+    return _globally_seeded(stream_seed(entropy, "modules 0"), tensor_of(module).device)
+
+
+class GlobalStream:
+    """State of torch's global streams, as a generator has one."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.devices = [device] if device.type == "cuda" else []
+
+    def get_state(self) -> list[Tensor]:
+        """State of the processor's stream, and of a GPU's."""
+        return [torch.get_rng_state(), *map(torch.cuda.get_rng_state, self.devices)]
+
+    def set_state(self, states: list[Tensor]) -> None:
+        """Go on from a state; one of another device is left."""
+        torch.set_rng_state(states[0])
+        for device, state in zip(self.devices, states[1:], strict=False):
+            torch.cuda.set_rng_state(state, device)
 
 
 @contextmanager
-def _globally_seeded(seed: int, device: torch.device) -> Iterator[None]:
-    devices = [device] if device.type == "cuda" else []
-    with _GLOBAL_STREAM, torch.random.fork_rng(devices):
+def _globally_seeded(seed: int, device: torch.device) -> Iterator[GlobalStream]:
+    stream = GlobalStream(device)
+    with _GLOBAL_STREAM, torch.random.fork_rng(stream.devices):
         torch.manual_seed(seed)
-        yield
+        yield stream
 
 
 def _draws_globally(module: nn.Module, penalty: object) -> bool:

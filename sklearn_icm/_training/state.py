@@ -67,16 +67,7 @@ def load_arrays(module: nn.Module, arrays: dict[str, np.ndarray], shown: str) ->
             f"{f'; and {more} more faults' if more > 0 else ''}. Load it where its "
             "decoder and the package are as they were when it was saved, or fit anew."
         )
-    for name, array in arrays.items():
-        value = torch.from_numpy(np.array(array))
-        owner, leaf = _place(module, name)
-        now = getattr(owner, leaf)
-        if isinstance(now, nn.Parameter):
-            with torch.no_grad():
-                now.copy_(value)
-        else:
-            # Its number of rows may be another.
-            setattr(owner, leaf, value.to(now))
+    restore(module, {k: torch.from_numpy(np.array(v)) for k, v in arrays.items()})
 
 
 def _faults(
@@ -125,18 +116,38 @@ def warn_of_versions(name: str, versions: Mapping[str, str]) -> None:
     )
 
 
-def is_spoiled(module: nn.Module, good: Mapping[str, Tensor]) -> bool:
-    """Whether numbers are NaN or infinite that were not so in a snapshot."""
-    now = {k: v for k, v in module.state_dict().items() if v.is_floating_point()}
+def is_spoiled(state: Mapping[str, Tensor], good: Mapping[str, Tensor]) -> bool:
+    """Whether numbers of a state are NaN or infinite that were not so in another."""
+    now = {k: v for k, v in state.items() if v.is_floating_point()}
     # Sums show it at once, and most are finite.
     sums = torch.stack([v.sum().float() for v in now.values()]).isfinite().tolist()
     doubtful = [k for k, is_fine in zip(now, sums, strict=True) if not is_fine]
     return any(bool((~now[k].isfinite() & good[k].isfinite()).any()) for k in doubtful)
 
 
-def snapshot(module: nn.Module) -> dict[str, Tensor]:
-    """Copy parameters and buffers, on their device."""
-    return {name: v.detach().clone() for name, v in module.state_dict().items()}
+def places(module: nn.Module) -> dict[str, tuple[nn.Module, str]]:
+    """Which module holds each parameter and buffer, and under which name."""
+    return {name: _place(module, name) for name in module.state_dict()}
+
+
+def snapshot(places: Mapping[str, tuple[nn.Module, str]]) -> dict[str, Tensor]:
+    """Copy parameters and buffers, on their device.
+
+    (It is taken in every epoch: to find the places anew would take twice the time.)
+    """
+    return {k: getattr(*place).detach().clone() for k, place in places.items()}
+
+
+def restore(module: nn.Module, kept: Mapping[str, Tensor]) -> None:
+    """Put a snapshot back; buffers may have had another number of rows."""
+    with torch.no_grad():
+        for name, value in kept.items():
+            owner, leaf = _place(module, name)
+            now = getattr(owner, leaf)
+            if now.shape == value.shape:
+                now.copy_(value)
+            else:
+                setattr(owner, leaf, value.to(now))
 
 
 class Packed:

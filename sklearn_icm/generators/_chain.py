@@ -1,31 +1,20 @@
 """Linear chains of mechanisms: the models whose theory is exact."""
 
-from itertools import count
+from dataclasses import replace
 from numbers import Integral, Real
 
 import numpy as np
 import torch
-from sklearn.utils import Bunch, check_array, check_consistent_length
+from sklearn.utils import check_array, check_consistent_length
 
-from .._training import seeds
-from .._training.fitting import CONSTRAINTS, warn_of_interrupt
-from .._training.history import continue_optimizer, to_columns, to_rows
-from .._training.penalty import PenaltyTerms
+from .._fitting import CONSTRAINTS
+from .._training.trainer import Trainer
 from ..base import BaseGenerator
-from ..independence._penalties import checked_penalty
-from ..rows._batches import Batch
 from ..rows._columns import plain_rows
 from ..utils._sklearn import Interval, StrOptions, fit_context
-from ..utils.checks import unchanged_on_error
 from ..utils.environments import find_rows, resolve_environments
-from ..utils.streams import numpy_stream, torch_stream
-from ._chain_module import ChainModule, Regression, SecondOrder, descend, make_optimizer
-from ._chain_weights_module import (
-    conv_shapes,
-    dense_shapes,
-    given_weights,
-    initial_weights,
-)
+from ._chain_module import ChainModule
+from ._chain_weights_module import conv_shapes, dense_shapes, given_weights
 
 __all__ = ["ChainGenerator"]
 
@@ -157,6 +146,8 @@ class ChainGenerator(BaseGenerator):
         "n_layers",
         "kernel_size",
         "padding",
+        "init",
+        "label_noise",
     )
 
     _parameter_constraints = {
@@ -243,11 +234,7 @@ class ChainGenerator(BaseGenerator):
         FitInterruptedWarning
             If Ctrl-C ended the fit early; the model is usable.
         """
-        fresh = not (self.warm_start and self.__sklearn_is_fitted__())
-        with unchanged_on_error(self):
-            rows = self._rows_and_inputs(X, y, environments, inputs, reset=fresh)
-            self._train(*rows, int(self.max_iter), fresh=fresh)
-        return self
+        return self._fit(X, y, environments, inputs=inputs)
 
     @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y=None, environments=None, inputs=None):
@@ -259,147 +246,85 @@ class ChainGenerator(BaseGenerator):
         -------
         self : object
         """
-        fresh = not self.__sklearn_is_fitted__()
-        with unchanged_on_error(self):
-            rows, Z = self._rows_and_inputs(X, y, environments, inputs, reset=fresh)
-            full = self.batch_size is None or self.optimizer == "gd"
-            n_steps = 1 if full else -(-len(rows) // int(self.batch_size))
-            self._train(rows, Z, n_steps, fresh=fresh)
-        return self
+        return self._fit(X, y, environments, one_pass=True, inputs=inputs)
 
-    def _rows_and_inputs(self, X, y, environments, inputs, *, reset):
-        rows = self._rows_to_fit(X, y, environments, reset=reset)
+    def _rows_to_fit(self, X, y, environments, before, inputs=None):
+        rows, space = super()._rows_to_fit(X, y, environments, before)
         if inputs is None:
             if self.label_noise:
                 raise ValueError(
                     f"label_noise={self.label_noise} needs the inputs behind the rows: "
                     "fit(X, inputs=Z). It would add to the variance of X otherwise."
                 )
-            return rows, None
+            return rows, space
         Z = check_array(plain_rows(inputs), dtype=np.float64, input_name="inputs")
         check_consistent_length(X, Z)
         if self.observational is not None:
             labels = resolve_environments(X, y, environments)
             Z = Z[find_rows(labels, self.observational)]
-        return rows, Z
-
-    @torch.inference_mode(False)
-    @torch.enable_grad()
-    def _train(self, rows, Z, n_steps, *, fresh):
-        n_inputs = None if Z is None else Z.shape[1]
-        start = self._fresh_module if fresh else self._kept_module
-        module = start(rows, n_inputs)
-        module.likelihood.link.offset.zero_()
-        objective = self._objective(module, rows.x, Z)
-        if fresh:
-            self._start_weights(module, objective)
-        size = None if self.optimizer == "gd" else self.batch_size
-        optimizer = make_optimizer(self.optimizer, module, objective, float(self.lr))
-        batches = torch_stream(self._entropy, "batches")
-        # A model that was pickled has only the weights to go on from.
-        before = None if fresh else self._net
-        if before is not None:
-            batches.set_state(before.batches.get_state())
-            continue_optimizer(optimizer, before.optimizer)
-        earlier = [] if fresh else to_rows(self._history)
-        steps = count(len(earlier))
-
-        def loss_terms():
-            fit, nodes = objective.loss(module, size, batches)
-            # What is fitted to moments has no rows but its own.
-            batch = Batch(nodes[module.graph.data_node].detach(), epoch=next(steps))
-            return terms_of.added(
-                {"fit": fit}, module.graph, nodes, batch, self.icm_weight
-            )
-
-        stream = f"modules {len(earlier)}"
-        with seeds.foreign_draws(module, self.icm_penalty, self._entropy, stream):
-            penalty = checked_penalty(self.icm_penalty, module.graph, self.icm_weight)
-            terms_of = PenaltyTerms(penalty, torch_stream(self._entropy, "penalty"))
-            made, diverged = descend(
-                module, loss_terms, optimizer, n_steps, len(earlier)
-            )
-        if diverged is not None and not diverged.keeps_model:
-            raise diverged
-        with torch.no_grad():
-            module.complete(*objective.rest(module))
-        training = Bunch(optimizer=optimizer, batches=batches)
-        self._set_fitted(rows.x, module, training, to_columns([*earlier, *made]))
-        if diverged is not None:
-            raise diverged
-        if len(made) < n_steps:
-            warn_of_interrupt(len(made), n_steps)
-
-    def _fresh_module(self, rows, n_inputs):
-        layout = self._make_space(rows.x).layout
-        given = given_weights(self.init, self.n_layers)
-        if self.kind == "dense":
-            if n_inputs is None:
-                n_inputs = self.n_features_in_ if given is None else None
-            self._shapes = dense_shapes(
-                self.n_features_in_, n_inputs, self.n_layers, given
-            )
-        else:
-            if n_inputs not in {None, self.n_features_in_}:
-                raise ValueError(
-                    'inputs must have as many columns as X with kind="conv", '
-                    f"{self.n_features_in_}, got {n_inputs}."
-                )
-            self._shapes = conv_shapes(
-                layout.node_shape[1:], self.kernel_size, self.n_layers, given
-            )
-        return self._start(rows)[1]
-
-    def _kept_module(self, rows, n_inputs):
-        wanted = self._module.n_inputs
-        if n_inputs not in {None, wanted}:
+        wanted = None if before is None else before.model.n_inputs
+        if wanted not in {None, Z.shape[1]}:
             raise ValueError(
                 f"inputs must have {wanted} columns, as in the fit that continues, got "
-                f"{n_inputs}."
+                f"{Z.shape[1]}."
             )
-        return self._continue(rows)[1]
+        return replace(rows, inputs=torch.tensor(Z)), space
 
-    def _objective(self, module, X, Z):
-        """What the weights are fitted to: pairs of rows, or second-order statistics."""
-        x = torch.from_numpy(np.array(X, dtype=np.float64))
-        # Circles have no distinguished place: one offset for all entries.
-        axes = (0, 1) if module.on_circle else (0,)
-        if Z is not None:
-            return Regression(x, torch.from_numpy(Z), axes, self.label_noise)
-        grid = module.layout.node_shape[1:] if module.on_circle else None
-        return SecondOrder(x, module.n_inputs, axes, grid)
-
-    def _start_weights(self, module, objective):
-        start = given_weights(self.init, self.n_layers)
-        if start is None:
-            unit = objective.scale ** (1 / self.n_layers)
-            stream = numpy_stream(self._entropy, "init")
-            start = initial_weights(self.init, self._shapes, unit, stream)
-        with torch.no_grad():
-            for weight, value in zip(module.weights, start, strict=True):
-                weight.copy_(torch.from_numpy(value).view_as(weight))
+    def _trainer(self, rows, one_pass):
+        whole = self.batch_size is None or self.optimizer == "gd"
+        size, n_steps = None if whole else int(self.batch_size), int(self.max_iter)
+        if one_pass:
+            n_steps = 1 if whole else -(-len(rows) // size)
+        return replace(
+            Trainer.of(self),
+            max_epochs=n_steps,
+            batch_size=size,
+            lr_schedule="constant",
+            optimizer="adam" if self.optimizer == "adam" else "sgd",
+        )
 
     # ---------------------------------------------------- what a family writes
-    def _make_space(self, X):
-        if self.kind == "dense":
-            if self.data_shape is not None:
-                raise ValueError(
-                    'data_shape is for kind="conv"; kind="dense" sees rows as vectors: '
-                    f"set it to None, got {self.data_shape!r}."
-                )
-            return self._space.of(X, None, "auto", None)
-        shape = (self.n_features_in_,) if self.data_shape is None else self.data_shape
-        space = self._space.of(X, shape, "auto", None)
-        if space.layout.node_shape[0] > 1:
+    def _make_space(self, rows, space):
+        shape, n_inputs = None, None
+        if self.kind == "conv":
+            own = (self.n_features_in_,)
+            shape = own if self.data_shape is None else self.data_shape
+        elif self.data_shape is not None:
+            raise ValueError(
+                'data_shape is for kind="conv"; kind="dense" sees rows as vectors: '
+                f"set it to None, got {self.data_shape!r}."
+            )
+        space = space.of(rows.x, shape, "auto", None)
+        if self.kind == "conv" and space.layout.node_shape[0] > 1:
             raise ValueError(
                 'data_shape must be (length,) or (height, width) with kind="conv", '
                 f"whose maps have one channel, got {self.data_shape!r}."
             )
-        return space
+        if rows.inputs is not None:
+            n_inputs = rows.inputs.shape[1]
+        return replace(space, n_inputs=n_inputs)
 
     def _build(self, space):
+        n_features, n_inputs = space.n_features, space.n_inputs
+        given = given_weights(self.init, self.n_layers)
+        if self.kind == "dense":
+            if n_inputs is None and given is None:
+                n_inputs = n_features
+            shapes = dense_shapes(n_features, n_inputs, self.n_layers, given)
+        else:
+            if n_inputs not in {None, n_features}:
+                raise ValueError(
+                    'inputs must have as many columns as X with kind="conv", '
+                    f"{n_features}, got {n_inputs}."
+                )
+            grid = space.layout.node_shape[1:]
+            shapes = conv_shapes(grid, self.kernel_size, self.n_layers, given)
         return ChainModule(
-            space.layout, self._shapes, circular=self.padding == "circular"
+            space.layout,
+            shapes,
+            self.init,
+            circular=self.padding == "circular",
+            label_noise=float(self.label_noise),
         )
 
     # ----------------------------------------------------------------- queries
@@ -424,4 +349,5 @@ class ChainGenerator(BaseGenerator):
     @property
     def history_(self):
         """DataFrame with one row per step: loss and fit term (and penalty) before."""
-        return super().history_.rename_axis(index="step")
+        history = super().history_.rename_axis(index="step")
+        return history.drop(columns=["icm_weight", "duration"])

@@ -1,21 +1,24 @@
-"""The torch side of linear chains: mechanisms, what they are fitted to, descent."""
+"""The torch side of linear chains: mechanisms, and what they are fitted to."""
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import nn
 from torch.distributions import MultivariateNormal
 from torch.nn import functional
 
-from ..exceptions import FitDivergedError
 from ..interventions._affine import linear_part
 from ..interventions._base import replaces_mechanism
 from ..mechanisms import GaussianLikelihood, LinearOperator, MechanismGraph
-from ..models import Explains, GenerativeModel, Scores
+from ..models import Explains, GenerativeModel, Player, Scores
+from ..rows._batches import Batch, Rows
+from ..utils.streams import numpy_stream
+from ._chain_weights_module import given_weights, initial_weights
 
 # Of the data's mean variance: below it a density of rank-deficient data has no value.
 LEAST_VARIANCE = 1e-6
-ADAM_EPS = 1e-8
+CHUNK = 8192
 
 
 class DenseLink(nn.Module):
@@ -89,26 +92,88 @@ class ChainModule(GenerativeModel, Explains, Scores):
     layout : DataLayout
     shapes : list of tuple of int
         Of the weights, input side first.
+    init : str or list of ndarray
+        Where training starts.
     circular : bool
         Whether maps, if there are any, are circles.
+    label_noise : float
+        Deviation of noise that is added to the rows of a step.
     """
 
-    def __init__(self, layout, shapes, *, circular):
+    def __init__(self, layout, shapes, init, *, circular, label_noise):
         super().__init__()
+        self.shapes, self.init, self.label_noise = shapes, init, label_noise
         self.on_circle = circular and len(shapes[0]) > 2
         self.likelihood = GaussianLikelihood(layout.node_shape)
         chain = _chain_graph(layout, shapes, circular)
         self.graph = chain.with_link(self.likelihood.link)
         self.n_inputs = chain.roots["noise"][0]
         self.register_buffer("gain", torch.zeros(self.n_inputs, layout.n_features))
+        # Together as white as the noise: impulses everywhere, or on a circle just one.
+        impulses = torch.eye(1 if self.on_circle else self.n_inputs, self.n_inputs)
+        self.register_buffer("probes", math.sqrt(self.n_inputs) * impulses.double())
+        # Of the rows, in which the distance of their moments is measured.
+        self.scale = 1.0
         self.double()
 
-    def prepare(self, rows):
-        """Keep the units of the data."""
+    def prepare(self, rows, streams):
+        """Start the weights; return the rows as the steps see them."""
+        trained = self.resume(rows, streams, renew=False)
+        start = given_weights(self.init, len(self.shapes))
+        if start is None:
+            stream = numpy_stream(streams.entropy, "init")
+            start = initial_weights(self.init, self.shapes, self._unit(), stream)
+        with torch.no_grad():
+            for weight, value in zip(self.weights, start, strict=True):
+                weight.copy_(torch.from_numpy(value).view_as(weight))
+        return trained
+
+    def resume(self, rows, streams, *, renew):
+        """Return the rows as the steps see them; a batch of a stream is on its own."""
+        self.likelihood.link.offset.zero_()
+        x = torch.cat(list(rows.x.split(CHUNK))).flatten(1).double()
+        # Circles have no distinguished place: one offset for all entries.
+        axes = (0, 1) if self.on_circle else (0,)
+        if rows.inputs is not None:
+            self.scale = 1.0
+            return Pairs.of(x, rows.inputs, axes, self.label_noise)
+        grid = self.layout.node_shape[1:] if self.on_circle else None
+        moments = Moments.of(x, axes, grid)
+        self.scale = math.sqrt(moments.power) or 1.0
+        return moments
+
+    def _unit(self):
+        return self.scale ** (1 / len(self.shapes))
+
+    def players(self):
+        """The weights, with a rate that is relative to their size."""
+        return {"model": Player(self.weights, self.loss_terms, self._unit())}
 
     def loss_terms(self, batch):
-        """None: `descend` lowers an objective that is no mean over rows."""
-        return {}, None
+        """Squared error given the noise, or distance of the second moments."""
+        if batch.inputs is not None:
+            nodes, output = self.linear(batch.inputs)
+            return {"fit": (output - batch.x).square().mean()}, nodes
+        nodes, output = self.linear(self.probes)
+        grid = self.layout.node_shape[1:] if self.on_circle else None
+        distance = (second_moments(output, grid) - batch.x).square().sum()
+        nodes = {name: torch.cat([value, -value]) for name, value in nodes.items()}
+        return {"fit": distance / (output.shape[1] * self.scale**4)}, nodes
+
+    @torch.no_grad()
+    def finish(self, rows, streams, *, renew=False):
+        """Set what the weights leave open, and the gain of the posterior mean."""
+        offset, variance = rows.left_by(self)
+        own = self.likelihood.link.offset
+        own.copy_(offset.expand(self.layout.n_features).view_as(own))
+        matrix = self.matrix()
+        explained = float(matrix.square().sum()) / self.layout.n_features
+        power = max(explained, variance) or 1.0
+        self.likelihood.variance.fill_(max(variance, LEAST_VARIANCE * power))
+        u, s, vh = torch.linalg.svd(matrix, full_matrices=False)
+        shrunk = s / (s.square() + self.likelihood.variance)
+        self.gain.copy_((u * shrunk @ vh).T)
+        return []
 
     @property
     def weights(self):
@@ -124,18 +189,6 @@ class ChainModule(GenerativeModel, Explains, Scores):
         """Matrix (n_features, n_inputs) of the whole chain."""
         columns = self.linear(torch.eye(self.n_inputs, dtype=torch.float64))[1]
         return (columns - self.likelihood.link.offset.flatten()).T
-
-    def complete(self, offset, variance):
-        """Set what the weights leave open, and the gain of the posterior mean."""
-        own = self.likelihood.link.offset
-        own.copy_(offset.expand(self.layout.n_features).view_as(own))
-        matrix = self.matrix()
-        explained = float(matrix.square().sum()) / self.layout.n_features
-        power = max(explained, variance) or 1.0
-        self.likelihood.variance.fill_(max(variance, LEAST_VARIANCE * power))
-        u, s, vh = torch.linalg.svd(matrix, full_matrices=False)
-        shrunk = s / (s.square() + self.likelihood.variance)
-        self.gain.copy_((u * shrunk @ vh).T)
 
     def abduct(self, x):
         """Noise that explains given data: the posterior mean."""
@@ -188,93 +241,94 @@ def _chain_graph(layout, shapes, circular):
     return MechanismGraph({"noise": (n_inputs,)}, mechanisms)
 
 
-class Regression:
-    """Squared error of the rows, given the values of the noise behind them.
+@dataclass(frozen=True, eq=False)
+class Steps(Rows):
+    """Rows of which every step draws some with replacement, or takes all."""
 
-    Parameters
-    ----------
-    x : Tensor of shape (n, n_features)
-    z : Tensor of shape (n, n_inputs)
-    axes : tuple of int
-        Over which one offset is shared.
-    label_noise : float
-    """
+    means: tuple = ()
 
-    # Weights and learning rate are in the units of the data.
-    scale = 1.0
+    def to(self, device):
+        """The rows: chains are trained where they are, in double precision."""
+        return self
 
-    def __init__(self, x, z, axes, label_noise):
-        self.axes, self.label_noise = axes, label_noise
-        self.means = x.mean(axes), z.mean(axes)
-        self.x, self.z = x - self.means[0], z - self.means[1]
-        self.exact = _few_rows(self.z, self.x)
+    def _drawn(self, size, generator):
+        return torch.randint(len(self.x), (size,), generator=generator)
 
-    def loss(self, module, batch_size, generator):
-        """Mean squared error of a batch (None for all rows), and its nodes."""
-        if batch_size is None:
-            z, x = self.exact
-        else:
-            rows = _drawn_rows(len(self.x), batch_size, generator)
-            z, x = self.z[rows], self.x[rows]
+
+@dataclass(frozen=True, eq=False)
+class Pairs(Steps):
+    """Centred rows and noise behind them, and a few with the same second moments."""
+
+    few: tuple = ()
+    label_noise: float = 0.0
+
+    @classmethod
+    def of(cls, x, z, axes, label_noise):
+        """Pairs of rows and inputs; one offset is shared over some axes."""
+        means = x.mean(axes), z.mean(axes)
+        x, z = x - means[0], z - means[1]
+        few = _few_rows(z, x)
+        return cls(x, inputs=z, means=(*means, axes), few=few, label_noise=label_noise)
+
+    def batches(self, size, generator, epoch=0):
+        """Yield the batch of one step."""
+        z, x = self.few
+        if size is not None:
+            rows = self._drawn(size, generator)
+            z, x = self.inputs[rows], self.x[rows]
             if self.label_noise:
                 noise = torch.randn(x.shape, generator=generator, dtype=x.dtype)
-                x = x + self.label_noise * noise.to(x)
-        nodes, output = module.linear(z)
-        return (output - x).square().mean(), nodes
+                x = x + self.label_noise * noise
+        yield Batch(x, generator, inputs=z, epoch=epoch)
 
-    def rest(self, module):
+    def left_by(self, model):
         """Offset and variance of what a chain without offset leaves."""
-        x, z = self.means
-        constant = module.linear(z.expand(1, module.n_inputs))[1]
-        variance = self.loss(module, None, None)[0]
-        return x - constant.mean(self.axes), float(variance)
+        x, z, axes = self.means
+        constant = model.linear(z.expand(1, model.n_inputs))[1]
+        (batch,) = self.batches(None, None)
+        variance = model.loss_terms(batch)[0]["fit"]
+        return x - constant.mean(axes), float(variance)
 
 
-class SecondOrder:
-    """Distance of a chain's covariance (power spectrum, on a circle) from the rows'.
+@dataclass(frozen=True, eq=False)
+class Moments(Steps):
+    """Centred rows, of which a step sees the second moments."""
 
-    The squared Frobenius norm of the difference over ``n_features``, relative to the
-    squared mean variance. Parameters are those of `Regression`; ``grid`` is the
-    circle's shape, or None.
-    """
+    whole: torch.Tensor | None = None
+    power: float = 0.0
+    grid: tuple | None = None
 
-    def __init__(self, x, n_inputs, axes, grid):
-        self.offset = x.mean(axes)
-        self.x, self.grid = x - self.offset, grid
-        self.power = float(self.x.square().mean())
-        self.scale = math.sqrt(self.power) or 1.0
-        self.target = self._moments(self.x)
-        # Together as white as the noise: impulses everywhere, or on a circle just one.
-        n_probes = n_inputs if grid is None else 1
-        impulses = torch.eye(n_probes, n_inputs, dtype=x.dtype)
-        self.probes = math.sqrt(n_inputs) * impulses
+    @classmethod
+    def of(cls, x, axes, grid):
+        """Moments of rows, on a circle of this shape power spectra."""
+        mean = x.mean(axes)
+        x = x - mean
+        power = float(x.square().mean())
+        return cls(
+            x, means=(mean,), whole=second_moments(x, grid), power=power, grid=grid
+        )
 
-    def loss(self, module, batch_size, generator):
-        """Distance from a batch (None for all rows), and nodes at white noise."""
-        target = self.target
-        if batch_size is not None:
-            rows = _drawn_rows(len(self.x), batch_size, generator)
-            target = self._moments(self.x[rows])
-        nodes, output = module.linear(self.probes)
-        distance = (self._moments(output) - target).square().sum()
-        nodes = {name: torch.cat([value, -value]) for name, value in nodes.items()}
-        return distance / (output.shape[1] * self.scale**4), nodes
+    def batches(self, size, generator, epoch=0):
+        """Yield the batch of one step."""
+        moments = self.whole
+        if size is not None:
+            rows = self._drawn(size, generator)
+            moments = second_moments(self.x[rows], self.grid)
+        yield Batch(moments, generator, epoch=epoch)
 
-    def _moments(self, rows):
-        if self.grid is None:
-            return rows.T @ rows / len(rows)
-        axes = tuple(range(1, 1 + len(self.grid)))
-        spectrum = torch.fft.fftn(rows.unflatten(1, self.grid), dim=axes, norm="ortho")
-        return torch.view_as_real(spectrum).square().sum(-1).mean(0)
-
-    def rest(self, module):
+    def left_by(self, model):
         """Offset of the rows, and their variance that a chain leaves."""
-        own = float(module.matrix().square().sum()) / self.x.shape[1]
-        return self.offset, max(0.0, self.power - own)
+        own = float(model.matrix().square().sum()) / self.x.shape[1]
+        return self.means[0], max(0.0, self.power - own)
 
 
-def _drawn_rows(n, size, generator):
-    return torch.randint(n, (size,), generator=generator)
+def second_moments(rows, grid):
+    """Second moments of centred rows, or their power spectrum on a circle."""
+    if grid is None:
+        return rows.T @ rows / len(rows)
+    axes = tuple(range(1, 1 + len(grid)))
+    spectrum = torch.fft.fftn(rows.unflatten(1, grid), dim=axes, norm="ortho")
+    return torch.view_as_real(spectrum).square().sum(-1).mean(0)
 
 
 def _few_rows(z, x):
@@ -285,51 +339,3 @@ def _few_rows(z, x):
     factor = torch.linalg.qr(torch.hstack([z, x]), mode="r").R * math.sqrt(m / n)
     both = torch.cat([factor, -factor])
     return both[:, : z.shape[1]], both[:, z.shape[1] :]
-
-
-def make_optimizer(name, module, objective, lr):
-    """Optimiser "gd", "sgd" or "adam", with a rate in units of the data's scale."""
-    unit = objective.scale ** (1 / len(module.weights))
-    if name == "adam":
-        return torch.optim.Adam(module.weights, lr=lr * unit, eps=ADAM_EPS / unit)
-    # A step of Adam has the unit of a weight, a gradient its inverse.
-    return torch.optim.SGD(module.weights, lr=lr * unit**2)
-
-
-def descend(module, loss_terms, optimizer, n_steps, n_before=0):
-    """Make some steps; return the terms before each, and the error if it diverged.
-
-    Ctrl-C ends them early. After an error the weights are the last good ones. (Epochs
-    of one step in the loop of the networks take more than twice the time.)
-
-    Parameters
-    ----------
-    module : ChainModule
-    loss_terms : callable
-        Returns ``{"loss": Tensor, ...}``.
-    optimizer : torch.optim.Optimizer
-    n_steps, n_before : int
-        Steps to make, and steps made before these.
-    """
-    rows, good, bad = [], (), []
-    try:
-        for _ in range(n_steps):
-            terms = loss_terms()
-            row = {name: float(value.detach()) for name, value in terms.items()}
-            bad = [name for name, value in row.items() if not math.isfinite(value)]
-            if bad:
-                break
-            good = [w.detach().clone() for w in module.weights]
-            optimizer.zero_grad()
-            terms["loss"].backward()
-            optimizer.step()
-            rows.append(row)
-    except KeyboardInterrupt:
-        pass
-    with torch.no_grad():
-        if not bad and bool(module.matrix().square().sum().isfinite()):
-            return rows, None
-        for weight, value in zip(module.weights, good, strict=False):
-            weight.copy_(value)
-    term = bad[-1] if bad else "fit"
-    return rows[:-1], FitDivergedError(max(n_before + len(rows), 1), term)

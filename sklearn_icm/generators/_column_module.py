@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -14,6 +14,8 @@ from ..mechanisms._likelihood import Affine
 from ..utils.rows import is_rounding
 from ._choice_module import LEAST_MEAN
 
+# Rows that a declared level without any counts as.
+UNSEEN = 0.5
 LEAST_SCALE = 1e-3
 # softplus(UNIT_SCALE) + LEAST_SCALE is 1.
 UNIT_SCALE = math.log(math.expm1(1 - LEAST_SCALE))
@@ -325,7 +327,8 @@ def scale_of(head: Tensor) -> Tensor:
 class CategoricalColumn(ColumnMechanism):
     """Levels in their order, cut from standard normal noise by their probabilities.
 
-    A declared level that no row has gets its probability from ``prior``.
+    A declared level that no row has gets its probability from ``prior``. ``counts`` are
+    the rows of each level.
     """
 
     def __init__(
@@ -336,6 +339,16 @@ class CategoricalColumn(ColumnMechanism):
     ) -> None:
         super().__init__(index, reader, parents)
         self.register_buffer("prior", torch.zeros(reader.width))
+        self.register_buffer("counts", torch.zeros(reader.width, dtype=torch.long))
+
+    def count(self, parts: Iterable[Tensor]) -> None:
+        """Count rows of each level, beside earlier ones, in values of the column."""
+        for part in parts:
+            known = part[~part.isnan()].long()
+            self.counts += known.bincount(minlength=len(self.counts))
+        unseen = (self.counts == 0).double()
+        total = self.counts.sum() + UNSEEN * unseen.sum()
+        self.prior.copy_(UNSEEN * unseen / total)
 
     def _start(self) -> Sequence[float]:
         return (0.0,) * self.reader.width

@@ -201,4 +201,4 @@ def _check_labels(targeted, labels):
     )
     if len(absent) == len(targeted):
         raise ValueError(message)
-    warnings.warn(message, UserWarning, stacklevel=7)
+    warnings.warn(message, UserWarning, stacklevel=8)

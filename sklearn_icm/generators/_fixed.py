@@ -6,8 +6,8 @@ from numbers import Real
 import torch
 from torch import nn
 
+from .._fitting import CONSTRAINTS
 from .._training.abduction import most_probable_noise
-from .._training.fitting import CONSTRAINTS
 from ..base import BaseGenerator
 from ..mechanisms import GaussianLikelihood, MechanismGraph
 from ..mechanisms._checks import refuse_random
@@ -42,7 +42,7 @@ class FixedModule(GenerativeModel, Explains):
         self.register_buffer("mean", torch.zeros(shape))
         self.register_buffer("deviation", torch.zeros(shape))
 
-    def prepare(self, rows):
+    def prepare(self, rows, streams):
         """Take the units of all rows so far, and the observation noise in them."""
         self._count(rows.x)
         moments = (m.cpu().double() for m in (self.mean, self.deviation))
@@ -60,6 +60,15 @@ class FixedModule(GenerativeModel, Explains):
         # The noise has one deviation in the units of the data, not in these.
         self.likelihood.variance = (self.noise_std / scale) ** 2
         self.spread = self.likelihood.squared(self.deviation).mean()
+        return rows
+
+    def resume(self, rows, streams, *, renew):
+        """Take the units of all rows so far."""
+        return self.prepare(rows, streams)
+
+    def players(self):
+        """Nobody: nothing is trained."""
+        return {}
 
     def loss_terms(self, batch):
         """Nothing is trained."""
@@ -194,13 +203,3 @@ class FixedGenerator(BaseGenerator):
         refuse_random(graph)
         is_table = self.data_shape is None
         return FixedModule(graph, likelihood, self.noise_std, is_table=is_table)
-
-    def _train(self, rows, epochs, *, fresh, one_pass=False):
-        X = rows.x
-        if fresh:
-            _, module = self._start(rows)
-        else:
-            rows, module = self._continue(rows)
-            module.prepare(rows)
-        self._set_fitted(X, module)
-        return ()

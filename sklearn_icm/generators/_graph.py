@@ -7,10 +7,9 @@ import numpy as np
 import torch
 from sklearn.utils.validation import validate_data
 
-from .._training.fitting import CONSTRAINTS
+from .._fitting import CONSTRAINTS
 from .._training.reservoir import renewed
 from ..base import BaseGenerator
-from ..mechanisms._modules import tensor_of
 from ..rows._columns import plain_columns, plain_rows
 from ..rows._space import Space
 from ..utils._sklearn import Interval, StrOptions
@@ -18,7 +17,6 @@ from ..utils.environments import find_rows, resolve_environments
 from ..utils.streams import torch_stream
 from ..utils.support import MOST_FITTED
 from ._edges_module import check_unobserved, parse_graph, targeted_entries
-from ._fit_module import N_FOLDS
 from ._graph_module import GraphModule
 from ._graph_queries import GraphQueriesMixin
 from ._structure_module import MECHANISMS, allowed_kinds
@@ -26,8 +24,6 @@ from ._table_module import check_known, refuse_missing
 
 __all__ = ["GraphGenerator"]
 
-# Rows that a declared level without any counts as.
-UNSEEN = 0.5
 ADVICE = (
     "Set missing='available' to fit each mechanism to the rows in which its column and "
     "its parents are known, or fill them in before."
@@ -250,7 +246,6 @@ class GraphGenerator(GraphQueriesMixin, BaseGenerator):
 
     model_class = GraphModule
 
-    # Of the graph, which has many forms, `_start` keeps the parents.
     _architecture_names = ("unobserved", "mechanism", "noise", "n_units")
 
     _parameter_constraints = {
@@ -344,44 +339,15 @@ class GraphGenerator(GraphQueriesMixin, BaseGenerator):
             self.graph, names, list(check_unobserved(self.unobserved, names))
         )
 
-    def _start(self, rows):
-        opened, module = super()._start(rows)
-        self._architecture["graph"] = module.parents
-        self._space = self._space.ranged(rows.x)
-        self._n_rows_of_levels = self._count_levels(rows.x, module, {})
-        return self._with_folds(opened), module
+    def _shaping(self):
+        # A graph has many forms, its parents one.
+        return {**super()._shaping(), "graph": self._parents()}
 
-    def _continue(self, rows):
-        parents = self._parents()
-        if parents != self._module.parents:
-            raise ValueError(
-                f"graph cannot change from the parents {self._module.parents} to "
-                f"{parents} while training continues. Set it back, or fit afresh with "
-                "warm_start=False."
-            )
-        opened, module = super()._continue(rows)
-        earlier = self._n_rows_of_levels
-        self._n_rows_of_levels = self._count_levels(rows.x, module, earlier)
-        device = tensor_of(module).device
-        module.fit.penalise(self._is_penalised())
-        module.cpu().solve(opened, add=self._is_stream)
-        return self._with_folds(opened), module.to(device)
+    def _make_space(self, rows, space):
+        return super()._make_space(rows, space).ranged(rows.x)
 
-    def _count_levels(self, X, module, earlier):
-        """Rows of each level by column; a level without any gets a prior weight."""
-        counted = {}
-        for k, levels in self._space.levels.items():
-            codes = X[~np.isnan(X[:, k]), k].astype(int)
-            counted[k] = np.bincount(codes, minlength=len(levels)) + earlier.get(k, 0)
-            unseen = counted[k] == 0
-            weight = UNSEEN * unseen / (counted[k].sum() + UNSEEN * unseen.sum())
-            prior = module.graph.mechanism(module.names[k]).prior
-            prior.copy_(torch.from_numpy(weight))
-        return counted
-
-    def _with_folds(self, rows):
-        stream = torch_stream(self._entropy, "folds")
-        return replace(rows, fold=torch.randperm(len(rows), generator=stream) % N_FOLDS)
+    def _adapt(self, model):
+        model.fit.penalise(self._is_penalised())
 
     def _column_names(self):
         names = getattr(self, "feature_names_in_", None)
@@ -391,11 +357,13 @@ class GraphGenerator(GraphQueriesMixin, BaseGenerator):
             raise ValueError(f"The columns of X must have unique names, got {names}.")
         return list(names)
 
-    def _check_rows(self, X, *, reset=False, **options):
+    def _columns_of(self, X):
         X = plain_columns(plain_rows(X))
-        if reset:
-            self._space = Space.of_table(X, self.categorical_features, self.mechanism)
-        elif self._space.levels and hasattr(X, "columns"):
+        return Space.of_table(X, self.categorical_features, self.mechanism)
+
+    def _check_rows(self, X, space=None, *, reset=False, **options):
+        X, space = plain_columns(plain_rows(X)), space or self._fitted.space
+        if not reset and space.levels and hasattr(X, "columns"):
             # Names first, as levels are looked up by position.
             validate_data(self, X, reset=False, skip_check_array=True)
         fitting = "ensure_min_samples" in options
@@ -403,20 +371,22 @@ class GraphGenerator(GraphQueriesMixin, BaseGenerator):
             options["ensure_all_finite"] = "allow-nan"
         elif "ensure_all_finite" not in options:
             refuse_missing(X, ADVICE if fitting else ADVICE_OF_QUERIES)
-        X = self._space.coded(X)
+        X = space.coded(X)
         return super()._check_rows(X, reset=reset, **options)
 
-    def _rows_to_fit(self, X, y, environments, *, reset):
-        rows = super()._rows_to_fit(X, y, environments, reset=reset)
+    def _rows_to_fit(self, X, y, environments, before):
+        rows, space = super()._rows_to_fit(X, y, environments, before)
         changed = self._changed_entries(X, y, environments)
         if changed is None and self.missing == "raise":
-            return rows
+            return rows, space
         known = ~np.isnan(rows.x)
         if changed is not None:
             known &= ~changed
-        if reset and self.missing == "available":
+        if before is None and self.missing == "available":
             check_known(rows.x, known, self._parents(), self._column_names())
-        return rows if known.all() else replace(rows, known=torch.from_numpy(known))
+        if not known.all():
+            rows = replace(rows, known=torch.from_numpy(known))
+        return rows, space
 
     def _changed_entries(self, X, y, environments):
         """Which entries of fitted rows come from changed mechanisms, if any do."""
@@ -430,20 +400,15 @@ class GraphGenerator(GraphQueriesMixin, BaseGenerator):
         names, hidden = self._column_names(), self.unobserved or ()
         return targeted_entries(labels, self.targets, names, hidden)
 
-    def _some_rows(self, rows, *, renew):
+    def _some_rows(self, rows, fitted, renew):
         """Rows that `support` compares with; beside them which entries are unknown."""
-        stream = torch_stream(self._entropy, f"support {self.n_iter_}")
+        n_epochs = len(fitted.progress.history)
+        stream = torch_stream(fitted.entropy, f"support {n_epochs}")
         some = torch.randperm(len(rows), generator=stream)[:MOST_FITTED].numpy()
         values = rows.x[some]
         unknown = np.zeros_like(values) if rows.known is None else ~rows.known[some]
         values = np.hstack([values, unknown], dtype=values.dtype)
         if not renew:
             return values
-        kept, values = map(torch.from_numpy, (self._fitted_rows, values))
+        kept, values = map(torch.from_numpy, (fitted.rows, values))
         return renewed(kept, values, MOST_FITTED, stream).numpy()
-
-    def _train(self, rows, epochs, *, fresh, one_pass=False):
-        self._is_stream = one_pass
-        doubts = super()._train(rows, epochs, fresh=fresh, one_pass=one_pass)
-        self._fitted_rows = self._some_rows(rows, renew=one_pass and not fresh)
-        return doubts

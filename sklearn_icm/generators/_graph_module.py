@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -17,13 +18,13 @@ from ..mechanisms import ExactLikelihood, GaussianLikelihood
 from ..models import Explains, GenerativeModel, Scores
 from ..rows._batches import Batch, Rows
 from ..rows._layout import DataLayout
-from ..utils.streams import Streams, torch_stream
+from ..utils.streams import Streams
 from ._column_module import (
     CategoricalReader,
     ChangedColumn,
     NumericReader,
 )
-from ._fit_module import FittedBanks
+from ._fit_module import N_FOLDS, FittedBanks
 from ._hidden_module import NoiseEncoder, Posterior, VectorReader
 from ._noise_module import KernelNoise
 from ._structure_module import column_graph
@@ -83,15 +84,25 @@ class GraphModule(GenerativeModel, Explains, Scores):
         self.training = mode
         return self
 
-    def prepare(self, rows: Rows) -> None:
+    def prepare(self, rows: Rows, streams: Streams) -> Rows:
         """Take the units of the columns, and solve what is linear."""
         self._set_units(rows)
-        self.solve(rows, add=False, start=True)
+        return self._solved(rows, streams, add=False, start=True)
 
-    def solve(self, rows: Rows, *, add: bool, start: bool = False) -> None:
-        """Solve what is linear for rows, alone or with earlier ones."""
+    def resume(self, rows: Rows, streams: Streams, *, renew: bool) -> Rows:
+        """Solve what is linear for the rows, with `renew` together with earlier ones."""
+        return self._solved(rows, streams, add=renew, start=False)
+
+    def _solved(self, rows: Rows, streams: Streams, *, add: bool, start: bool) -> Rows:
+        """The rows in folds, of which levels are counted and lines solved."""
+        for k, reader in enumerate(self.readers):
+            if isinstance(reader, CategoricalReader):
+                mechanism = self.graph.mechanism(self.names[k])
+                mechanism.count(part[:, k] for part in rows.x.split(CHUNK))
         chunks = (self._known_rows(batch)[:3] for batch in rows.chunks(CHUNK))
         self.fit.solve(chunks, add=add, start=start)
+        order = torch.randperm(len(rows), generator=streams.torch("folds"))
+        return replace(rows, fold=order % N_FOLDS)
 
     def _known_rows(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
         """What mechanisms read and explain of rows, which of it is known, and folds."""
@@ -201,7 +212,7 @@ class GraphModule(GenerativeModel, Explains, Scores):
         ]
 
     @torch.no_grad()
-    def finish(self, rows: Rows, entropy: int, *, renew: bool = False) -> list[str]:
+    def finish(self, rows: Rows, streams: Streams, *, renew: bool = False) -> list[str]:
         """Give every column its mechanism, and its residuals as noise.
 
         To renew it is to keep kinds and earlier residuals, and let these fade. Returns
@@ -210,7 +221,7 @@ class GraphModule(GenerativeModel, Explains, Scores):
         if not renew:
             some = rows
             if len(rows) > MOST_RESIDUALS:
-                stream = torch_stream(entropy, "choosing")
+                stream = streams.torch("choosing")
                 order = torch.randperm(len(rows), generator=stream)
                 some = rows[order[:MOST_RESIDUALS]]
             link = self.likelihood.link
@@ -220,7 +231,7 @@ class GraphModule(GenerativeModel, Explains, Scores):
         self.renewals = self.renewals + 1 if renew else torch.zeros_like(self.renewals)
         # Another stream each time, so that none of the old residuals is safe.
         name = f"residuals {int(self.renewals)}" if renew else "residuals"
-        stream = torch_stream(entropy, name)
+        stream = streams.torch(name)
         residuals = self._residuals(rows, stream)
         kept = [own[:MOST_POINTS] for own in residuals]
         if renew:

@@ -83,7 +83,9 @@ class GraphQueriesMixin:
     def categories_(self):
         """``{column: its levels}`` of the categorical columns."""
         names = self._fitted_module("categories_").names
-        return {names[k]: levels.copy() for k, levels in self._space.levels.items()}
+        return {
+            names[k]: levels.copy() for k, levels in self._fitted.space.levels.items()
+        }
 
     def score_samples(self, X, *, interventions=None):
         """Log density of each row, in nats; of levels, log probability.
@@ -143,17 +145,17 @@ class GraphQueriesMixin:
         rows, volume = self._undone(rows, interventions)
         warn_of_other_constants(
             rows,
-            self._space.range,
+            self._fitted.space.range,
             {
                 k: name
-                for k, name in enumerate(self._module.names)
-                if name not in interventions and k not in self._space.levels
+                for k, name in enumerate(self._fitted.model.names)
+                if name not in interventions and k not in self._fitted.space.levels
             },
         )
         return rows, volume
 
     def _undone(self, rows, interventions):
-        data = self._module.graph.data_node
+        data = self._fitted.model.graph.data_node
         if data not in interventions:
             return rows, 0.0
         change = interventions[data]
@@ -171,7 +173,9 @@ class GraphQueriesMixin:
         # An affine change of some columns shows at units and the origin.
         probes = torch.eye(rows.shape[1] + 1, rows.shape[1], dtype=torch.float64)
         applied(keeping_levels(data, change, self._names_of_levels()), probes)
-        before[:, list(self._space.levels)] = rows[:, list(self._space.levels)]
+        before[:, list(self._fitted.space.levels)] = rows[
+            :, list(self._fitted.space.levels)
+        ]
         return before, volume
 
     def _noise_of(self, rows, generator=None, places=None):
@@ -179,26 +183,30 @@ class GraphQueriesMixin:
         parts = [rows]
         if places is not None:
             parts.append(np.full(rows.shape, 0.5))
-            parts[1][:, list(self._space.levels)] = places
+            parts[1][:, list(self._fitted.space.levels)] = places
         return self._in_double(
             lambda model, x, *at: model.abduct(x, generator, *at), *parts
         )
 
     def _abducted(self, rows, method, *options):
         found = super()._abducted(rows, method, *options)
-        if method == "encode" and self._space.levels:
+        if method == "encode" and self._fitted.space.levels:
             found.noise = self._noise_in_levels(rows).astype(found.noise.dtype)
         return found
 
     def _resolve_abduction(self, abduction, X):
-        if isinstance(abduction, str) and abduction == "encode" and self._space.levels:
+        if (
+            isinstance(abduction, str)
+            and abduction == "encode"
+            and self._fitted.space.levels
+        ):
             return self._noise_in_levels(X)
         return super()._resolve_abduction(abduction, X)
 
     def _noise_in_levels(self, rows):
         # By content, so that all questions to a row share its noise.
-        entropy = stream_seed(self._entropy, "levels")
-        places = draws_by_content(rows, len(self._space.levels), entropy)
+        entropy = stream_seed(self._fitted.entropy, "levels")
+        places = draws_by_content(rows, len(self._fitted.space.levels), entropy)
         return self._noise_of(rows, places=places)
 
     def independence(
@@ -254,21 +262,21 @@ class GraphQueriesMixin:
         measures = as_measures(measure, {"noise": (NoiseMeasure(rng),)})
         if X is None:
             rows = self.node_values(n_samples=n_samples, random_state=rng)
-            rows = rows[self._module.graph.data_node]
+            rows = rows[self._fitted.model.graph.data_node]
         else:
             rows = self._check_rows(X)
             rows = rows[rng.permutation(len(rows))[:n_samples]]
         # Draws of hidden nodes: their posterior means would depend on all columns.
         drawn = torch.Generator().manual_seed(rng.randint(2**31))
-        places = rng.random_sample((len(rows), len(self._space.levels)))
+        places = rng.random_sample((len(rows), len(self._fitted.space.levels)))
         noise = self._noise_of(rows, drawn, places)
-        nodes, module = self._nodes_of_noise(noise), self._module
+        nodes, module = self._nodes_of_noise(noise), self._fitted.model
         found = []
         for k, name in enumerate(module.names):
             parents = _side_by_side(nodes, module.parents[name])
             sides = {"parents": parents, "noise": np.delete(noise, k, 1)}
             for against, values in sides.items():
-                if k in self._space.levels or not values.shape[1]:
+                if k in self._fitted.space.levels or not values.shape[1]:
                     continue
                 pair = MechanismPair(
                     *(against, name, values.shape[1:], "vector"),
@@ -293,7 +301,7 @@ class GraphQueriesMixin:
         self._in_double(lambda model, e: parts.append(model.graph(e)) or e, noise)
         return {
             name: np.concatenate([part[name].numpy() for part in parts])
-            for name in self._module.parents
+            for name in self._fitted.model.parents
         }
 
     def _fitted_values(self):
@@ -301,8 +309,11 @@ class GraphQueriesMixin:
 
         Beside them by mechanism in which rows it is known, and was not changed.
         """
-        rows, unknown = np.hsplit(self._fitted_rows, 2)
-        drawn, module = torch_stream(self._entropy, "support"), self._module
+        rows, unknown = np.hsplit(self._fitted.rows, 2)
+        drawn, module = (
+            torch_stream(self._fitted.entropy, "support"),
+            self._fitted.model,
+        )
         values = self._nodes_of_noise(self._noise_of(rows, drawn))
         values |= {name: rows[:, [k]] for k, name in enumerate(module.names)}
         counts = {
@@ -314,7 +325,7 @@ class GraphQueriesMixin:
         return values, counts
 
     def _names_of_levels(self):
-        return {k: self._module.names[k] for k in self._space.levels}
+        return {k: self._fitted.model.names[k] for k in self._fitted.space.levels}
 
     def _checked(self, interventions):
         """Checked interventions, those on columns of levels as ones on codes."""
@@ -330,23 +341,29 @@ class GraphQueriesMixin:
 
     def _query(self, interventions, X=None, *args, **options):
         check_is_fitted(self)
-        interventions, names = self._checked(interventions), self._module.names
-        data = self._module.graph.data_node
+        interventions, names = self._checked(interventions), self._fitted.model.names
+        data = self._fitted.model.graph.data_node
         if data in interventions:
             own = self._names_of_levels()
             interventions[data] = keeping_levels(data, interventions[data], own)
-        for k, known in self._space.levels.items():
+        for k, known in self._fitted.space.levels.items():
             change = interventions.get(names[k])
-            warn_of_unseen(names[k], change, known, self._n_rows_of_levels[k])
+            counts = self._fitted.model.graph.mechanism(names[k]).counts.numpy(
+                force=True
+            )
+            warn_of_unseen(names[k], change, known, counts)
         numbers = set_numbers(interventions, names)
         interventions = self._on_whole(interventions, given=X is not None)
         watched = self._watched(interventions)
         interventions |= watched
         queries, X, chunks, n_rows = super()._query(interventions, X, *args, **options)
         free = self._free_whole(interventions)
-        ranges, places = {k: self._space.range[:, k] for k in self._space.whole}, None
+        ranges, places = (
+            {k: self._fitted.space.range[:, k] for k in self._fitted.space.whole},
+            None,
+        )
         if queries.given is not None:
-            entropy = stream_seed(self._entropy, "whole")
+            entropy = stream_seed(self._fitted.entropy, "whole")
             places = draws_by_content(queries.given, len(free), entropy)
         chunks = _as_columns_hold(chunks, numbers, ranges, free, places)
         queries.watched.extend(watched.values())
@@ -356,41 +373,48 @@ class GraphQueriesMixin:
         """Interventions on columns of numbers that mechanisms of the fit read."""
         read = {
             parent
-            for name, parents in self._module.parents.items()
+            for name, parents in self._fitted.model.parents.items()
             if not replaces_mechanism(interventions.get(name))
             for parent in parents
         }
-        scales = self._module.likelihood.link.scale.tolist()
-        limits = [*self._space.range.tolist(), scales]
+        scales = self._fitted.model.likelihood.link.scale.tolist()
+        limits = [*self._fitted.space.range.tolist(), scales]
         return {
             name: Watched(name, interventions[name], *known)
             for k, (name, *known) in enumerate(
-                zip(self._module.names, *limits, strict=True)
+                zip(self._fitted.model.names, *limits, strict=True)
             )
-            if name in interventions and name in read and k not in self._space.levels
+            if name in interventions
+            and name in read
+            and k not in self._fitted.space.levels
         }
 
     def _on_whole(self, interventions, *, given):
         """Interventions on columns of whole numbers are given whole numbers."""
-        names, changes = self._module.names, dict(interventions)
-        for k in self._space.whole:
+        names, changes = self._fitted.model.names, dict(interventions)
+        for k in self._fitted.space.whole:
             change = changes.get(names[k])
             if change is not None and is_set(change) and not isinstance(change, Do):
-                limits = (None, np.inf) if given else self._space.range[:, k].tolist()
+                limits = (
+                    (None, np.inf) if given else self._fitted.space.range[:, k].tolist()
+                )
                 changes[names[k]] = Compose((Rounded({0: limits}), change))
-        data = self._module.graph.data_node
+        data = self._fitted.model.graph.data_node
         if data in changes and is_set(changes[data]) and not given:
-            ranges = {k: self._space.range[:, k].tolist() for k in self._space.whole}
+            ranges = {
+                k: self._fitted.space.range[:, k].tolist()
+                for k in self._fitted.space.whole
+            }
             changes[data] = Compose((Rounded(ranges), changes[data]))
         return changes
 
     def _free_whole(self, interventions):
         """Positions of the columns of whole numbers that no intervention sets."""
-        names = self._module.names
+        names = self._fitted.model.names
         changed = {n for n, change in interventions.items() if is_set(change)}
-        if self._module.graph.data_node in changed:
+        if self._fitted.model.graph.data_node in changed:
             return []
-        return [k for k in self._space.whole if names[k] not in changed]
+        return [k for k in self._fitted.space.whole if names[k] not in changed]
 
     def _bounds_under(self, interventions):
         """Bounds of rows: whole numbers keep to their range, unless they are set."""
@@ -400,7 +424,7 @@ class GraphQueriesMixin:
         open_ended = np.array([[-np.inf], [np.inf]])
         bounds = open_ended if self.bounds_ is None else self.bounds_
         bounds = np.broadcast_to(bounds, (2, self.n_features_in_)).copy()
-        low, high = self._space.range[:, free]
+        low, high = self._fitted.space.range[:, free]
         bounds[:, free] = (
             np.maximum(bounds[0, free], low),
             np.minimum(bounds[1, free], high),

@@ -76,7 +76,7 @@ def check_known(X, known, parents, names):
                 f"{rows}, fewer than {FEW_JOINT}: what is fitted to them is not to be "
                 "trusted.",
                 UserWarning,
-                stacklevel=5,
+                stacklevel=6,
             )
 
 
@@ -160,5 +160,5 @@ def warn_of_other_constants(rows, limits, names):
                 f"{int(other.sum())} of {len(rows)} rows: it counts for nothing in "
                 "their scores, though the model gives no such row.",
                 UserWarning,
-                stacklevel=5,
+                stacklevel=6,
             )

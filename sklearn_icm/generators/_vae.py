@@ -6,7 +6,7 @@ from numbers import Integral, Real
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from .._training.fitting import CONSTRAINTS
+from .._fitting import CONSTRAINTS
 from ..base import BaseGenerator
 from ..mechanisms import (
     BernoulliLikelihood,
@@ -313,16 +313,17 @@ class VAEGenerator(BaseGenerator):
         n_outputs = 2 * int(self.n_latents)
         return build(layout.node_shape, n_outputs, **self._hidden_layers(layout))
 
-    def _own_doubts(self, module, n_rows):
+    def _own_doubts(self, n_rows):
         names = getattr(self, "feature_names_in_", np.arange(self.n_features_in_))
+        fitted = self._fitted
         return doubts_of_two_values(
-            module, self._space.bounds, names, n_rows, self._entropy
+            fitted.model, fitted.space.bounds, names, n_rows, fitted.entropy
         )
 
-    def _make_space(self, X):
+    def _make_space(self, rows, space):
         is_share = self.likelihood == "bernoulli" and self.bounds == "data"
         bounds = (0.0, 1.0) if is_share else self.bounds
-        return self._space.of(X, self.data_shape, self.data_kind, bounds)
+        return space.of(rows.x, self.data_shape, self.data_kind, bounds)
 
     # ----------------------------------------------------------------- queries
     @property

@@ -11,7 +11,7 @@ from ..exceptions import CollapsedDecoderWarning
 from ..mechanisms._layouts import RandomBumps
 from ..mechanisms._noise import MixtureNoise
 from ..models import Explains, GenerativeModel, Scores
-from ..utils.streams import numpy_stream, torch_streams
+from ..utils.streams import numpy_stream
 
 DRAWS_PER_COMPONENT = 60
 N_BOUND_DRAWS = 4
@@ -94,15 +94,14 @@ class VAEModule(GenerativeModel, Explains, Scores):
                 part.step += 1
 
     @torch.no_grad()
-    def finish(self, rows, entropy, *, renew=False):
+    def finish(self, rows, streams, *, renew=False):
         """Fit what sampling needs to the rows: variances, density of the latents.
 
         With ``renew`` earlier batches count too, by the rows that are kept of them.
         Returns warnings of what makes the model doubtful.
         """
         x = rows.x
-        streams = torch_streams(entropy, "finish", "entries", "shares")
-        generator, places, shares = streams
+        generator, places, shares = map(streams.torch, ("finish", "entries", "shares"))
         rows, squared = self._explained(x, generator, places)
         order = torch.randperm(len(x), generator=shares)
         (some,) = x[order[:FEW_ROWS]].split(FEW_ROWS)  # Of a file too.
@@ -119,9 +118,8 @@ class VAEModule(GenerativeModel, Explains, Scores):
         entries = (part.flatten() for part in entries)
         self.likelihood.fit_rest(x, *entries, renew=renew)
         if self.fits_mixture:
-            self._fit_mixture(
-                mean, (0.5 * log_variance).exp(), generator, entropy, renew
-            )
+            spread = (0.5 * log_variance).exp()
+            self._fit_mixture(mean, spread, generator, streams.entropy, renew)
         return self._doubts()
 
     def _doubts(self):

@@ -51,7 +51,7 @@ class GaussianLikelihood(nn.Module):
         # Of the columns of a table, if they have some: to speak of them.
         self.names: Sequence[str] | None = None
         self.register_buffer("variance", torch.ones(()))
-        # Means and variances there; without any the common variance is everywhere.
+        # Means and variances there, after training; of one knot it is everywhere.
         self.register_buffer("knots", torch.empty(0))
         self.register_buffer("variances", torch.empty(0))
         # The two values of entries that have no others; else equal.
@@ -161,8 +161,8 @@ class GaussianLikelihood(nn.Module):
 
     def variance_at(self, mean: Tensor) -> Tensor:
         """Variance of entries with this mean, in standardised units."""
-        if not len(self.knots):
-            return self.variance
+        if len(self.knots) < 2:
+            return self.variances[0] if len(self.knots) else self.variance
         mean = self.standardised(mean).contiguous()
         right = torch.bucketize(mean.detach(), self.knots).clamp(1, len(self.knots) - 1)
         knot, gap = self.knots[right - 1], self.knots.diff()[right - 1]
@@ -185,14 +185,15 @@ class GaussianLikelihood(nn.Module):
     @torch.no_grad()
     def fit_variance(self, means: Tensor, squared: Tensor) -> None:
         """Fit the variance to entries' standardised means and squared residuals."""
-        self.variance.copy_(squared.mean().clamp(min=self.FLOOR))
-        self.knots, self.variances = self.knots[:0], self.variances[:0]
+        common = squared.mean().clamp(min=self.FLOOR)
         n_knots = min(self.MOST_KNOTS, len(means) // self.ENTRIES_PER_KNOT)
+        # (Training goes on from the variance that it tracked.)
+        self.knots, self.variances = torch.zeros_like(common)[None], common[None]
         if n_knots > 1:
             parts = means.argsort().tensor_split(n_knots)
             self.knots = torch.stack([means[part].mean() for part in parts])
             found = torch.stack([squared[part].mean() for part in parts])
-            self.variances = found.maximum(self.LEAST_SHARE * self.variance)
+            self.variances = found.maximum(self.LEAST_SHARE * common)
 
     def draw(self, n: int, generator: torch.Generator) -> Tensor:
         """Draw what `observe` needs, on the CPU."""

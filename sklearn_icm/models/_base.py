@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +26,20 @@ class Exogenous(NamedTuple):
     roots: Tensor | Nodes
     # How observed values scatter about the data node; None gives its mean.
     scatter: Callable[[Tensor], Tensor] | None = None
+
+
+class Player(NamedTuple):
+    """Who takes steps in training: the weights that it moves, and what it lowers.
+
+    ``loss_terms(batch)`` is as that of a `GenerativeModel`. Of several players all take
+    a step with every batch, one after the other, and may read what the others move; a
+    penalty belongs to the first. ``unit`` is the size of the weights, to which the rate
+    of learning is relative.
+    """
+
+    parameters: Sequence[nn.Parameter]
+    loss_terms: Callable[[Batch], tuple[dict[str, Tensor], Any]]
+    unit: float = 1.0
 
 
 class GenerativeModel(nn.Module, ABC):
@@ -68,18 +82,31 @@ class GenerativeModel(nn.Module, ABC):
         trained side by side there is a list of nodes.
         """
 
-    def prepare(self, rows: Rows) -> None:
-        """Take the units of the data, before training."""
+    def players(self) -> dict[str, Player]:
+        """Who takes steps in training, by name: the model alone."""
+        return {"model": Player(list(self.parameters()), self.loss_terms)}
+
+    def prepare(self, rows: Rows, streams: Streams) -> Rows:
+        """Take the units of the data, before training; return what is trained on."""
         self.likelihood.set_units(rows.x)
+        return rows
+
+    def resume(self, rows: Rows, streams: Streams, *, renew: bool) -> Rows:
+        """Check the rows of a training that goes on; return what is trained on.
+
+        With ``renew`` they are a batch of a stream, beside what earlier ones left.
+        """
+        self.likelihood.check(rows.x)
+        return rows
 
     def track(self, batch: Batch, nodes: Nodes | list[Nodes] | None) -> None:
         """Let follow a step of training what moves beside the weights: nothing."""
 
-    def finish(self, rows: Rows, entropy: int, *, renew: bool = False) -> list:
+    def finish(self, rows: Rows, streams: Streams, *, renew: bool = False) -> list:
         """Fit what sampling needs beside the weights, after training: nothing.
 
-        With ``renew`` what earlier batches left counts too. Returns warnings of what
-        makes the model doubtful.
+        It writes to nothing that training reads. With ``renew`` what earlier batches
+        left counts too. Returns warnings of what makes the model doubtful.
         """
         return []
 

@@ -22,8 +22,9 @@ class Batch(NamedTuple):
     ``x``, (n, ...), are values of the data node, and ``generator`` is the one source of
     random numbers. Where they are given, ``changes`` are the interventions that the
     rows are under, ``weights``, (n,), count the rows, ``known``, (n, n_columns), says
-    which entries are there and made by the column's own mechanism, and ``fold``, (n,),
-    which part of the rows each belongs to.
+    which entries are there and made by the column's own mechanism, ``fold``, (n,),
+    which part of the rows each belongs to, and ``inputs``, (n, n_inputs), are known
+    values of the noise behind the rows.
     """
 
     x: Tensor
@@ -32,6 +33,7 @@ class Batch(NamedTuple):
     weights: Tensor | None = None
     known: Tensor | None = None
     fold: Tensor | None = None
+    inputs: Tensor | None = None
     epoch: int = 0
 
     def randn(self, *shape: int) -> Tensor:
@@ -58,6 +60,7 @@ class Rows:
     weights: Tensor | None = None
     known: Tensor | None = None
     fold: Tensor | None = None
+    inputs: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.x)
@@ -112,7 +115,7 @@ class Rows:
         return _batches(self.x.split(size), self._beside(), generator=generator)
 
     def _beside(self) -> dict[str, Tensor]:
-        names = ("weights", "known", "fold")
+        names = ("weights", "known", "fold", "inputs")
         found = {name: getattr(self, name) for name in names}
         return {name: value for name, value in found.items() if value is not None}
 

@@ -49,6 +49,8 @@ class Space:
         Whether the bounds are those of the rows.
     range : ndarray of shape (2, n_features), optional
         Smallest and largest known value of each column of a table.
+    n_inputs : int, optional
+        Number of known values of the noise behind each row.
     """
 
     names: list | None = None
@@ -61,6 +63,7 @@ class Space:
     bounds: np.ndarray | None = None
     grows: bool = False
     range: np.ndarray | None = None
+    n_inputs: int | None = None
 
     # ------------------------------------------------------------------- making
     @classmethod

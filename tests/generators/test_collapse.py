@@ -27,7 +27,7 @@ def shares(X, **params):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         model.fit(X)
-    return model._module.explained, [w.message for w in caught]
+    return model._fitted.model.explained, [w.message for w in caught]
 
 
 @pytest.mark.parametrize(

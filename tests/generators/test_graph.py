@@ -415,7 +415,7 @@ def test_training_goes_on_with_an_equal_graph_in_another_form_alone(table):
     assert est.n_iter_ == 2
     loaded = pickle.loads(pickle.dumps(est.set_params(graph=None)))
     assert loaded.mechanisms_ == est.mechanisms_
-    with pytest.raises(ValueError, match="graph cannot change from the parents"):
+    with pytest.raises(ValueError, match="graph cannot change from"):
         est.fit(table)
 
 

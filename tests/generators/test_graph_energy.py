@@ -78,7 +78,7 @@ def test_the_density_of_an_effect_has_mass_one():
 
 def _scores_of_cause(est, values, effect):
     """Log density of the cause alone: of rows, less that of effects given causes."""
-    module = copy.deepcopy(est._module).double()
+    module = copy.deepcopy(est._fitted.model).double()
     rows = torch.tensor(np.column_stack([values, np.full(len(values), effect)]))
     with torch.no_grad():
         return module.log_probs(rows)[:, 0].numpy()

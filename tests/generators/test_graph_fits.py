@@ -252,7 +252,7 @@ def test_roots_are_not_trained():
     X = np.random.RandomState(0).randn(100, 30)
     est = GraphGenerator(random_state=0).fit(X)
     assert est.n_iter_ == 1
-    assert not any(weight.requires_grad for weight in est._module.parameters())
+    assert not any(weight.requires_grad for weight in est._fitted.model.parameters())
     draws = est.sample(20_000, random_state=0)
     assert np.allclose(draws.mean(0), X.mean(0), atol=0.05)
     assert np.allclose(draws.std(0), X.std(0), rtol=0.05)
@@ -269,7 +269,7 @@ def test_a_wide_column_costs_others_nothing():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         est = GraphGenerator(graph, max_epochs=1).fit(X)
-    heads = est._module.fit.banks["categorical"].bias.shape[1]
+    heads = est._fitted.model.fit.banks["categorical"].bias.shape[1]
     assert heads == X["wide"].nunique() + 2
 
 
@@ -314,7 +314,7 @@ def test_rows_that_are_held_out_serve_lines():
     est = GraphGenerator(PARENTS, validation_fraction=0.1, max_epochs=3)
     est.fit(X)
     assert "valid_additive" in est.history_
-    assert est._module.fit._sums(3)[0, 0] == len(X)
+    assert est._fitted.model.fit._sums(3)[0, 0] == len(X)
 
 
 @pytest.mark.parametrize("mechanism", ["linear", "auto"])

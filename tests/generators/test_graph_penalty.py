@@ -107,7 +107,7 @@ def nodes_of_training(module, x):
 def test_the_graph_of_the_noise_gives_the_batch_back(mechanism, bent, version, graph):
     X, options = graph_table(100), {} if graph is EDGES else UNOBSERVED
     est = made(graph, mechanism=mechanism, icm_weight=5.0, **options).fit(X)
-    module, x = est._module.double(), torch.tensor(X.to_numpy())
+    module, x = est._fitted.model.double(), torch.tensor(X.to_numpy())
     fit = module.fit
     fit.chosen = torch.tensor(
         [

@@ -119,8 +119,8 @@ def test_round_trips(case, copied, fitted):
 
 def parts(model):
     """A module, and what is kept of it."""
-    state = model.__getstate__()
-    return model._module, state["_arrays"], state["_appearance"]
+    tree = model._fitted.to_tree()
+    return model._fitted.model, tree["arrays"], tree["appearance"]
 
 
 def loads(model, **changes):
@@ -180,9 +180,10 @@ def test_another_decoder_is_refused(layers, fitted, monkeypatch):
 
 @pytest.mark.parametrize("case", ["vae", "vae, images"])
 def test_another_activation_is_refused(case, fitted):
-    architecture = fitted[case].__getstate__()["_architecture"]
+    tree = fitted[case]._fitted.to_tree()
+    tree["params"] = {**tree["params"], "activation": "relu"}
     with pytest.raises(ValueError, match=r"SiLU\(\), where there is now .*ReLU\(\)"):
-        loads(fitted[case], _architecture={**architecture, "activation": "relu"})
+        loads(fitted[case], _fitted=tree)
 
 
 def test_the_message_says_what_is_different(fitted, monkeypatch):
@@ -206,8 +207,9 @@ def test_other_versions_are_named(case, versions, said, fitted):
 
 def test_a_state_that_is_refused_changes_nothing(fitted):
     model = copy.deepcopy(fitted["vae"])
+    tree = {**model._fitted.to_tree(), "arrays": {}}
     with pytest.raises(ValueError, match="is missing"):
-        model.__setstate__({**model.__getstate__(), "_arrays": {}, "n_latents": 99})
+        model.__setstate__({**model.__getstate__(), "_fitted": tree, "n_latents": 99})
     assert model.n_latents == 2
     assert_array_equal(model.sample(5, 0), fitted["vae"].sample(5, 0))
 

@@ -14,7 +14,6 @@ from toy_parts import Neighbours
 
 import sklearn_icm
 from sklearn_icm.generators import ChainGenerator, GraphGenerator
-from sklearn_icm.generators._chain_module import Regression, SecondOrder
 from sklearn_icm.independence import (
     AutoPenalty,
     GenericPenalty,
@@ -30,7 +29,7 @@ from sklearn_icm.independence import (
 from sklearn_icm.interventions import Scale, families_for
 from sklearn_icm.interventions._groups import GROUPS
 from sklearn_icm.mechanisms import layout_decoder
-from sklearn_icm.rows._batches import Batch
+from sklearn_icm.rows._batches import Batch, Rows
 
 GRAPH = {"x0": [], "x1": ["x0"], "x2": ["x0", "x1"], "x3": ["x2"]}
 HIDDEN = {"x0": [], "u": [], "x1": ["u", "x0"], "x2": ["u", "x1"], "x3": ["x2"]}
@@ -79,7 +78,7 @@ FITS = {
 
 @pytest.fixture(scope="module")
 def modules():
-    return {name: fit()._module.train() for name, fit in FITS.items()}
+    return {name: fit()._fitted.model.train() for name, fit in FITS.items()}
 
 
 def draws(seed=0):
@@ -151,22 +150,21 @@ def test_a_step_runs_without_numbers(case, modules):
 @pytest.mark.parametrize("of_pairs", [False, True])
 @pytest.mark.parametrize("batch_size", [None, 5])
 def test_a_step_of_a_chain_runs_without_numbers(kind, of_pairs, batch_size):
-    module = ChainGenerator(kind, max_iter=1, random_state=0).fit(TABLE)._module
+    model = ChainGenerator(kind, label_noise=0.1 if of_pairs else 0.0, random_state=0)
     x = torch.from_numpy(TABLE)
-    if of_pairs:
-        objective = Regression(x, x, (0,), 0.1)
-    else:
-        grid = x.shape[1:] if module.on_circle else None
-        objective = SecondOrder(x, module.n_inputs, (0,), grid)
-    for name, value in vars(objective).items():
-        if isinstance(value, torch.Tensor):
-            setattr(objective, name, value.to("meta"))
-        elif name == "exact":
-            objective.exact = tuple(part.to("meta") for part in value)
+    given = {"inputs": TABLE} if of_pairs else {}
+    module = model.set_params(max_iter=1).fit(TABLE, **given)._fitted.model
+    node = module.layout.to_node(x)
+    rows = module.resume(Rows(node, inputs=x if of_pairs else None), None, renew=False)
+    (batch,) = rows.batches(batch_size, draws())
+    beside = {"x": batch.x, "inputs": batch.inputs}
     module.to("meta")
-    loss, nodes = objective.loss(module, batch_size, draws())
+    batch = batch._replace(
+        **{k: v.to("meta") for k, v in beside.items() if v is not None}
+    )
+    terms, nodes = module.loss_terms(batch)
+    loss = terms["fit"]
     assert loss.is_meta
-    batch = Batch(nodes["data"], draws())
     for penalty in penalties_of(module.graph):
         loss = loss + penalty(Step(module.graph, nodes, batch))
     loss.backward()

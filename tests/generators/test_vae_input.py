@@ -239,15 +239,15 @@ def test_scores_of_two_values_have_the_unit_of_densities(shape):
 def test_entries_of_more_values_have_a_density():
     mixed = np.hstack([TABLE[:, :1], TABLE[:, 1:2] > 0.5, np.ones((len(TABLE), 1))])
     model = small(bounds=None).fit(mixed)
-    levels = model._module.likelihood.levels
+    levels = model._fitted.model.likelihood.levels
     assert levels.tolist() == [[0, 0, 1], [0, 1, 1]]
-    assert not small(data_shape=(3,)).fit(mixed)._module.likelihood.levels.any()
-    assert not small().fit(ONE_HOT[:5])._module.likelihood.levels.any()
+    assert not small(data_shape=(3,)).fit(mixed)._fitted.model.likelihood.levels.any()
+    assert not small().fit(ONE_HOT[:5])._fitted.model.likelihood.levels.any()
     # A stream may bring more values.
     model.partial_fit(mixed)
-    assert torch.equal(model._module.likelihood.levels, levels)
+    assert torch.equal(model._fitted.model.likelihood.levels, levels)
     model.partial_fit(mixed / 2)
-    assert not model._module.likelihood.levels.any()
+    assert not model._fitted.model.likelihood.levels.any()
     assert np.isfinite(model.score_samples(mixed)).all()
 
 

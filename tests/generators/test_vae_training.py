@@ -265,7 +265,7 @@ def test_parameters_set_after_fit_do_not_change_the_fitted_model(table_model):
 
 def test_model_of_another_device_loads_here(table_model):
     model = copy.deepcopy(table_model)
-    model._architecture["device"] = "cuda:7"
+    model._fitted.params["device"] = "cuda:7"
     loaded = pickle.loads(pickle.dumps(model))
     assert next(loaded.graph_.parameters()).device.type == "cpu"
 
@@ -445,7 +445,7 @@ def test_partial_fit_keeps_what_earlier_batches_held():
     copied = pickle.loads(pickle.dumps(model))
     for each in (model, copied):
         each.partial_fit(batches[0])
-    assert len(copied._module.kept) == len(model._module.kept) == 1024
+    assert len(copied._fitted.model.kept) == len(model._fitted.model.kept) == 1024
 
 
 def test_warm_start_widens_bounds_and_starts_the_density_anew():
@@ -453,7 +453,7 @@ def test_warm_start_widens_bounds_and_starts_the_density_anew():
     model = small(warm_start=True).fit(A).fit(B)
     assert_array_equal(model.bounds_[0], A.min(0))
     assert_array_equal(model.bounds_[1], B.max(0))
-    assert len(model._module.kept) == len(B)
+    assert len(model._fitted.model.kept) == len(B)
 
 
 def test_given_bounds_stay_while_training_continues():

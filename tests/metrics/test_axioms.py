@@ -81,7 +81,7 @@ def model(kept=1.0):
     """
     fixed = FixedGenerator(world()).fit(rows())
     back = torch.tensor(np.linalg.inv(MIXING * [2, 1]).T * kept)
-    fixed._module.abduct = lambda x: x @ back.to(x)
+    fixed._fitted.model.abduct = lambda x: x @ back.to(x)
     return fixed
 
 
@@ -280,7 +280,7 @@ def test_values_that_never_differ_are_not_asked_to_stay():
         {"dead": ("noise", Constant()), "data": ("noise", nn.Flatten())},
     )
     fixed = FixedGenerator(graph).fit(rows())
-    fixed._module.abduct = lambda x: 0.9 * x
+    fixed._fitted.model.abduct = lambda x: 0.9 * x
     error = minimality_error(fixed, rows(), {"noise": Units(0, Shift(1.0))})
     assert error == pytest.approx(0.01, rel=1e-4)
 
@@ -392,7 +392,7 @@ def test_errors_behind_a_scaler_are_in_input_space():
 
 def test_clipping_is_said_once():
     bounded = FixedGenerator(world(), bounds="data").fit(rows())
-    bounded._module.abduct = PERFECT._module.abduct
+    bounded._fitted.model.abduct = PERFECT._fitted.model.abduct
     with pytest.warns(ClippedInterventionWarning) as said:
         error = effectiveness_error(bounded, rows(), {"a": 50.0})
     assert len(said) == 1

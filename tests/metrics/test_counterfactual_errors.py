@@ -38,7 +38,7 @@ def model(kept=0.9):
         },
     )
     fixed = FixedGenerator(graph).fit(X)
-    fixed._module.abduct = lambda x: kept * x
+    fixed._fitted.model.abduct = lambda x: kept * x
     return fixed
 
 
@@ -106,8 +106,8 @@ def test_what_is_not_defined_is_nan_with_the_reason():
 
 def test_rows_are_explained_once():
     counted, calls = model(), []
-    abduct = counted._module.abduct
-    counted._module.abduct = lambda x: calls.append(len(x)) or abduct(x)
+    abduct = counted._fitted.model.abduct
+    counted._fitted.model.abduct = lambda x: calls.append(len(x)) or abduct(x)
     counterfactual_errors(counted, X, CHANGES)
     # The rows, and the counterfactual rows of each intervention.
     assert len(calls) == 1 + len(CHANGES)
