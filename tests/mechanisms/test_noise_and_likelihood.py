@@ -67,9 +67,9 @@ def test_fitted_variance_maximises_the_likelihood():
     fit_variance(likelihood, x, mean)
     best = likelihood.log_prob(x, mean).mean()
     for factor in (0.9, 1.1):
-        likelihood.variance.mul_(factor)
+        likelihood.variances.mul_(factor)
         assert likelihood.log_prob(x, mean).mean() < best
-        likelihood.variance.div_(factor)
+        likelihood.variances.div_(factor)
 
 
 def test_variance_follows_the_mean_until_training_goes_on():

@@ -111,7 +111,7 @@ class Remembers(Broken):
 class RefitsInSample(Broken):
     def sample(self, n_samples=1, random_state=None, **params):
         if self.__sklearn_is_fitted__():
-            self.n_iter_ = float(self.n_iter_) + 0.0
+            self.n_features_in_ = float(self.n_features_in_)
         return super().sample(n_samples, random_state, **params)
 
 
