@@ -58,7 +58,9 @@ def test_optimising_never_lowers_the_joint_density(fitted, pairs, seed):
     for method in ("encode", "optimise"):
         noise = queries.to_noise(fitted.abduct(X, method=method).noise)
         with torch.no_grad():
-            density.append(log_joint(fitted._fitted.model, queries.to_node(X), noise).numpy())
+            density.append(
+                log_joint(fitted._fitted.model, queries.to_node(X), noise).numpy()
+            )
     assert (density[1] >= density[0] - 1e-3).all()
     assert density[1].mean() > density[0].mean() + 1
 

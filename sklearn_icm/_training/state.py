@@ -127,7 +127,7 @@ def is_spoiled(state: Mapping[str, Tensor], good: Mapping[str, Tensor]) -> bool:
 
 def places(module: nn.Module) -> dict[str, tuple[nn.Module, str]]:
     """Which module holds each parameter and buffer, and under which name."""
-    return {name: _place(module, name) for name in module.state_dict()}
+    return {name: _place(module, name) for name in _state(module)}
 
 
 def snapshot(places: Mapping[str, tuple[nn.Module, str]]) -> dict[str, Tensor]:

@@ -62,7 +62,10 @@ class Trainer:
         given = {name: getattr(estimator, name) for name in names}
         # Numbers of numpy have arithmetic of their own.
         return cls(
-            **{k: v.item() if isinstance(v, np.generic) else v for k, v in given.items()}
+            **{
+                k: v.item() if isinstance(v, np.generic) else v
+                for k, v in given.items()
+            }
         )
 
     def one_pass(self) -> Trainer:
@@ -372,7 +375,7 @@ class _Run:
         return {"loss": sum(totals.values())} | totals
 
     def _check_losses(self, row: Mapping[str, float]) -> None:
-        """Go back to the last model whose losses are finite if those of a row are not."""
+        """Go back to the last model of finite losses if those of a row are not."""
         bad = [name for name, value in row.items() if not math.isfinite(value)]
         if not bad:
             return
@@ -391,7 +394,7 @@ class _Run:
 
     def _check_end(self) -> None:
         """Look for weights that no loss has seen: of the last step, or a callback's."""
-        if is_spoiled(self.model.state_dict(), self.good):
+        if is_spoiled(snapshot(self.places), self.good):
             restore(self.model, self.good)
             raise FitDivergedError(len(self.history) + 1, "weights")
         if is_spoiled(self.good, self.better):

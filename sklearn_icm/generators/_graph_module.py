@@ -90,7 +90,7 @@ class GraphModule(GenerativeModel, Explains, Scores):
         return self._solved(rows, streams, add=False, start=True)
 
     def resume(self, rows: Rows, streams: Streams, *, renew: bool) -> Rows:
-        """Solve what is linear for the rows, with `renew` together with earlier ones."""
+        """Solve what is linear for the rows, to `renew` also for earlier ones."""
         return self._solved(rows, streams, add=renew, start=False)
 
     def _solved(self, rows: Rows, streams: Streams, *, add: bool, start: bool) -> Rows:

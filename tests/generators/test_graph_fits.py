@@ -279,8 +279,8 @@ def test_weights_are_those_of_the_edges():
         X = np.random.RandomState(0).standard_normal((20, n_columns))
         chain = [(k, k + 1) for k in range(n_columns - 1)]
         est = GraphGenerator(chain, max_epochs=1, random_state=0).fit(X)
-        sizes.append(sum(p.numel() for p in est._module.fit.parameters()))
-        for bank in est._module.fit.banks.values():
+        sizes.append(sum(p.numel() for p in est._fitted.model.fit.parameters()))
+        for bank in est._fitted.model.fit.banks.values():
             column = bank.places[-1]
             with torch.no_grad():
                 bank.weights_of(column)[:] = 7.0

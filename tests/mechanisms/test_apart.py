@@ -92,7 +92,11 @@ FAMILIES.append("pipeline")
 
 
 def module_of(model):
-    return model.steps[-1][1]._fitted.model if hasattr(model, "steps") else model._fitted.model
+    return (
+        model.steps[-1][1]._fitted.model
+        if hasattr(model, "steps")
+        else model._fitted.model
+    )
 
 
 def trace_of(model):

@@ -111,7 +111,7 @@ class Remembers(Broken):
 class RefitsInSample(Broken):
     def sample(self, n_samples=1, random_state=None, **params):
         if self.__sklearn_is_fitted__():
-            self.n_features_in_ = float(self.n_features_in_)
+            self.n_asked_ = 1 + getattr(self, "n_asked_", 0)
         return super().sample(n_samples, random_state, **params)
 
 
