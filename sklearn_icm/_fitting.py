@@ -295,15 +295,14 @@ class TrainedEstimator(BaseEstimator):
         model, progress = copy.deepcopy(before.model), before.progress
         kept = fingerprint(rows.x)
         same = np.array_equal(kept, before.fingerprint, equal_nan=True)
-        if same and progress.is_of(trainer.plan()):
-            state.restore(model, progress.going.weights)
-        else:
+        if not (same and progress.is_of(trainer.plan())):
             progress = progress.ended()
         opened = rows.arranged(model.layout.to_node)
         self._adapt(model)
         device = model.spread.device
         # Units and sums are of doubles, which some devices do not have.
         opened = model.cpu().resume(opened, Streams(before.entropy), renew=renew)
+        state.restore(model, progress.going.weights)
         return (
             replace(
                 before,

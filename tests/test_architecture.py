@@ -50,6 +50,7 @@ ALLOWED = {
         "_fitting",
         "models",
         "mechanisms",
+        "independence",
         "_training",
         "exceptions",
         "interventions",

@@ -1,4 +1,4 @@
-"""Two families of generators, complete, with what `doc/authors.rst` documents."""
+"""Families of generators, complete, with what `doc/authors.rst` documents."""
 
 import math
 
@@ -7,7 +7,7 @@ from torch import nn
 
 from sklearn_icm.base import BaseGenerator
 from sklearn_icm.mechanisms import ExactLikelihood, MechanismGraph, dense_decoder
-from sklearn_icm.models import Explains, GenerativeModel, Scores
+from sklearn_icm.models import Explains, GenerativeModel, Player, Scores
 
 
 # A family that draws rows, and knows nothing of given ones.
@@ -133,3 +133,44 @@ class FlowGenerator(BaseGenerator):
 
     def _build(self, space):
         return FlowModel(space.n_features, self.n_layers)
+
+
+# A game of two players: a critic tells rows from draws, which learn to look alike.
+class GameModel(EnergyModel):
+    """Noise through named mechanisms, trained against a critic."""
+
+    def __init__(self, n_latents, n_features):
+        super().__init__(n_latents, n_features)
+        self.critic = nn.Sequential(
+            nn.Linear(n_features, 16), nn.ReLU(), nn.Linear(16, 1)
+        )
+
+    def players(self):
+        return {
+            "generator": Player(list(self.graph.parameters()), self.loss_terms),
+            "critic": Player(list(self.critic.parameters()), self.critic_terms),
+        }
+
+    def _judged(self, x):
+        return self.critic(self.likelihood.standardised(x))
+
+    def _drawn(self, batch):
+        return self.graph(batch.randn(len(batch.x), *self.graph.roots["noise"]))
+
+    def loss_terms(self, batch):
+        nodes = self._drawn(batch)
+        return {"generator": -batch.mean(self._judged(nodes["data"])[:, 0])}, nodes
+
+    def critic_terms(self, batch):
+        drawn = self._drawn(batch)["data"].detach()
+        margins = (1 - self._judged(batch.x)).relu() + (1 + self._judged(drawn)).relu()
+        return {"critic": batch.mean(margins[:, 0])}, None
+
+
+class GameGenerator(EnergyGenerator):
+    """Generator that is sampled and intervened on alone."""
+
+    model_class = GameModel
+
+    def _build(self, space):
+        return GameModel(self.n_latents, space.n_features)

@@ -341,8 +341,10 @@ class CategoricalColumn(ColumnMechanism):
         self.register_buffer("prior", torch.zeros(reader.width))
         self.register_buffer("counts", torch.zeros(reader.width, dtype=torch.long))
 
-    def count(self, parts: Iterable[Tensor]) -> None:
-        """Count rows of each level, beside earlier ones, in values of the column."""
+    def count(self, parts: Iterable[Tensor], *, add: bool) -> None:
+        """Count rows of each level in values of the column, alone or beside others."""
+        if not add:
+            self.counts.zero_()
         for part in parts:
             known = part[~part.isnan()].long()
             self.counts += known.bincount(minlength=len(self.counts))

@@ -98,7 +98,8 @@ class GraphModule(GenerativeModel, Explains, Scores):
         for k, reader in enumerate(self.readers):
             if isinstance(reader, CategoricalReader):
                 mechanism = self.graph.mechanism(self.names[k])
-                mechanism.count(part[:, k] for part in rows.x.split(CHUNK))
+                parts = (part[:, k] for part in rows.x.split(CHUNK))
+                mechanism.count(parts, add=add)
         chunks = (self._known_rows(batch)[:3] for batch in rows.chunks(CHUNK))
         self.fit.solve(chunks, add=add, start=start)
         order = torch.randperm(len(rows), generator=streams.torch("folds"))

@@ -348,10 +348,8 @@ class GraphQueriesMixin:
             interventions[data] = keeping_levels(data, interventions[data], own)
         for k, known in self._fitted.space.levels.items():
             change = interventions.get(names[k])
-            counts = self._fitted.model.graph.mechanism(names[k]).counts.numpy(
-                force=True
-            )
-            warn_of_unseen(names[k], change, known, counts)
+            counts = self._fitted.model.graph.mechanism(names[k]).counts
+            warn_of_unseen(names[k], change, known, counts.cpu().numpy())
         numbers = set_numbers(interventions, names)
         interventions = self._on_whole(interventions, given=X is not None)
         watched = self._watched(interventions)

@@ -1,10 +1,12 @@
 """Families that are written with documented names alone keep every contract."""
 
+import copy
 import pickle
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import toy_families
 from helpers import TABLE
 from numpy.testing import assert_array_equal
@@ -12,16 +14,19 @@ from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
-from toy_families import EnergyGenerator, FlowGenerator
+from toy_families import EnergyGenerator, FlowGenerator, GameGenerator, GameModel
 
+from sklearn_icm._training.trainer import Trainer
 from sklearn_icm.compose import GenerativePipeline
 from sklearn_icm.interventions import Scale, Shift
 from sklearn_icm.metrics import energy_distance
+from sklearn_icm.rows._batches import Rows
 from sklearn_icm.utils.estimator_checks import check_generator
 
 QUICK = [
     EnergyGenerator(max_epochs=2, icm_weight=0.1),
     FlowGenerator(max_epochs=2),
+    GameGenerator(max_epochs=2, icm_weight=0.1),
 ]
 EXPLAINING = {
     *("abduct", "transform", "fit_transform", "inverse_transform"),
@@ -86,6 +91,31 @@ def test_samples_are_like_the_rows(energy, flow):
     for model in (energy, flow):
         rows = model.sample(500, random_state=0)
         assert energy_distance(TABLE, rows) < 0.2 * before
+
+
+def test_players_of_a_game_take_turns():
+    game = GameGenerator(max_epochs=600, lr=5e-3, random_state=0).fit(TABLE)
+    assert {"loss", "generator", "critic"} <= {*game.history_}
+    before = energy_distance(TABLE, TABLE.mean(0) + 0 * TABLE)
+    assert energy_distance(TABLE, game.sample(500, random_state=0)) < 0.6 * before
+
+
+def test_a_player_moves_its_own_weights_alone():
+    model = GameModel(2, 4)
+    rows = Rows(torch.rand(20, 4))
+    for frozen in ("graph", "critic"):
+        own = copy.deepcopy(model)
+        getattr(own, frozen).requires_grad_(False)
+        before = copy.deepcopy(own)
+        Trainer(max_epochs=3, lr=0.1).fit(own, rows, None, 0)
+        for name in ("graph", "critic"):
+            pairs = zip(
+                getattr(own, name).parameters(),
+                getattr(before, name).parameters(),
+                strict=True,
+            )
+            same = [torch.equal(a, b) for a, b in pairs]
+            assert all(same) == (name == frozen)
 
 
 def test_independence_and_nodes_of_a_family_that_only_draws(energy):
@@ -161,5 +191,6 @@ def test_what_shapes_a_model_cannot_change_while_training_continues():
 
 
 def test_each_family_is_short():
-    parts = Path(toy_families.__file__).read_text().split("\n# A family ")[1:]
-    assert [len(part.splitlines()) <= 80 for part in parts] == [True, True]
+    parts = Path(toy_families.__file__).read_text().split("\n# A ")[1:]
+    lines = [len(part.splitlines()) for part in parts]
+    assert all(n <= most for n, most in zip(lines, [80, 80, 40], strict=True))
