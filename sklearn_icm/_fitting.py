@@ -379,7 +379,9 @@ class TrainedEstimator(BaseEstimator):
         X = plain_rows(X)
         if not len(X) or np.shape(X)[1:] != (self.n_features_in_,):
             return False
-        rows = self._check_rows(self._fitted.space.named(X), ensure_all_finite="allow-nan")
+        rows = self._check_rows(
+            self._fitted.space.named(X), ensure_all_finite="allow-nan"
+        )
         # A transformer's fit_transform and transform may differ in the last digits.
         return np.allclose(
             fingerprint(rows), self._fitted.fingerprint, rtol=1e-5, equal_nan=True

@@ -70,13 +70,13 @@ ALLOWED = {
 # containers) is not among it.
 FROM_ROWS = {
     "Batch": EVERYTHING,
-    "Rows": {"_training", "models", "generators"},
-    "Space": {"_training", "base", "generators", "compose"},
+    "Rows": {"_fitting", "_training", "models", "generators"},
+    "Space": {"_fitting", "base", "generators", "compose"},
     "DataLayout": {"models", "generators", "inspection"},
     # Rows as a user gave them.
-    "plain_rows": {"_training", "base", "_counterfactual", "generators"},
+    "plain_rows": {"_fitting", "base", "_counterfactual", "generators"},
     "plain_columns": {"generators"},
-    "rows_of_numbers": {"_training"},
+    "rows_of_numbers": {"_fitting"},
     # Columns and levels that parameters and interventions name.
     "column_name": {"generators"},
     "codes_of": {"generators"},

@@ -123,7 +123,7 @@ VERBS = {
     "intervene": lambda m, X: m.intervene(change(m), X=X),
     "abduct": lambda m, X: m.abduct(X).noise,
     "node_values": lambda m, X: m.node_values(X)["data"],
-    "independence": lambda m, X: m.independence(X, form="activation"),
+    "independence": lambda m, X: m.independence(X, measure="activation"),
     "support": lambda m, X: m.support(change(m), X),
     "hybridise": lambda m, X: m.hybridise(X[:20], X[20:], one_node(m), [0]),
     "influence_map": lambda m, X: m.influence_map(one_node(m), [0], X),

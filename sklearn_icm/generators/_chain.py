@@ -64,8 +64,8 @@ class ChainGenerator(BaseGenerator):
     observational : label or list of labels, default=None
         Environment label(s) of the rows that are fitted; None fits all rows.
     warm_start : bool, default=False
-        Make `max_iter` steps more at the next `fit`; the same as all steps at once,
-        unless the model was pickled in between.
+        Go on at the next `fit`: `max_iter` steps more, or to the end of one that was
+        stopped; the same as all steps at once.
     random_state : int, RandomState or None, default=None
 
     Attributes

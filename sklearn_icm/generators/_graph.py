@@ -113,7 +113,8 @@ class GraphGenerator(GraphQueriesMixin, BaseGenerator):
     device : str, default="auto"
         "auto" is CUDA, else MPS, else CPU; or the name of a torch device.
     warm_start : bool, default=False
-        Train `max_epochs` more at the next `fit`.
+        Go on at the next `fit`: `max_epochs` more, or to the end of one that was
+        stopped.
     random_state : int, RandomState or None, default=None
     verbose : int, default=0
         1 shows one line of progress.

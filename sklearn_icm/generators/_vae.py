@@ -99,8 +99,8 @@ class VAEGenerator(BaseGenerator):
     device : str, default="auto"
         "auto" is CUDA, else MPS, else CPU; or the name of a torch device.
     warm_start : bool, default=False
-        Train `max_epochs` more at the next `fit`. The optimiser's state is kept too,
-        except in a model that was pickled in between.
+        Go on at the next `fit`: `max_epochs` more, with the optimiser as it was, or to
+        the end of a fit that was stopped, as if it had not been.
     random_state : int, RandomState or None, default=None
     verbose : int, default=0
         1 shows one line of progress.

@@ -153,7 +153,7 @@ def _warn_of_many(n_levels, n_rows):
                 "of each. If it holds numbers, make it a numeric column; if it "
                 "identifies rows, leave it out.",
                 UserWarning,
-                stacklevel=9,
+                stacklevel=10,
             )
 
 
