@@ -20,6 +20,7 @@ _SUBPACKAGES = [
     "mechanisms",
     "metrics",
     "model_selection",
+    "models",
     "utils",
 ]
 

@@ -13,8 +13,6 @@ from sklearn.utils import Bunch, check_array, check_random_state
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
-from ._training.abduction import most_probable_noise
-from ._training.queries import RowQueries, stacked
 from .interventions import Do, Resample, Units
 from .interventions._base import (
     as_intervention,
@@ -23,6 +21,8 @@ from .interventions._base import (
 )
 from .interventions._places import EachRow
 from .models import Explains, GenerativeModel
+from .models._abduction import most_probable_noise
+from .models._query import RowQueries, stacked
 from .rows._columns import plain_rows
 from .rows._frames import mean_change
 from .utils._sklearn import in_output_container, n_rows

@@ -14,12 +14,13 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import nn
 
-from ._training import seeds, state
+from ._training import seeds
 from ._training.device import resolve_device
 from ._training.progress import Progress
 from ._training.trainer import OPTIMIZERS, Trainer
 from .exceptions import FitInterruptedWarning
 from .models import GenerativeModel
+from .models import _state as state
 from .rows._batches import Rows
 from .rows._columns import plain_rows, rows_of_numbers
 from .rows._space import Space

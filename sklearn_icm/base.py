@@ -12,13 +12,13 @@ from sklearn.utils.validation import check_is_fitted
 
 from ._counterfactual import CounterfactualMixin, check_abduction, check_rows_or_number
 from ._fitting import TrainedEstimator
-from ._training.queries import RowQueries, stacked
 from .independence._table import independence_table
 from .interventions._affine import undone
 from .interventions._base import acting_inside
 from .interventions._mechanisms import swaps_of
 from .mechanisms._modules import tensor_of
 from .models import Scores
+from .models._query import RowQueries, stacked
 from .rows._columns import plain_rows
 from .rows._space import Space
 from .utils._sklearn import output_library

@@ -49,8 +49,8 @@ def test_optimised_abduction_finds_the_noise_of_a_simulator(true):
 
 @pytest.mark.parametrize("seed", range(3))
 def test_optimising_never_lowers_the_joint_density(fitted, pairs, seed):
-    from sklearn_icm._training.abduction import log_joint
-    from sklearn_icm._training.queries import RowQueries
+    from sklearn_icm.models._abduction import log_joint
+    from sklearn_icm.models._query import RowQueries
 
     X = pairs.data[seed::20]
     queries = RowQueries(fitted._fitted.model, None)

@@ -6,8 +6,14 @@ import torch
 from torch import nn
 
 from sklearn_icm.base import BaseGenerator
-from sklearn_icm.mechanisms import ExactLikelihood, MechanismGraph, dense_decoder
-from sklearn_icm.models import Explains, GenerativeModel, Player, Scores
+from sklearn_icm.mechanisms import MechanismGraph, dense_decoder
+from sklearn_icm.models import (
+    ExactLikelihood,
+    Explains,
+    GenerativeModel,
+    Player,
+    Scores,
+)
 
 
 # A family that draws rows, and knows nothing of given ones.

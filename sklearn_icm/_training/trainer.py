@@ -16,13 +16,13 @@ from torch import Tensor
 from ..exceptions import FitDivergedError
 from ..independence._penalties import checked_penalty
 from ..models import GenerativeModel, Player
+from ..models._state import is_spoiled, places, restore, snapshot
 from ..rows._batches import Batch, Rows
 from ..utils.streams import torch_stream
 from . import seeds
 from .callbacks import ProgressLine, Watchers
 from .penalty import PenaltyTerms
 from .progress import Going, Progress
-from .state import is_spoiled, places, restore, snapshot
 
 HELD_OUT_CHUNK = 4096
 # Between states from which a training that is stopped within an epoch can go on.

@@ -1,8 +1,8 @@
 """Generators: what is fitted, sampled and intervened on."""
 
-from ._chain import ChainGenerator
-from ._fixed import FixedGenerator
-from ._graph import GraphGenerator
-from ._vae import VAEGenerator
+from .chain._estimator import ChainGenerator
+from .fixed._estimator import FixedGenerator
+from .graph._estimator import GraphGenerator
+from .vae._estimator import VAEGenerator
 
 __all__ = ["ChainGenerator", "FixedGenerator", "GraphGenerator", "VAEGenerator"]

@@ -3,16 +3,12 @@
 from ._builders import conv_decoder, conv_encoder, dense_decoder, dense_encoder
 from ._graph import MechanismGraph
 from ._layouts import layout_decoder
-from ._likelihood import BernoulliLikelihood, ExactLikelihood, GaussianLikelihood
 from ._modules import ConvMechanism, DenseMechanism
 from ._operators import LinearOperator
 
 __all__ = [
-    "BernoulliLikelihood",
     "ConvMechanism",
     "DenseMechanism",
-    "ExactLikelihood",
-    "GaussianLikelihood",
     "LinearOperator",
     "MechanismGraph",
     "conv_decoder",

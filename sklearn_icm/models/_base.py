@@ -21,20 +21,33 @@ Nodes = Mapping[str, Tensor]
 
 
 class Exogenous(NamedTuple):
-    """All that is random about some rows: drawn, or abducted from given ones."""
+    """All that is random about some rows: drawn, or abducted from given ones.
+
+    Parameters
+    ----------
+    roots : Tensor or dict of str to Tensor
+        Values of the root nodes, (n, ``*root shape``); of one root a tensor alone.
+    scatter : callable, optional
+        From values of the data node to observed ones; None gives the former.
+    """
 
     roots: Tensor | Nodes
-    # How observed values scatter about the data node; None gives its mean.
     scatter: Callable[[Tensor], Tensor] | None = None
 
 
 class Player(NamedTuple):
     """Who takes steps in training: the weights that it moves, and what it lowers.
 
-    ``loss_terms(batch)`` is as that of a `GenerativeModel`. Of several players all take
-    a step with every batch, one after the other, and may read what the others move; a
-    penalty belongs to the first. ``unit`` is the size of the weights, to which the rate
-    of learning is relative.
+    Of several players all take a step with every batch, one after the other, and may
+    read what the others move; a penalty belongs to the first.
+
+    Parameters
+    ----------
+    parameters : sequence of torch.nn.Parameter
+    loss_terms : callable
+        As that of a `GenerativeModel`.
+    unit : float
+        Size of the weights, to which the rate of learning is relative.
     """
 
     parameters: Sequence[nn.Parameter]

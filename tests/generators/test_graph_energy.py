@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from sklearn_icm.generators import GraphGenerator
-from sklearn_icm.generators._energy_module import MonotoneCurves
-from sklearn_icm.generators._noise_module import N_BLOCKS, KernelNoise, mixture
+from sklearn_icm.generators.graph.columns._energy import MonotoneCurves
 from sklearn_icm.metrics import extrapolation_skill
+from sklearn_icm.models._noise import N_BLOCKS, KernelNoise, mixture
 from sklearn_icm.utils.streams import Streams
 
 N = 1000

@@ -12,7 +12,7 @@ from skorch.callbacks import Callback
 
 from sklearn_icm.datasets import make_scm
 from sklearn_icm.generators import GraphGenerator
-from sklearn_icm.generators._choice_module import has_scale, is_bent
+from sklearn_icm.generators.graph.columns._lines import has_scale, is_bent
 from sklearn_icm.metrics import evaluate, mechanism_shift
 
 

@@ -9,7 +9,7 @@ from sklearn.model_selection import KFold, cross_val_score
 
 from sklearn_icm.exceptions import FitDivergedError
 from sklearn_icm.generators import GraphGenerator
-from sklearn_icm.generators._graph_module import GraphModule
+from sklearn_icm.generators.graph._model import GraphModule
 from sklearn_icm.interventions import Do, Resample
 from sklearn_icm.metrics import average_effect
 

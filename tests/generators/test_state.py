@@ -12,7 +12,6 @@ from numpy.testing import assert_array_equal
 from sklearn.exceptions import InconsistentVersionWarning
 from torch import nn
 
-from sklearn_icm._training.state import Packed, load_arrays
 from sklearn_icm.generators import (
     ChainGenerator,
     FixedGenerator,
@@ -21,6 +20,7 @@ from sklearn_icm.generators import (
 )
 from sklearn_icm.independence import TracePenalty
 from sklearn_icm.mechanisms import MechanismGraph
+from sklearn_icm.models._state import Packed, load_arrays
 
 HIDDEN_LAYERS = [nn.Linear(2, 5), nn.BatchNorm1d(5), nn.ReLU()]
 

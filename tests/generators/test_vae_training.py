@@ -23,6 +23,7 @@ from sklearn_icm.exceptions import (
     FitInterruptedWarning,
 )
 from sklearn_icm.generators import VAEGenerator
+from sklearn_icm.generators.vae import _model
 from sklearn_icm.independence import SumPenalty
 from sklearn_icm.mechanisms import MechanismGraph, dense_decoder
 
@@ -194,12 +195,10 @@ def test_held_out_losses_are_logged_without_early_stopping():
 
 
 def test_interrupt_while_the_latent_density_is_fitted(monkeypatch):
-    from sklearn_icm.generators import _vae_module
-
     def pressed(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(_vae_module.VAEModule, "_fit_mixture", pressed)
+    monkeypatch.setattr(_model.VAEModule, "_fit_mixture", pressed)
     with pytest.warns(FitInterruptedWarning, match="after 2 of 2 epochs"):
         model = small().fit(TABLE)
     assert model.sample(5).shape == (5, 4)

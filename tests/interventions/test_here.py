@@ -7,7 +7,6 @@ import pytest
 import torch
 from sklearn.base import clone
 
-from sklearn_icm._training import queries
 from sklearn_icm.generators import (
     ChainGenerator,
     FixedGenerator,
@@ -28,6 +27,7 @@ from sklearn_icm.interventions import (
 )
 from sklearn_icm.interventions._places import EachRow
 from sklearn_icm.mechanisms import MechanismGraph, layout_decoder
+from sklearn_icm.models import _query
 
 ROWS = np.random.RandomState(0).normal(size=(40, 4))
 FAMILIES = {
@@ -74,7 +74,7 @@ class Copy(Intervention):
 
 def chunked(monkeypatch, size, ask):
     with monkeypatch.context() as small:
-        small.setattr(queries, "MOST_ROWS", size)
+        small.setattr(_query, "MOST_ROWS", size)
         return ask()
 
 

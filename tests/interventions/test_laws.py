@@ -8,7 +8,6 @@ import pytest
 import torch
 from sklearn.base import clone
 
-from sklearn_icm._training import queries
 from sklearn_icm.generators import (
     ChainGenerator,
     FixedGenerator,
@@ -33,6 +32,7 @@ from sklearn_icm.interventions import (
     Where,
 )
 from sklearn_icm.mechanisms import MechanismGraph
+from sklearn_icm.models import _query
 
 # Every node below has four units (entries of a vector, channels of a map), but those of
 # a graph of columns, which have one.
@@ -197,7 +197,7 @@ def test_chunks_do_not_matter(models, given_rows, intervention, monkeypatch):
         whole = model.intervene({node: intervention}, **query)
         with monkeypatch.context() as small:
             # In wholes of 16, as torch draws normal numbers.
-            small.setattr(queries, "MOST_ROWS", 16)
+            small.setattr(_query, "MOST_ROWS", 16)
             chunks = model.intervene({node: intervention}, **query)
         assert np.allclose(whole, chunks, rtol=0, atol=1e-5)
 

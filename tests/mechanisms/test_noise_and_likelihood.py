@@ -3,8 +3,8 @@ import pytest
 import torch
 from scipy.stats import multivariate_normal, norm
 
-from sklearn_icm.mechanisms import BernoulliLikelihood, GaussianLikelihood
-from sklearn_icm.mechanisms._noise import MixtureNoise
+from sklearn_icm.models import BernoulliLikelihood, GaussianLikelihood
+from sklearn_icm.models._noise import MixtureNoise
 from sklearn_icm.utils.streams import Streams
 
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from sklearn_icm.mechanisms import ExactLikelihood, MechanismGraph
-from sklearn_icm.models import GenerativeModel
+from sklearn_icm.mechanisms import MechanismGraph
+from sklearn_icm.models import ExactLikelihood, GenerativeModel
 from sklearn_icm.utils.streams import Streams
 
 

@@ -21,7 +21,6 @@ from toy_parts import (
     points_decoder,
 )
 
-from sklearn_icm._training import queries
 from sklearn_icm.exceptions import DegenerateMechanismWarning, UnreadMechanismWarning
 from sklearn_icm.generators import FixedGenerator, GraphGenerator
 from sklearn_icm.independence import (
@@ -34,6 +33,7 @@ from sklearn_icm.independence import (
 from sklearn_icm.independence._pairs import mechanism_pairs
 from sklearn_icm.interventions import Intervention, Shift
 from sklearn_icm.mechanisms import MechanismGraph
+from sklearn_icm.models import _query
 
 COLUMNS = GraphGenerator([(0, 1), (2, 1)], bounds=None, max_epochs=1, random_state=0)
 
@@ -77,7 +77,7 @@ def test_random_ones_follow_the_seed_and_no_chunk(columns, monkeypatch):
     # Two steps have streams of their own.
     share = (rows[:, 1] == 0).mean()
     assert abs(share - 0.75) < 5 * np.sqrt(0.75 * 0.25 / 4000)
-    monkeypatch.setattr(queries, "MOST_ROWS", 64)
+    monkeypatch.setattr(_query, "MOST_ROWS", 64)
     assert np.allclose(columns.intervene(change, n_samples=4000, random_state=0), rows)
     levels = GraphGenerator(categorical_features=[0], max_epochs=1).fit(TABLE.round())
     with pytest.raises(ValueError, match="Silence"):

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..independence import genericity_test, trace_ratio
-from ._column_module import UNIT_SCALE, scale_of
+from ....independence import genericity_test, trace_ratio
+from ._mechanisms import UNIT_SCALE, scale_of
 
 # Units of the encoder, per unit of a mechanism.
 WIDER = 4

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..rows._batches import Batch
-from ._column_module import (
+from ....rows._batches import Batch
+from ._lines import Line
+from ._mechanisms import (
     LEAST_SCALE,
     UNIT_SCALE,
     ColumnBank,
@@ -19,7 +20,6 @@ from ._column_module import (
     Part,
     scale_of,
 )
-from ._line_module import Line
 
 # Draws per row and column in the energy loss.
 N_DRAWS = 4

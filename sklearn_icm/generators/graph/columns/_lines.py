@@ -1,33 +1,92 @@
-"""Which kind of mechanism a column has, by errors at rows left out of training."""
+"""Lines of columns, from sums over all rows, and where networks are better."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
-from ..utils.rows import is_rounding
+from ....models._noise import clipped, is_clear
+from ....utils.rows import is_rounding
 
-# Standard errors by which what is richer must be better on left-out rows.
-CLEARLY = 2.0
-# Nats that a row may count for or against it, so that no few rows in a tail decide.
-MOST_GAIN = 3.0
+# Of the variance of standardised inputs: what rounding leaves of a lost direction.
+LEAST_PART = 1e-10
+
+
 # Of the mean of a column: the least mean given the parents that noise is a factor of.
 LEAST_MEAN = 0.1
 ROUNDING = 1e-6
 
 
-def is_clear(gain: Tensor) -> bool:
-    """Whether the mean of some gains is above what chance would give."""
-    if len(gain) < 2:
-        return False
-    return bool(gain.mean() > CLEARLY * gain.std() / math.sqrt(len(gain)))
+class Line(NamedTuple):
+    """``bias + inputs @ weight``, and the variance that it does not explain."""
+
+    bias: Tensor
+    weight: Tensor
+    variance: float
+
+    def at(self, inputs: Tensor) -> Tensor:
+        """Values of the line, (n,)."""
+        return self.bias + inputs @ self.weight
 
 
-def clipped(gain: Tensor) -> Tensor:
-    """Gains in nats of which none counts for much."""
-    return gain.clamp(-MOST_GAIN, MOST_GAIN)
+def moments(inputs: Tensor, target: Tensor) -> Tensor:
+    """Sums of products of 1, inputs and target over rows: all that a line needs."""
+    rows = torch.cat([inputs, target[:, None]], 1).cpu().double()
+    rows = functional.pad(rows, (1, 0), value=1.0)
+    return rows.T @ rows
+
+
+def least_squares(sums: Tensor) -> Line:
+    """The line that fits best; of several ones, that of the smallest weights."""
+    mean, covariance = _centred(sums)
+    gram, scale = _standardised(covariance[:-1, :-1])
+    cross = covariance[:-1, -1]
+    inverse = torch.linalg.pinv(gram, rtol=LEAST_PART, hermitian=True)
+    weight = inverse @ (cross / scale) / scale
+    left = covariance[-1, -1] - weight @ cross
+    return Line(mean[-1] - mean[:-1] @ weight, weight, max(float(left), 0.0))
+
+
+def lost_directions(sums: Tensor, widths: Sequence[int]) -> list[int]:
+    """Which of the parents, of some widths, earlier ones determine.
+
+    That the indicators of a parent's levels add up to one is no loss.
+    """
+    gram, _ = _standardised(_centred(sums)[1][:-1, :-1])
+    ends = [sum(widths[: k + 1]) for k in range(len(widths))]
+    varying = [
+        int((gram.diagonal()[end - width : end] > 0).sum())
+        for end, width in zip(ends, widths, strict=True)
+    ]
+    least = [own - (own > 1) for own in varying]
+    if _rank(gram) >= sum(least):
+        return []
+    ranks = [0, *(_rank(gram[:end, :end]) for end in ends)]
+    return [k for k in range(len(ends)) if ranks[k + 1] - ranks[k] < least[k]]
+
+
+def _rank(gram: Tensor) -> int:
+    return int(torch.linalg.matrix_rank(gram, rtol=LEAST_PART, hermitian=True))
+
+
+def _centred(sums: Tensor) -> tuple[Tensor, Tensor]:
+    """Means and covariances."""
+    n = sums[0, 0].clamp(min=1)
+    mean = sums[0, 1:] / n
+    return mean, sums[1:, 1:] / n - mean.outer(mean)
+
+
+def _standardised(covariance: Tensor) -> tuple[Tensor, Tensor]:
+    """Correlations and deviations; 0 and 1 where rounding alone varies."""
+    variance = covariance.diagonal()
+    varies = variance > LEAST_PART
+    scale = torch.where(varies, variance, 1.0).sqrt()
+    return covariance / scale / scale[:, None] * varies * varies[:, None], scale
 
 
 def is_bent(line: Tensor, network: Tensor, scale: Tensor | float = 1.0) -> bool:

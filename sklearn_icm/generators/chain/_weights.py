@@ -5,7 +5,7 @@ from numbers import Integral
 
 import numpy as np
 
-from ..utils.checks import is_count
+from ...utils.checks import is_count
 
 SMALL, HALF = 0.01, 0.5
 

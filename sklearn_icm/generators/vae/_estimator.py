@@ -6,23 +6,21 @@ from numbers import Integral, Real
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from .._fitting import CONSTRAINTS
-from ..base import BaseGenerator
-from ..mechanisms import (
-    BernoulliLikelihood,
-    GaussianLikelihood,
+from ..._fitting import CONSTRAINTS
+from ...base import BaseGenerator
+from ...mechanisms import (
     MechanismGraph,
     conv_decoder,
     conv_encoder,
     dense_decoder,
     dense_encoder,
 )
-from ..mechanisms._checks import final_activation, refuse_random
-from ..mechanisms._modules import ACTIVATIONS
-from ..utils._sklearn import Interval, StrOptions
-from ..utils.checks import is_count
-from ._two_values_module import doubts_of_two_values
-from ._vae_module import VAEModule
+from ...mechanisms._checks import final_activation, refuse_random
+from ...mechanisms._modules import ACTIVATIONS
+from ...models import BernoulliLikelihood, GaussianLikelihood
+from ...utils._sklearn import Interval, StrOptions
+from ...utils.checks import is_count
+from ._model import VAEModule, doubts_of_two_values
 
 __all__ = ["VAEGenerator"]
 

@@ -8,13 +8,13 @@ from torch import nn
 from torch.distributions import MultivariateNormal
 from torch.nn import functional
 
-from ..interventions._affine import linear_part
-from ..interventions._base import replaces_mechanism
-from ..mechanisms import GaussianLikelihood, LinearOperator, MechanismGraph
-from ..models import Explains, GenerativeModel, Player, Scores
-from ..rows._batches import Batch, Rows
-from ..utils.streams import numpy_stream
-from ._chain_weights_module import given_weights, initial_weights
+from ...interventions._affine import linear_part
+from ...interventions._base import replaces_mechanism
+from ...mechanisms import LinearOperator, MechanismGraph
+from ...models import Explains, GaussianLikelihood, GenerativeModel, Player, Scores
+from ...rows._batches import Batch, Rows
+from ...utils.streams import numpy_stream
+from ._weights import given_weights, initial_weights
 
 # Of the data's mean variance: below it a density of rank-deficient data has no value.
 LEAST_VARIANCE = 1e-6

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..mechanisms._likelihood import Affine
-from ..utils.rows import is_rounding
-from ._choice_module import LEAST_MEAN
+from ....models._likelihood import Affine
+from ....utils.rows import is_rounding
+from ._lines import LEAST_MEAN
 
 # Rows that a declared level without any counts as.
 UNSEEN = 0.5

@@ -6,12 +6,13 @@ import numpy as np
 import torch
 from sklearn.mixture import GaussianMixture
 
-from .._training.reservoir import renewed
-from ..exceptions import CollapsedDecoderWarning
-from ..mechanisms._layouts import RandomBumps
-from ..mechanisms._noise import MixtureNoise
-from ..models import Explains, GenerativeModel, Scores
-from ..utils.streams import numpy_stream
+from ..._training.reservoir import renewed
+from ...exceptions import CollapsedDecoderWarning
+from ...mechanisms._layouts import RandomBumps
+from ...models import Explains, GenerativeModel, Scores
+from ...models._noise import MixtureNoise
+from ...models._query import RowQueries
+from ...utils.streams import Streams, numpy_stream
 
 DRAWS_PER_COMPONENT = 60
 N_BOUND_DRAWS = 4
@@ -32,6 +33,15 @@ PCA_FLOOR = 1e-9
 LEAST_SHARE, LEAST_LINEAR = 0.25, 0.2
 # Beyond these the exponential is no number that means anything.
 LOG_VARIANCES = (-30.0, 20.0)
+
+# Of a mean or a deviation that clipping moves, in deviations.
+MOST_MOVED = 0.1
+# What float32 makes of a constant column may not vary at all.
+TINY = np.finfo(float).tiny
+# Rows of the rarer value: of fewer little is known.
+FEWEST_ROWS = 10
+# Of images and signals few have many entries.
+N_TABLE_DRAWS, N_IMAGE_DRAWS = 1000, 50
 
 
 class VAEModule(GenerativeModel, Explains, Scores):
@@ -271,3 +281,39 @@ def _shrunk(weights, covariances, n_rows):
     variances = np.diag(np.diag(common))
     common = (n_rows * common + n_added * variances) / (n_rows + n_added)
     return (weights * covariances + n_added * common) / (weights + n_added)
+
+
+def doubts_of_two_values(module, bounds, names, n_rows, entropy):
+    """What to warn of: entries of two values whose moments clipping to bounds moves.
+
+    Columns of a table each, else all entries together.
+    """
+    levels = getattr(module.likelihood, "levels", None)
+    if bounds is None or levels is None or not bool(levels.diff(dim=0).any()):
+        return []
+    is_table = module.layout.data_shape is None
+    n, axis = (N_TABLE_DRAWS, 0) if is_table else (N_IMAGE_DRAWS, None)
+    # The same draws twice, so that chance moves none.
+    chunks = RowQueries(module, None).prior(
+        {}, n, Streams(entropy), noisy=True, paired=False
+    )
+    drawn = np.concatenate([rows for _, rows in chunks])
+    clipped, deviation = np.clip(drawn, *bounds), drawn.std(axis)
+    changes = clipped.mean(axis) - drawn.mean(axis), clipped.std(axis) - deviation
+    moved, which = np.abs(changes).max(0) / np.maximum(deviation, TINY), "all entries"
+    if is_table:
+        low, high = levels.cpu().numpy()
+        above = module.likelihood.link.offset.cpu().numpy() - low
+        rarer = n_rows * np.minimum(above, high - low - above)
+        is_known = (high > low) & (rarer >= (FEWEST_ROWS - 0.5) * (high - low))
+        moved = np.where(is_known, moved, 0.0)
+        which = "columns " + ", ".join(map(str, names[moved > MOST_MOVED]))
+    if moved.max() <= MOST_MOVED:
+        return []
+    return [
+        f"Of two values ({which}), samples have another mean or standard deviation, by "
+        f"{moved.max():.0%} of the latter, since bounds clip their Gaussian noise. Set "
+        "likelihood='bernoulli' if all of X is 0 or 1; else bounds=None keeps the "
+        "moments, and GraphGenerator draws the values of such columns. An image may "
+        "need more epochs."
+    ]

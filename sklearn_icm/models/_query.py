@@ -14,8 +14,8 @@ from torch import Tensor
 from ..exceptions import ClippedInterventionWarning, UnexplainedRowsWarning
 from ..interventions._base import Intervention, acting_inside
 from ..mechanisms._modules import tensor_of
-from ..models import Exogenous, GenerativeModel
 from ..utils.streams import Streams
+from . import Exogenous, GenerativeModel
 
 Interventions = Mapping[str, Intervention]
 Nodes = Mapping[str, Tensor]

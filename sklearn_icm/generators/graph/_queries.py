@@ -8,28 +8,28 @@ import pandas as pd
 import torch
 from sklearn.utils.validation import check_is_fitted
 
-from ..independence._hsic import NoiseMeasure, p_value_of_dependence
-from ..independence._pairs import MechanismPair, as_measures, measure_of
-from ..interventions import Compose, Do
-from ..interventions._base import applied, replaces_mechanism
-from ..utils.checks import check_scalar
-from ..utils.rows import draws_by_content
-from ..utils.streams import stream_seed, torch_stream
-from ._hidden_module import generic_effects
-from ._level_changes_module import (
+from ...independence._hsic import NoiseMeasure, p_value_of_dependence
+from ...independence._pairs import MechanismPair, as_measures, measure_of
+from ...interventions import Compose, Do
+from ...interventions._base import applied, replaces_mechanism
+from ...utils.checks import check_scalar
+from ...utils.rows import draws_by_content
+from ...utils.streams import stream_seed, torch_stream
+from ._levels import (
     in_codes,
     keeping_levels,
     refuse_other_columns,
     warn_of_unseen,
 )
-from ._structure_module import KINDS
-from ._table_module import (
+from ._table import (
     Rounded,
     Watched,
     is_set,
     set_numbers,
     warn_of_other_constants,
 )
+from .columns._hidden import generic_effects
+from .columns._structure import KINDS
 
 __all__ = ["GraphQueriesMixin"]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from ..interventions import (
+from ...interventions import (
     Compose,
     Do,
     Intervention,
@@ -15,7 +15,7 @@ from ..interventions import (
     Units,
     Where,
 )
-from ..interventions._base import (
+from ...interventions._base import (
     _Function,
     applied,
     as_intervention,
@@ -23,10 +23,10 @@ from ..interventions._base import (
     replaces_mechanism,
     steps_of,
 )
-from ..interventions._mechanisms import swaps_of
-from ..interventions._places import EachRow
-from ..rows._levels import codes_of, levels_of
-from ..utils.checks import plain
+from ...interventions._mechanisms import swaps_of
+from ...interventions._places import EachRow
+from ...rows._levels import codes_of, levels_of
+from ...utils.checks import plain
 
 __all__ = ["in_codes", "keeping_levels", "refuse_other_columns", "warn_of_unseen"]
 

@@ -1,4 +1,4 @@
-"""Noise of the columns of a table: local normal densities of residuals."""
+"""Distributions of the noise behind rows: of latents, and of the columns of a table."""
 
 from __future__ import annotations
 
@@ -7,11 +7,15 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
 from torch.nn.utils.rnn import pad_sequence
 
 from ..utils.streams import Streams
-from ._choice_module import clipped, is_clear
 
+# Standard errors by which what is richer must be better on left-out rows.
+CLEARLY = 2.0
+# Nats that a row may count for or against it, so that no few rows in a tail decide.
+MOST_GAIN = 3.0
 # Blocks that residuals may be cut into. One is a normal density.
 N_BLOCKS = (1, 2, 4, 8, 16, 32, 64)
 LEAST_BLOCK = 5
@@ -20,6 +24,47 @@ MOST_CHOOSING = 1024
 # Of the deviation of all, where a density needs one: a value may be a block.
 LEAST_WIDTH = 1e-3
 SLACK = 1e-4
+
+
+class MixtureNoise(nn.Module):
+    """Mixture of Gaussians; a standard normal until `set` gives it components."""
+
+    sized_by_fit = ("weights", "means", "factors")
+
+    def __init__(self, n_latents: int) -> None:
+        super().__init__()
+        self.register_buffer("weights", torch.ones(1))
+        self.register_buffer("means", torch.zeros(1, n_latents))
+        self.register_buffer("factors", torch.eye(n_latents)[None])
+
+    def set(self, weights: Tensor, means: Tensor, covariances: Tensor) -> None:
+        """Replace the components: (k,), (k, d) and (k, d, d) float64 tensors."""
+        self.weights = weights.to(self.weights)
+        self.means = means.to(self.means)
+        self.factors = torch.linalg.cholesky(covariances).to(self.factors)
+
+    def draw(self, n: int, streams: Streams) -> Tensor:
+        """Draw n rows; random numbers are drawn on the CPU."""
+        n_latents = self.means.shape[1]
+        components = streams.torch("components")
+        which = torch.multinomial(
+            self.weights.cpu(), n, replacement=True, generator=components
+        ).to(self.weights.device)
+        latents = streams.torch("latents")
+        normal = torch.randn(n, n_latents, generator=latents).to(self.means)
+        spread = torch.einsum("nij,nj->ni", self.factors[which], normal)
+        return self.means[which] + spread
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """Log density of each row, shape (n,)."""
+        mixture = MixtureSameFamily(
+            Categorical(self.weights, validate_args=False),
+            MultivariateNormal(
+                self.means, scale_tril=self.factors, validate_args=False
+            ),
+            validate_args=False,
+        )
+        return mixture.log_prob(z)
 
 
 class KernelNoise(nn.Module):
@@ -164,3 +209,15 @@ def chosen_blocks(residuals: Tensor, options: Sequence[int] = N_BLOCKS) -> int:
         if best is None or is_clear(gain) or (kept > 1 and gain.mean() > 0):
             kept, best = n_blocks, density
     return kept
+
+
+def is_clear(gain: Tensor) -> bool:
+    """Whether the mean of some gains is above what chance would give."""
+    if len(gain) < 2:
+        return False
+    return bool(gain.mean() > CLEARLY * gain.std() / math.sqrt(len(gain)))
+
+
+def clipped(gain: Tensor) -> Tensor:
+    """Gains in nats of which none counts for much."""
+    return gain.clamp(-MOST_GAIN, MOST_GAIN)

@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ..exceptions import FarInterventionWarning
-from ..interventions import Compose, Do, Intervention
-from ..interventions._base import applied, replaces_mechanism, steps_of
-from ..utils.rows import is_rounding
+from ...exceptions import FarInterventionWarning
+from ...interventions import Compose, Do, Intervention
+from ...interventions._base import applied, replaces_mechanism, steps_of
+from ...utils.rows import is_rounding
 
 __all__ = [
     "Rounded",

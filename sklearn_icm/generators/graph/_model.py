@@ -11,23 +11,28 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from .._training.reservoir import renewed
-from ..interventions._affine import affine_map
-from ..interventions._base import Intervention, replaces_mechanism
-from ..mechanisms import ExactLikelihood, GaussianLikelihood
-from ..models import Explains, GenerativeModel, Scores
-from ..rows._batches import Batch, Rows
-from ..rows._layout import DataLayout
-from ..utils.streams import Streams
-from ._column_module import (
+from ..._training.reservoir import renewed
+from ...interventions._affine import affine_map
+from ...interventions._base import Intervention, replaces_mechanism
+from ...models import (
+    ExactLikelihood,
+    Explains,
+    GaussianLikelihood,
+    GenerativeModel,
+    Scores,
+)
+from ...models._noise import KernelNoise
+from ...rows._batches import Batch, Rows
+from ...rows._layout import DataLayout
+from ...utils.streams import Streams
+from .columns._fit import N_FOLDS, FittedBanks
+from .columns._hidden import NoiseEncoder, Posterior, VectorReader
+from .columns._mechanisms import (
     CategoricalReader,
     ChangedColumn,
     NumericReader,
 )
-from ._fit_module import N_FOLDS, FittedBanks
-from ._hidden_module import NoiseEncoder, Posterior, VectorReader
-from ._noise_module import KernelNoise
-from ._structure_module import column_graph
+from .columns._structure import column_graph
 
 # Residuals that are kept of a stream; rows that choose kinds and noise.
 MOST_POINTS, MOST_RESIDUALS = 4096, 2**18

@@ -7,14 +7,14 @@ import numpy as np
 import torch
 from sklearn.utils import check_array, check_consistent_length
 
-from .._fitting import CONSTRAINTS
-from .._training.trainer import Trainer
-from ..base import BaseGenerator
-from ..rows._columns import plain_rows
-from ..utils._sklearn import Interval, StrOptions, fit_context
-from ..utils.environments import find_rows, resolve_environments
-from ._chain_module import ChainModule
-from ._chain_weights_module import conv_shapes, dense_shapes, given_weights
+from ..._fitting import CONSTRAINTS
+from ..._training.trainer import Trainer
+from ...base import BaseGenerator
+from ...rows._columns import plain_rows
+from ...utils._sklearn import Interval, StrOptions, fit_context
+from ...utils.environments import find_rows, resolve_environments
+from ._model import ChainModule
+from ._weights import conv_shapes, dense_shapes, given_weights
 
 __all__ = ["ChainGenerator"]
 

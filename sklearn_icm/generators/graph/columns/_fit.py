@@ -15,13 +15,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..mechanisms import MechanismGraph
-from ..rows._batches import Batch
-from ._choice_module import choose_kind, is_clear
-from ._column_module import UNIT_SCALE, ColumnBank, Part, scale_of
-from ._energy_module import PreAdditiveBank
-from ._line_module import Line, least_squares, lost_directions, moments
-from ._structure_module import AUTO, KINDS
+from ....mechanisms import MechanismGraph
+from ....models._noise import is_clear
+from ....rows._batches import Batch
+from ._energy import PreAdditiveBank
+from ._lines import (
+    Line,
+    choose_kind,
+    least_squares,
+    lost_directions,
+    moments,
+)
+from ._mechanisms import UNIT_SCALE, ColumnBank, Part, scale_of
+from ._structure import AUTO, KINDS
 
 N_FOLDS = 4
 # Rows of a level that has none.

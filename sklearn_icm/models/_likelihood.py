@@ -34,6 +34,11 @@ class GaussianLikelihood(nn.Module):
     mean of the squared residuals: with one per entry those that hardly vary would take
     over the loss. After it the variance depends on the mean, by straight lines between
     knots, as an entry varies little where it is at an end of its range.
+
+    Parameters
+    ----------
+    node_shape : tuple of int
+        Of the data node.
     """
 
     sized_by_fit = ("knots", "variances")
@@ -212,6 +217,11 @@ class ExactLikelihood(GaussianLikelihood):
     """The data node is the data: there is no observation noise.
 
     Whose mean a row has is a matter of float32, so that its density is a narrow one.
+
+    Parameters
+    ----------
+    node_shape : tuple of int
+        Of the data node.
     """
 
     ROUNDING_VARIANCE = 1e-6
@@ -232,7 +242,13 @@ class ExactLikelihood(GaussianLikelihood):
 
 
 class BernoulliLikelihood(nn.Module):
-    """Independent Bernoulli entries whose probabilities are the data node."""
+    """Independent Bernoulli entries whose probabilities are the data node.
+
+    Parameters
+    ----------
+    node_shape : tuple of int
+        Of the data node.
+    """
 
     MARGIN = 1e-6
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..models import GenerativeModel
+from . import GenerativeModel
 
 FIRST_RATE, LAST_RATE, DECAY = 0.1, 0.002, 0.3
 MOMENTUM, SCALING = 0.9, 0.99

@@ -7,20 +7,20 @@ import numpy as np
 import torch
 from sklearn.utils.validation import validate_data
 
-from .._fitting import CONSTRAINTS
-from .._training.reservoir import renewed
-from ..base import BaseGenerator
-from ..rows._columns import plain_columns, plain_rows
-from ..rows._space import Space
-from ..utils._sklearn import Interval, StrOptions
-from ..utils.environments import find_rows, resolve_environments
-from ..utils.streams import torch_stream
-from ..utils.support import MOST_FITTED
-from ._edges_module import check_unobserved, parse_graph, targeted_entries
-from ._graph_module import GraphModule
-from ._graph_queries import GraphQueriesMixin
-from ._structure_module import MECHANISMS, allowed_kinds
-from ._table_module import check_known, refuse_missing
+from ..._fitting import CONSTRAINTS
+from ..._training.reservoir import renewed
+from ...base import BaseGenerator
+from ...rows._columns import plain_columns, plain_rows
+from ...rows._space import Space
+from ...utils._sklearn import Interval, StrOptions
+from ...utils.environments import find_rows, resolve_environments
+from ...utils.streams import torch_stream
+from ...utils.support import MOST_FITTED
+from ._edges import check_unobserved, parse_graph, targeted_entries
+from ._model import GraphModule
+from ._queries import GraphQueriesMixin
+from ._table import check_known, refuse_missing
+from .columns._structure import MECHANISMS, allowed_kinds
 
 __all__ = ["GraphGenerator"]
 

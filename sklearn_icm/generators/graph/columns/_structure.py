@@ -7,12 +7,12 @@ from collections.abc import Collection, Mapping, Sequence, Set
 import torch
 from torch import Tensor, nn
 
-from ..mechanisms import MechanismGraph
-from ..rows._columns import column_name
-from ..utils.checks import plain
-from ._column_module import CategoricalColumn, NumericColumn
-from ._energy_module import PreAdditiveColumn
-from ._hidden_module import HiddenMechanism
+from ....mechanisms import MechanismGraph
+from ....rows._columns import column_name
+from ....utils.checks import plain
+from ._energy import PreAdditiveColumn
+from ._hidden import HiddenMechanism
+from ._mechanisms import CategoricalColumn, NumericColumn
 
 # From simple to rich: an earlier one is kept unless a later one is clearly better.
 AUTO = ("linear", "additive", "location-scale")

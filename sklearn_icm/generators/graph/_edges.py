@@ -8,8 +8,8 @@ from numbers import Integral
 import numpy as np
 import pandas as pd
 
-from ..rows._columns import column_name
-from ..utils.checks import plain
+from ...rows._columns import column_name
+from ...utils.checks import plain
 
 __all__ = [
     "check_unobserved",

@@ -1,0 +1,88 @@
+"""A given graph as a model: noise behind rows is searched, nothing is trained."""
+
+import torch
+
+from ...mechanisms._modules import tensor_of
+from ...models import Explains, GenerativeModel
+from ...models._abduction import most_probable_noise
+from ...models._noise import MixtureNoise
+from ...utils.streams import Streams
+
+N_STARTS = 1024
+MOST_STEPS = 500
+TOLERANCE = 1e-4
+# Observation noise relative to the data, and in all, whose square float32 can hold.
+MOST_NOISE, LARGEST_NOISE = 1e18, 1e37
+
+
+class FixedModule(GenerativeModel, Explains):
+    """A given graph, standard normal noise, and an abduction that needs no encoder."""
+
+    def __init__(self, graph, likelihood, noise_std, *, is_table):
+        super().__init__()
+        self.graph = graph.requires_grad_(False)
+        self.likelihood = likelihood
+        shape = graph.nodes[graph.data_node]
+        # Of each entry: noise of one deviation in the units of the data.
+        self.likelihood.variance = torch.zeros(shape)
+        self.noise_std, self.is_table = noise_std, is_table
+        self.noise = MixtureNoise(next(iter(graph.roots.values()))[0])
+        self.register_buffer("n_rows", torch.zeros((), dtype=torch.long))
+        self.register_buffer("mean", torch.zeros(shape))
+        self.register_buffer("deviation", torch.zeros(shape))
+
+    def prepare(self, rows, streams):
+        """Take the units of all rows so far, and the observation noise in them."""
+        self._count(rows.x)
+        moments = (m.cpu().double() for m in (self.mean, self.deviation))
+        self.likelihood.take_units(*moments)
+        scale = self.likelihood.link.scale
+        if not self.is_table:
+            # Entries of images have one unit, also where the data node is flat.
+            scale.copy_(scale.double().square().mean().sqrt())
+        most = min(MOST_NOISE * float(scale.min()), LARGEST_NOISE)
+        if self.noise_std > most:
+            raise ValueError(
+                f"noise_std must be at most {most:.3g} in the units of these data, for "
+                f"float32 to hold it beside them, got {self.noise_std}."
+            )
+        # The noise has one deviation in the units of the data, not in these.
+        self.likelihood.variance = (self.noise_std / scale) ** 2
+        self.spread = self.likelihood.squared(self.deviation).mean()
+        return rows
+
+    def resume(self, rows, streams, *, renew):
+        """Take the units of all rows so far."""
+        return self.prepare(rows, streams)
+
+    def players(self):
+        """Nobody: nothing is trained."""
+        return {}
+
+    def loss_terms(self, batch):
+        """Nothing is trained."""
+        return {}, None
+
+    def _count(self, x):
+        """Join moments of rows with those of earlier ones."""
+        mean, deviation = (m.to(self.mean) for m in self.likelihood.moments(x))
+        share = len(x) / (len(x) + int(self.n_rows))
+        gap = (mean - self.mean) * (share * (1 - share)) ** 0.5
+        within = share**0.5 * deviation, (1 - share) ** 0.5 * self.deviation
+        self.deviation.copy_(torch.hypot(torch.hypot(*within), gap))
+        self.mean.lerp_(mean.expand_as(self.mean), share)
+        self.n_rows += len(x)
+
+    def abduct(self, x):
+        """Most probable noise, from the nearest of many draws."""
+        starts = self.noise.draw(N_STARTS, Streams(0)).to(tensor_of(self))
+        outputs = torch.cat(
+            [self.graph(z)[self.graph.data_node] for z in starts.split(128)]
+        )
+        standardised = self.likelihood.standardised
+        distances = torch.cdist(
+            standardised(x).flatten(1), standardised(outputs).flatten(1)
+        )
+        return most_probable_noise(
+            self, x, starts[distances.argmin(1)], max_steps=MOST_STEPS, tol=TOLERANCE
+        ).noise

@@ -1,0 +1,1 @@
+"""Mechanisms of columns: what they are, and how they are fitted."""
