@@ -62,7 +62,7 @@ def test_docstrings_start_with_a_sentence():
 
 EXEMPT = re.compile(
     # One-line verbs of torch modules, whose parameters their class documents.
-    r"mechanisms\.|exceptions\.|utils\.|independence\.\w+\.|interventions\.\w+\."
+    r"mechanisms\.|models\.\w+\.|exceptions\.|utils\.|independence\.\w+\.|interventions\.\w+\."
 )
 
 
