@@ -25,8 +25,7 @@ from sklearn_icm.generators import (
 )
 
 ROOT = f"{Path(sklearn_icm.__file__).parent}/"
-# A chain descends in a loop of its own.
-LOOPS = {"_train_epoch", "descend"}
+LOOPS = {"_pass"}
 FAMILIES = {
     "VAE": lambda: VAEGenerator(n_latents=2, max_epochs=2, random_state=0),
     "graph": lambda: GraphGenerator([(0, 1), (1, 2)], max_epochs=2, random_state=0),

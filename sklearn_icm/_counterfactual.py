@@ -2,14 +2,13 @@
 
 import copy
 import math
-from functools import partial
 from numbers import Integral, Real
 
 import numpy as np
 import pandas as pd
 import torch
 from sklearn.base import TransformerMixin
-from sklearn.utils import Bunch, check_array, check_random_state
+from sklearn.utils import Bunch, check_array
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
@@ -22,17 +21,20 @@ from .interventions._base import (
 from .interventions._places import EachRow
 from .models import Explains, GenerativeModel
 from .models._abduction import most_probable_noise
-from .models._query import RowQueries, stacked
+from .models._query import (
+    ABDUCTIONS,
+    RowQueries,
+    check_rows_or_number,
+    stacked,
+)
 from .rows._columns import plain_rows
 from .rows._frames import mean_change
 from .utils._sklearn import in_output_container, n_rows
 from .utils.checks import check_scalar
-from .utils.streams import ENTROPY_BOUND, Streams, numpy_stream
+from .utils.streams import numpy_stream, query_entropy, query_streams
 from .utils.support import MOST_FITTED, support_distances
 
 __all__ = ["CounterfactualMixin", "HybridMixin"]
-
-ABDUCTIONS = ("encode", "optimise")
 
 
 def explains(estimator):
@@ -116,7 +118,7 @@ class HybridMixin:
         """
         check_is_fitted(self)
         check_scalar(n_samples, "n_samples", Integral, min_val=2)
-        entropy = self._draw_entropy(random_state)
+        entropy = query_entropy(self, random_state)
         if X is None:
             X = self.space_.named(self.sample(n_samples, random_state=entropy))
         values = self.node_values(X)
@@ -132,16 +134,6 @@ class HybridMixin:
             {node: given}, X=X, return_factual=True, residual="drop"
         )
         return mean_change(factual, changed)
-
-    def _draw_entropy(self, random_state):
-        """One number that stands for the whole randomness of a query."""
-        if random_state is None:
-            random_state = self.random_state_
-        return check_random_state(random_state).randint(ENTROPY_BOUND)
-
-    def _streams(self, random_state):
-        """Streams of a query; `random_state_` rests where none is opened."""
-        return Streams(partial(self._draw_entropy, random_state))
 
 
 class CounterfactualMixin(HybridMixin):
@@ -330,7 +322,7 @@ class CounterfactualMixin(HybridMixin):
         check_rows_or_number(X, n_samples, "node_values")
         if X is not None:
             return queries.nodes_of_rows(self._rows_to_explain(X))
-        return queries.nodes_of_prior(n_samples, self._streams(random_state))
+        return queries.nodes_of_prior(n_samples, query_streams(self, random_state))
 
     def support(self, interventions, X=None, *, n_samples=1000, random_state=0):
         """Say which mechanisms an intervention asks about values they do not know.
@@ -451,27 +443,6 @@ def _asked_mechanisms(graph, interventions):
         if asks and not is_set:
             asked[name] = [p for p in parents if p in graph.parents] or parents
     return asked
-
-
-def check_rows_or_number(X, n_samples, verb):
-    """Refuse both of rows and a number of draws, or neither."""
-    if (X is None) == (n_samples is None):
-        raise ValueError(
-            f"{verb} needs either n_samples (draws from the prior) or X (rows), got "
-            f"{'neither' if X is None else 'both'}."
-        )
-    if X is None:
-        check_scalar(n_samples, "n_samples", Integral, min_val=1)
-
-
-def check_abduction(abduction):
-    """Refuse what is neither a way to abduct nor the result of one."""
-    known = isinstance(abduction, str) and abduction in ABDUCTIONS
-    if not known and getattr(abduction, "noise", None) is None:
-        raise ValueError(
-            f"abduction must be one of {list(ABDUCTIONS)} or what abduct(X) "
-            f"returns, got {abduction!r}."
-        )
 
 
 def _explained(queries, x, method, max_steps, tol):

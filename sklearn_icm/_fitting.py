@@ -22,12 +22,16 @@ from .exceptions import FitInterruptedWarning
 from .models import GenerativeModel
 from .models import _state as state
 from .rows._batches import Rows
-from .rows._columns import plain_rows, rows_of_numbers
+from .rows._columns import (
+    check_fits_float32,
+    fingerprint,
+    plain_rows,
+    rows_of_numbers,
+)
 from .rows._space import Space
 from .utils._sklearn import Interval, StrOptions, fit_context, is_fold_of_search
 from .utils.checks import plain, unchanged_on_error
 from .utils.environments import find_rows, resolve_environments
-from .utils.rows import check_fits_float32, fingerprint
 from .utils.streams import Streams, new_entropy
 
 # Of the parameters that families share; each takes those that it has.
@@ -189,9 +193,6 @@ class TrainedEstimator(BaseEstimator):
         self : object
         """
         return self._fit(X, y, environments, one_pass=True)
-
-    def __sklearn_is_fitted__(self):
-        return hasattr(self, "_fitted")
 
     def _fit(self, X, y, environments, *, one_pass=False, **beside):
         before = None

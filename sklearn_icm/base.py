@@ -10,7 +10,7 @@ from sklearn.utils import get_tags
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
-from ._counterfactual import CounterfactualMixin, check_abduction, check_rows_or_number
+from ._counterfactual import CounterfactualMixin
 from ._fitting import TrainedEstimator
 from .independence._table import independence_table
 from .interventions._affine import undone
@@ -18,14 +18,19 @@ from .interventions._base import acting_inside
 from .interventions._mechanisms import swaps_of
 from .mechanisms._modules import tensor_of
 from .models import Scores
-from .models._query import RowQueries, stacked
+from .models._query import (
+    RowQueries,
+    check_abduction,
+    check_rows_or_number,
+    stacked,
+)
 from .rows._columns import plain_rows
 from .rows._space import Space
 from .utils._sklearn import output_library
 from .utils.checks import check_scalar
 from .utils.environments import observational_rows
 from .utils.pipelines import last_step
-from .utils.streams import Streams
+from .utils.streams import Streams, query_entropy, query_streams
 
 __all__ = [
     "BaseGenerator",
@@ -41,6 +46,8 @@ def scores(estimator):
 
 def checked_changes(generator, interventions):
     """Interventions on the nodes of a generator that were checked."""
+    if isinstance(interventions, dict) and not interventions:
+        return {}
     changes = generator.graph_.check_interventions(interventions)
     for node, swap in swaps_of(changes):
         swap.check_order(node, generator)
@@ -96,6 +103,9 @@ class BaseGenerator(
     """
 
     __metadata_request__score = {"environments": True}
+
+    def __sklearn_is_fitted__(self):
+        return hasattr(self, "_fitted")
 
     @property
     def graph_(self):
@@ -304,7 +314,7 @@ class BaseGenerator(
         check_rows_or_number(X, n_samples, "intervene")
         check_abduction(abduction)
         queries = RowQueries(self._fitted.model, self._bounds_under(interventions))
-        streams = self._streams(random_state)
+        streams = query_streams(self, random_state)
         if X is None:
             chunks = queries.prior(
                 interventions,
@@ -474,7 +484,7 @@ class BaseGenerator(
         if n_draws is not None:
             check_scalar(n_draws, "n_draws", Integral, min_val=0)
         check_scalar(n_samples, "n_samples", Integral, min_val=2)
-        entropy = self._draw_entropy(random_state)
+        entropy = query_entropy(self, random_state)
         graphs = {"decoder": self._fitted.model.graph}
         if hasattr(self._fitted.model, "encoder"):
             graphs["encoder"] = self._fitted.model.encoder

@@ -15,8 +15,7 @@ from torch import Tensor, nn
 
 from ..interventions._groups import as_group
 from ..mechanisms import MechanismGraph
-from ..mechanisms._apart import called_apart
-from ..mechanisms._modules import deterministic, tensor_of
+from ..mechanisms._modules import called_apart, deterministic, tensor_of
 from ..utils.checks import check_scalar
 from ._common import PairMeasure, like_input
 from ._contrasts import power

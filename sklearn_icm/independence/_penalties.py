@@ -13,8 +13,7 @@ from sklearn.base import BaseEstimator
 from torch import Tensor
 
 from ..mechanisms import MechanismGraph
-from ..mechanisms._apart import versions
-from ..mechanisms._modules import tensor_of
+from ..mechanisms._modules import tensor_of, versions
 from ..rows._batches import Batch
 from ._hsic import batch_dependences
 from ._pairs import (

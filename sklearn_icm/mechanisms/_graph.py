@@ -18,8 +18,7 @@ from ..interventions._base import (
 )
 from ..interventions._checks import kinds_of
 from ..utils.streams import Streams
-from ._apart import called_apart
-from ._modules import LinkedMechanism, deterministic
+from ._modules import LinkedMechanism, called_apart, deterministic
 
 # Rows that are tried: more than the channels that convolutions without rows often have.
 PROBED = 5

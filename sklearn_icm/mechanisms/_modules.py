@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
+from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +23,10 @@ ACTIVATIONS = {
     "softplus": nn.Softplus,
     "tanh": nn.Tanh,
 }
+
+PACKAGE = __name__.split(".")[0]
+# By module and by mode of training: whether a call wrote into what it was handed.
+_WROTE: WeakKeyDictionary[nn.Module, dict[bool, bool]] = WeakKeyDictionary()
 
 
 def tensor_of(module: nn.Module) -> Tensor:
@@ -199,3 +205,49 @@ class LinkedMechanism(nn.Module):
     def operator(self) -> LinearOperator:
         """Operator of the mechanism: a fixed link belongs to no pair."""
         return read_operator(self.mechanism)
+
+
+def called_apart(f: Callable[..., Any], *values: Tensor, what: str = "f") -> Any:
+    """Result of a map; the values stay as they are, even where it works in place.
+
+    A module is handed copies in its first call, and later ones if that wrote into them.
+    Other callables always are, but for those of this package.
+
+    Parameters
+    ----------
+    f : callable
+    *values : Tensor
+    what : str
+        Names the map in the error message.
+
+    Raises
+    ------
+    RuntimeError
+        If a module that wrote nothing before does so now.
+    """
+    if not isinstance(f, nn.Module):
+        # Of a partial function, that of what it calls.
+        made_in = str(getattr(getattr(f, "func", f), "__module__", ""))
+        own = made_in.split(".")[0] == PACKAGE
+        return f(*(values if own else map(Tensor.clone, values)))
+    if any(value.is_inference() for value in values):
+        # They count no writes.
+        return f(*map(Tensor.clone, values))
+    known = _WROTE.setdefault(f, {})
+    copied = known.get(f.training, True)
+    handed = [value.clone() for value in values] if copied else values
+    before = versions(handed)
+    result = f(*handed)
+    wrote = before != versions(handed)
+    if wrote and not copied:
+        raise RuntimeError(
+            f"{what} wrote into the values that it was handed, which it did not in its "
+            "first call: clone what its forward changes in place."
+        )
+    known[f.training] = wrote
+    return result
+
+
+def versions(values: Iterable[Tensor]) -> list[int | None]:
+    """Counters of the writes into tensors; those of an inference mode have none."""
+    return [None if value.is_inference() else value._version for value in values]

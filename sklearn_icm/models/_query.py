@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,11 @@ from torch import Tensor
 from ..exceptions import ClippedInterventionWarning, UnexplainedRowsWarning
 from ..interventions._base import Intervention, acting_inside
 from ..mechanisms._modules import tensor_of
+from ..utils.checks import check_scalar
 from ..utils.streams import Streams
 from . import Exogenous, GenerativeModel
 
+ABDUCTIONS = ("encode", "optimise")
 Interventions = Mapping[str, Intervention]
 Nodes = Mapping[str, Tensor]
 Pair = tuple[np.ndarray | None, np.ndarray]
@@ -325,3 +328,24 @@ def _clipped(
     outside = outside / np.where(span > 0, span, np.inf)
     has_range = np.broadcast_to(np.isfinite(span), outside.shape)
     return clipped, float(outside[has_range].mean()) if has_range.any() else 0.0
+
+
+def check_rows_or_number(X: Any, n_samples: Any, verb: str) -> None:
+    """Refuse both of rows and a number of draws, or neither."""
+    if (X is None) == (n_samples is None):
+        raise ValueError(
+            f"{verb} needs either n_samples (draws from the prior) or X (rows), got "
+            f"{'neither' if X is None else 'both'}."
+        )
+    if X is None:
+        check_scalar(n_samples, "n_samples", Integral, min_val=1)
+
+
+def check_abduction(abduction: Any) -> None:
+    """Refuse what is neither a way to abduct nor the result of one."""
+    known = isinstance(abduction, str) and abduction in ABDUCTIONS
+    if not known and getattr(abduction, "noise", None) is None:
+        raise ValueError(
+            f"abduction must be one of {list(ABDUCTIONS)} or what abduct(X) "
+            f"returns, got {abduction!r}."
+        )

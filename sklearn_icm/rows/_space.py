@@ -261,7 +261,7 @@ class Space:
         An array, or a frame of a library, with the index of other rows.
         """
         if library is None:
-            return decode_levels(rows, self.levels)
+            return decode_levels(rows, self.levels) if self.levels else rows
         names = self._labels
         frame = pd.DataFrame(rows, columns=names)
         for k, known in self.levels.items():

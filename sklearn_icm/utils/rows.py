@@ -4,9 +4,7 @@ import numpy as np
 import pandas as pd
 
 __all__ = [
-    "check_fits_float32",
     "draws_by_content",
-    "fingerprint",
     "in_dtype",
     "integer_limits",
     "is_rounding",
@@ -16,35 +14,12 @@ __all__ = [
 RESOLUTION = 2e-6
 
 
-def check_fits_float32(X):
-    """Refuse values that would become infinite in the precision of the model."""
-    # Two reductions, so that an array in a file is never in memory as a whole.
-    largest = max(X.max(), -X.min())
-    if largest > np.finfo(np.float32).max:
-        raise ValueError(
-            "X must fit into float32, which the model computes in; its largest "
-            f"absolute value is {largest:.3g}. Scale the features."
-        )
-
-
 def is_rounding(error, size):
     """Whether an error is no more than float32 weights leave of terms of some size.
 
     Of arrays or tensors. Such errors are none: a column may be a sum of others.
     """
     return abs(error) < RESOLUTION * size
-
-
-def fingerprint(X):
-    """Numbers that two arrays share if they hold the same rows in the same order."""
-    weighted, absolute = 0.0, 0.0
-    for start in range(0, len(X), 8192):
-        rows = X[start : start + 8192].astype(np.float64)
-        weights = np.arange(start + 1, start + len(rows) + 1) / len(X)
-        weighted = weighted + weights @ rows
-        absolute = absolute + np.abs(rows).sum(0)
-    ends = X[[0, -1]].astype(np.float64)
-    return np.concatenate([[len(X)], *ends, weighted, absolute])
 
 
 def draws_by_content(X, n_draws, entropy):

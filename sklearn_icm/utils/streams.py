@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 from zlib import crc32
 
 import numpy as np
 import torch
+from sklearn.utils import check_random_state
 
 from .checks import new_stream
 
@@ -15,6 +18,8 @@ __all__ = [
     "Streams",
     "new_entropy",
     "numpy_stream",
+    "query_entropy",
+    "query_streams",
     "stream_seed",
     "torch_stream",
     "torch_streams",
@@ -45,6 +50,12 @@ def new_entropy(
     """Draw one number for the randomness of a fit, and the stream of later queries."""
     entropy = int(new_stream(random_state).randint(ENTROPY_BOUND))
     return entropy, numpy_stream(entropy, "sample")
+
+
+def query_entropy(model: Any, random_state: int | np.random.RandomState | None) -> int:
+    """One number that stands for the whole randomness of a query to a fitted model."""
+    stream = model.random_state_ if random_state is None else random_state
+    return check_random_state(stream).randint(ENTROPY_BOUND)
 
 
 def numpy_stream(entropy: int, name: str) -> np.random.RandomState:
@@ -78,3 +89,10 @@ class Streams:
         if name not in self._open:
             self._open[name] = torch_stream(self.entropy, name)
         return self._open[name]
+
+
+def query_streams(
+    model: Any, random_state: int | np.random.RandomState | None
+) -> Streams:
+    """Streams of a query; the model's own rests where none is opened."""
+    return Streams(partial(query_entropy, model, random_state))

@@ -17,7 +17,6 @@ from sklearn.model_selection import GridSearchCV, cross_val_score
 from skorch.callbacks import Callback, GradientNormClipping, LRScheduler, PrintLog
 from torch import nn
 
-from sklearn_icm._training.reservoir import renewed
 from sklearn_icm.exceptions import (
     FitDivergedError,
     FitInterruptedWarning,
@@ -26,6 +25,7 @@ from sklearn_icm.generators import VAEGenerator
 from sklearn_icm.generators.vae import _model
 from sklearn_icm.independence import SumPenalty
 from sklearn_icm.mechanisms import MechanismGraph, dense_decoder
+from sklearn_icm.rows._batches import renewed
 
 
 @pytest.fixture(scope="module")

@@ -11,9 +11,8 @@ from torch import nn
 
 from sklearn_icm.generators import GraphGenerator, VAEGenerator
 from sklearn_icm.mechanisms import MechanismGraph
-from sklearn_icm.rows import _mapped as mapped
-from sklearn_icm.rows._batches import Rows
-from sklearn_icm.rows._mapped import MappedRows, batch_sizes, is_mapped
+from sklearn_icm.rows import _batches as mapped
+from sklearn_icm.rows._batches import MappedRows, Rows, batch_sizes, is_mapped
 
 
 def in_file(tmp_path, X, mode="r"):

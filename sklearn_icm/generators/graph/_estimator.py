@@ -8,8 +8,8 @@ import torch
 from sklearn.utils.validation import validate_data
 
 from ..._fitting import CONSTRAINTS
-from ..._training.reservoir import renewed
 from ...base import BaseGenerator
+from ...rows._batches import renewed
 from ...rows._columns import plain_columns, plain_rows
 from ...rows._space import Space
 from ...utils._sklearn import Interval, StrOptions

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from ..._training.reservoir import renewed
 from ...interventions._affine import affine_map
 from ...interventions._base import Intervention, replaces_mechanism
 from ...models import (
@@ -22,7 +21,7 @@ from ...models import (
     Scores,
 )
 from ...models._noise import KernelNoise
-from ...rows._batches import Batch, Rows
+from ...rows._batches import Batch, Rows, renewed
 from ...rows._layout import DataLayout
 from ...utils.streams import Streams
 from .columns._fit import N_FOLDS, FittedBanks

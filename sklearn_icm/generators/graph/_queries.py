@@ -14,7 +14,7 @@ from ...interventions import Compose, Do
 from ...interventions._base import applied, replaces_mechanism
 from ...utils.checks import check_scalar
 from ...utils.rows import draws_by_content
-from ...utils.streams import stream_seed, torch_stream
+from ...utils.streams import query_entropy, stream_seed, torch_stream
 from ._levels import (
     in_codes,
     keeping_levels,
@@ -257,7 +257,7 @@ class GraphQueriesMixin:
         check_is_fitted(self)
         check_scalar(n_draws, "n_draws", Integral, min_val=0)
         check_scalar(n_samples, "n_samples", Integral, min_val=2)
-        entropy = self._draw_entropy(random_state)
+        entropy = query_entropy(self, random_state)
         rng = np.random.RandomState(entropy)
         measures = as_measures(measure, {"noise": (NoiseMeasure(rng),)})
         if X is None:

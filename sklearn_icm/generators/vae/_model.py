@@ -6,12 +6,12 @@ import numpy as np
 import torch
 from sklearn.mixture import GaussianMixture
 
-from ..._training.reservoir import renewed
 from ...exceptions import CollapsedDecoderWarning
 from ...mechanisms._layouts import RandomBumps
 from ...models import Explains, GenerativeModel, Scores
 from ...models._noise import MixtureNoise
 from ...models._query import RowQueries
+from ...rows._batches import renewed
 from ...utils.streams import Streams, numpy_stream
 
 DRAWS_PER_COMPONENT = 60
