@@ -25,7 +25,7 @@ from sklearn_icm.generators import (
 )
 
 ROOT = f"{Path(sklearn_icm.__file__).parent}/"
-LOOPS = {"_pass"}
+LOOPS = {"_epoch"}
 FAMILIES = {
     "VAE": lambda: VAEGenerator(n_latents=2, max_epochs=2, random_state=0),
     "graph": lambda: GraphGenerator([(0, 1), (1, 2)], max_epochs=2, random_state=0),

@@ -18,12 +18,7 @@ from .interventions._base import acting_inside
 from .interventions._mechanisms import swaps_of
 from .mechanisms._modules import tensor_of
 from .models import Scores
-from .models._query import (
-    RowQueries,
-    check_abduction,
-    check_rows_or_number,
-    stacked,
-)
+from .models._query import RowQueries, check_abduction, check_rows_or_number, stacked
 from .rows._columns import plain_rows
 from .rows._space import Space
 from .utils._sklearn import output_library
@@ -32,11 +27,7 @@ from .utils.environments import observational_rows
 from .utils.pipelines import last_step
 from .utils.streams import Streams, query_entropy, query_streams
 
-__all__ = [
-    "BaseGenerator",
-    "GeneratorMixin",
-    "is_generator",
-]
+__all__ = ["BaseGenerator", "GeneratorMixin", "is_generator"]
 
 
 def scores(estimator):

@@ -72,10 +72,13 @@ FROM_ROWS = {
     "Rows": {"_fitting", "_training", "models", "generators"},
     "Space": {"_fitting", "base", "generators", "compose"},
     "DataLayout": {"models", "generators", "inspection"},
+    "renewed": {"generators"},
     # Rows as a user gave them.
     "plain_rows": {"_fitting", "base", "_counterfactual", "generators"},
     "plain_columns": {"generators"},
     "rows_of_numbers": {"_fitting"},
+    "check_fits_float32": {"_fitting"},
+    "fingerprint": {"_fitting"},
     # Columns and levels that parameters and interventions name.
     "column_name": {"generators"},
     "codes_of": {"generators"},
@@ -210,6 +213,18 @@ def test_families_do_not_import_each_other():
         others = {f"sklearn_icm.generators.{r.name}" for r in rooms if r.name != family}
         names = [name for name, _ in imports_of(path)]
         assert not [n for n in names if n.startswith(tuple(others))], path
+
+
+def test_torch_halves_are_annotated():
+    """Estimators are not, as scikit-learn's are not."""
+    rooms = ("models", "mechanisms", "_training")
+    halves = [path for path in FILES if part_of(path) in rooms]
+    halves += [*(ROOT / "generators").glob("*/_model.py")]
+    halves += [*(ROOT / "generators").glob("*/columns/*.py")]
+    for path in halves:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef) and not node.name.startswith("__"):
+                assert node.returns is not None, f"{path.name}: {node.name}"
 
 
 def test_a_room_of_a_family_has_seven_files_at_most():

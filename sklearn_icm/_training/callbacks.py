@@ -148,9 +148,12 @@ class Watchers:
             weights = list(self.net.get_all_learnable_params())
             self.batch("on_grad_computed", batch, named_parameters=weights)
 
-    def batch_ends(self, batch: Batch, loss: Tensor, output: Tensor | None) -> None:
-        """Tell the loss of a batch; some families have no output."""
+    def batch_ends(self, batch: Batch, loss: Tensor, nodes: Any) -> None:
+        """Tell the loss and the output of a batch; some families have none."""
         if self.net is not None:
+            output = None
+            if isinstance(nodes, Mapping):
+                output = nodes[self.net.module_.graph.data_node].detach()
             self.net.history.record_batch("train_loss", float(loss.detach()))
             self.net.history.record_batch("train_batch_size", len(batch.x))
             self.batch("on_batch_end", batch, loss=loss.detach(), y_pred=output)

@@ -1,4 +1,4 @@
-"""What a training leaves: its losses, and all that it takes to go on."""
+"""What a training leaves: its losses, and all that it takes to go on or back."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from ..models._state import place_of, state_of
 
 Epochs = Sequence[Mapping[str, float]]
 
@@ -110,3 +112,25 @@ def _leaves(tree: Any, kind: type, change: Callable[[Any], Any]) -> Any:
     if isinstance(tree, (list, tuple)):
         return type(tree)(_leaves(v, kind, change) for v in tree)
     return change(tree) if isinstance(tree, kind) else copy.copy(tree)
+
+
+def is_spoiled(state: Mapping[str, Tensor], good: Mapping[str, Tensor]) -> bool:
+    """Whether numbers of a state are NaN or infinite that were not so in another."""
+    now = {k: v for k, v in state.items() if v.is_floating_point()}
+    # Sums show it at once, and most are finite.
+    sums = torch.stack([v.sum().float() for v in now.values()]).isfinite().tolist()
+    doubtful = [k for k, is_fine in zip(now, sums, strict=True) if not is_fine]
+    return any(bool((~now[k].isfinite() & good[k].isfinite()).any()) for k in doubtful)
+
+
+def places(module: nn.Module) -> dict[str, tuple[nn.Module, str]]:
+    """Which module holds each parameter and buffer, and under which name."""
+    return {name: place_of(module, name) for name in state_of(module)}
+
+
+def snapshot(places: Mapping[str, tuple[nn.Module, str]]) -> dict[str, Tensor]:
+    """Copy parameters and buffers, on their device.
+
+    (It is taken in every epoch: to find the places anew would take twice the time.)
+    """
+    return {k: getattr(*place).detach().clone() for k, place in places.items()}

@@ -16,13 +16,13 @@ from torch import Tensor
 from ..exceptions import FitDivergedError
 from ..independence._penalties import checked_penalty
 from ..models import GenerativeModel, Player
-from ..models._state import is_spoiled, places, restore, snapshot
+from ..models._state import restore
 from ..rows._batches import Batch, Rows
 from ..utils.streams import torch_stream
 from . import seeds
 from .callbacks import ProgressLine, Watchers
 from .penalty import PenaltyTerms
-from .progress import Going, Progress
+from .progress import Going, Progress, is_spoiled, places, snapshot
 
 HELD_OUT_CHUNK = 4096
 # Between states from which a training that is stopped within an epoch can go on.
@@ -203,22 +203,22 @@ class _Run:
         self._go_on(rows)
         if self.before.left:
             del self.history[self.before.epoch :]
-        watchers = self._watchers(rows, held_out)
+        self.watchers = self._watchers(rows, held_out)
         self.places = places(self.model)
         self.good = self.better = snapshot(self.places)
         self.last = len(self.history) + self.n_epochs
         self._set_mark()
-        watchers.begin(self.history)
+        self._tell("begin", self.history)
         stopped = False
         try:
             while len(self.history) < self.last and not stopped:
-                self._epoch(rows, held_out, watchers)
+                self._epoch(rows, held_out)
                 stopped = self._stops_early()
         except KeyboardInterrupt:
-            stopped = watchers.ended_training
+            stopped = self.watchers is not None and self.watchers.ended_training
         if self.between:
             self._set_mark()
-        watchers.end()
+        self._tell("end")
         if stopped or len(self.history) == self.last:
             self.mark = Going(self.mark.optimisers, self.mark.streams)
         if self.stopping.best is not None:
@@ -272,8 +272,11 @@ class _Run:
             weights=self.good,
         )
 
-    def _watchers(self, rows: Rows, held_out: Rows | None) -> Watchers:
+    def _watchers(self, rows: Rows, held_out: Rows | None) -> Watchers | None:
+        """Who watches, if anybody does."""
         trainer = self.trainer
+        if not (trainer.callbacks or trainer.verbose):
+            return None
         return Watchers(
             trainer.callbacks,
             rows,
@@ -287,11 +290,15 @@ class _Run:
             device=self.model.spread.device,
         )
 
-    def _epoch(self, rows: Rows, held_out: Rows | None, watchers: Watchers) -> None:
+    def _tell(self, event: str, *told: Any) -> None:
+        if self.watchers is not None:
+            getattr(self.watchers, event)(*told)
+
+    def _epoch(self, rows: Rows, held_out: Rows | None) -> None:
         start = time.perf_counter()
-        watchers.epoch_begins()
+        self._tell("epoch_begins")
         self.between = False
-        row = self._pass(rows, watchers)
+        row = self._pass(rows)
         if held_out is not None:
             row |= {f"valid_{k}": v for k, v in self._evaluate(held_out).items()}
         self._check_losses(row)
@@ -303,7 +310,7 @@ class _Run:
         self.between = True
         if time.perf_counter() - self.marked > SECONDS_BETWEEN:
             self._set_mark()
-        watchers.epoch_ends(row)
+        self._tell("epoch_ends", row)
 
     def _stops_early(self) -> bool:
         waits = self.stopping.misses < self.trainer.n_iter_no_change
@@ -314,17 +321,17 @@ class _Run:
         share = (len(self.history) + 1) / max(1, self.trainer.icm_warmup)
         return self.trainer.icm_weight * min(1.0, share)
 
-    def _pass(self, rows: Rows, watchers: Watchers) -> dict[str, float]:
+    def _pass(self, rows: Rows) -> dict[str, float]:
         if not self.model.training:
             self.model.train()
         weight, sums, n_rows, self.first = self._weight(), 0.0, 0, None
         size, stream = self.trainer.batch_size, self.streams["batches"]
         for batch in rows.batches(size, stream, len(self.history)):
             self.first = self.first or batch
-            watchers.batch("on_batch_begin", batch)
+            self._tell("batch", "on_batch_begin", batch)
             logged = {}
             for name in self.players:
-                logged |= self._turn(name, batch, weight, watchers)
+                logged |= self._turn(name, batch, weight)
             for schedule in self.schedules:
                 schedule.step()
             values = torch.stack(list(logged.values())).detach()
@@ -332,9 +339,7 @@ class _Run:
         means = dict(zip(logged, (sums / n_rows).tolist(), strict=True))
         return means | {"icm_weight": weight}
 
-    def _turn(
-        self, name: str, batch: Batch, weight: float, watchers: Watchers
-    ) -> dict[str, Tensor]:
+    def _turn(self, name: str, batch: Batch, weight: float) -> dict[str, Tensor]:
         """Step of one player; the penalty is for the first, whom callbacks see."""
         player, optimiser = self.players[name], self.optimisers[name]
         is_first = name == next(iter(self.players))
@@ -351,15 +356,12 @@ class _Run:
             alone = len(self.players) == 1
             loss.backward(inputs=None if alone else list(player.parameters))
         if is_first:
-            watchers.grads_computed(batch)
+            self._tell("grads_computed", batch)
         if optimiser is not None:
             optimiser.step()
         if is_first:
             self.model.track(batch, nodes)
-            output = None
-            if isinstance(nodes, Mapping):
-                output = nodes[self.model.graph.data_node].detach()
-            watchers.batch_ends(batch, loss, output)
+            self._tell("batch_ends", batch, loss, nodes)
         return terms
 
     @torch.no_grad()

@@ -1,19 +1,25 @@
 """The torch side of linear chains: mechanisms, and what they are fitted to."""
 
+from __future__ import annotations
+
 import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.distributions import MultivariateNormal
 from torch.nn import functional
 
 from ...interventions._affine import linear_part
-from ...interventions._base import replaces_mechanism
+from ...interventions._base import Intervention, replaces_mechanism
 from ...mechanisms import LinearOperator, MechanismGraph
 from ...models import Explains, GaussianLikelihood, GenerativeModel, Player, Scores
+from ...models._base import Nodes
 from ...rows._batches import Batch, Rows
-from ...utils.streams import numpy_stream
+from ...rows._layout import DataLayout
+from ...utils.streams import Streams, numpy_stream
 from ._weights import given_weights, initial_weights
 
 # Of the data's mean variance: below it a density of rank-deficient data has no value.
@@ -26,14 +32,14 @@ class DenseLink(nn.Module):
 
     is_linear = True
 
-    def __init__(self, shape):
+    def __init__(self, shape: Sequence[int]) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(shape))
 
-    def forward(self, parent):
+    def forward(self, parent: Tensor) -> Tensor:
         return parent.to(self.weight) @ self.weight.T
 
-    def operator(self):
+    def operator(self) -> LinearOperator:
         """The matrix."""
         return LinearOperator(self.weight)
 
@@ -44,25 +50,27 @@ class ConvLink(nn.Module):
     The map keeps its size: it is a circle, or surrounded by zeros.
     """
 
-    def __init__(self, shape, out_shape, *, circular):
+    def __init__(
+        self, shape: Sequence[int], out_shape: Sequence[int], *, circular: bool
+    ) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(shape))
         self.out_shape, self.circular = tuple(out_shape), circular
         phase = _phase_of_centre(shape[2:], self.out_shape[1:])
         self.register_buffer("phase", phase, persistent=False)
 
-    def forward(self, parent):
+    def forward(self, parent: Tensor) -> Tensor:
         value = parent.to(self.weight).reshape(-1, *self.out_shape)
         return self._on_circle(value) if self.circular else self._among_zeros(value)
 
-    def _on_circle(self, value):
+    def _on_circle(self, value: Tensor) -> Tensor:
         grid = self.out_shape[1:]
         axes = tuple(range(-len(grid), 0))
         spectrum = torch.fft.rfftn(self.weight[0], s=grid, dim=axes) * self.phase
         value = torch.fft.rfftn(value, dim=axes) * spectrum
         return torch.fft.irfftn(value, s=grid, dim=axes)
 
-    def _among_zeros(self, value):
+    def _among_zeros(self, value: Tensor) -> Tensor:
         kernel = self.weight
         axes = tuple(range(2, kernel.ndim))
         sizes = reversed(kernel.shape[2:])
@@ -71,13 +79,13 @@ class ConvLink(nn.Module):
         # torch's convolutions are cross-correlations.
         return conv(functional.pad(value, padding), kernel.flip(axes))
 
-    def operator(self):
+    def operator(self) -> LinearOperator:
         """The kernel; its correlations are taken at linear lags."""
         ones = (1,) * (self.weight.ndim - 2)
         return LinearOperator(self.weight, ones, ones)
 
 
-def _phase_of_centre(kernel_shape, grid):
+def _phase_of_centre(kernel_shape: Sequence[int], grid: Sequence[int]) -> Tensor:
     """Half spectrum that moves index ``n // 2`` of a kernel to the grid's origin."""
     impulse = torch.zeros(grid, dtype=torch.float64)
     impulse[tuple(-(k // 2) for k in kernel_shape)] = 1.0
@@ -100,7 +108,15 @@ class ChainModule(GenerativeModel, Explains, Scores):
         Deviation of noise that is added to the rows of a step.
     """
 
-    def __init__(self, layout, shapes, init, *, circular, label_noise):
+    def __init__(
+        self,
+        layout: DataLayout,
+        shapes: Sequence[tuple[int, ...]],
+        init: str | Sequence[np.ndarray],
+        *,
+        circular: bool,
+        label_noise: float,
+    ) -> None:
         super().__init__()
         self.shapes, self.init, self.label_noise = shapes, init, label_noise
         self.on_circle = circular and len(shapes[0]) > 2
@@ -116,7 +132,7 @@ class ChainModule(GenerativeModel, Explains, Scores):
         self.scale = 1.0
         self.double()
 
-    def prepare(self, rows, streams):
+    def prepare(self, rows: Rows, streams: Streams) -> Steps:
         """Start the weights; return the rows as the steps see them."""
         trained = self.resume(rows, streams, renew=False)
         start = given_weights(self.init, len(self.shapes))
@@ -128,7 +144,7 @@ class ChainModule(GenerativeModel, Explains, Scores):
                 weight.copy_(torch.from_numpy(value).view_as(weight))
         return trained
 
-    def resume(self, rows, streams, *, renew):
+    def resume(self, rows: Rows, streams: Streams, *, renew: bool) -> Steps:
         """Return the rows as the steps see them; a batch of a stream is on its own."""
         self.likelihood.link.offset.zero_()
         x = torch.cat(list(rows.x.split(CHUNK))).flatten(1).double()
@@ -142,14 +158,14 @@ class ChainModule(GenerativeModel, Explains, Scores):
         self.scale = math.sqrt(moments.power) or 1.0
         return moments
 
-    def _unit(self):
+    def _unit(self) -> float:
         return self.scale ** (1 / len(self.shapes))
 
-    def players(self):
+    def players(self) -> dict[str, Player]:
         """The weights, with a rate that is relative to their size."""
         return {"model": Player(self.weights, self.loss_terms, self._unit())}
 
-    def loss_terms(self, batch):
+    def loss_terms(self, batch: Batch) -> tuple[dict[str, Tensor], Nodes]:
         """Squared error given the noise, or distance of the second moments."""
         if batch.inputs is not None:
             nodes, output = self.linear(batch.inputs)
@@ -161,7 +177,7 @@ class ChainModule(GenerativeModel, Explains, Scores):
         return {"fit": distance / (output.shape[1] * self.scale**4)}, nodes
 
     @torch.no_grad()
-    def finish(self, rows, streams, *, renew=False):
+    def finish(self, rows: Steps, streams: Streams, *, renew: bool = False) -> list:
         """Set what the weights leave open, and the gain of the posterior mean."""
         offset, variance = rows.left_by(self)
         own = self.likelihood.link.offset
@@ -176,30 +192,32 @@ class ChainModule(GenerativeModel, Explains, Scores):
         return []
 
     @property
-    def weights(self):
+    def weights(self) -> list[nn.Parameter]:
         """Weights of the mechanisms, input side first."""
         return [getattr(m, "mechanism", m).weight for m in self.graph.mechanisms]
 
-    def linear(self, z):
+    def linear(self, z: Tensor) -> tuple[Nodes, Tensor]:
         """Values of all nodes, and the data node's as rows."""
         nodes = self.graph(z)
         return nodes, nodes[self.graph.data_node].flatten(1)
 
-    def matrix(self):
+    def matrix(self) -> Tensor:
         """Matrix (n_features, n_inputs) of the whole chain."""
         columns = self.linear(torch.eye(self.n_inputs, dtype=torch.float64))[1]
         return (columns - self.likelihood.link.offset.flatten()).T
 
-    def abduct(self, x):
+    def abduct(self, x: Tensor) -> Tensor:
         """Noise that explains given data: the posterior mean."""
         residual = x.to(self.gain) - self.likelihood.link.offset
         return residual.flatten(1) @ self.gain.T
 
-    def log_prob(self, x, changes, streams):
+    def log_prob(
+        self, x: Tensor, changes: Mapping[str, Intervention], streams: Streams
+    ) -> Tensor:
         """Log density of rows: normal, since the changes are affine."""
         return self._density(changes).log_prob(x.flatten(1))
 
-    def _density(self, inside):
+    def _density(self, inside: Mapping[str, Intervention]) -> MultivariateNormal:
         """Distribution of the rows under changes inside the graph."""
         data = self.graph.data_node
         for name, change in inside.items():
@@ -214,7 +232,7 @@ class ChainModule(GenerativeModel, Explains, Scores):
         return MultivariateNormal(mean, matrix @ matrix.T + isotropic)
 
 
-def _check_linear(name, module):
+def _check_linear(name: str, module: nn.Module) -> None:
     """Refuse a mechanism of another kind of generator."""
     link = getattr(module, "mechanism", module)
     if not isinstance(link, (DenseLink, ConvLink)):
@@ -225,7 +243,9 @@ def _check_linear(name, module):
         )
 
 
-def _chain_graph(layout, shapes, circular):
+def _chain_graph(
+    layout: DataLayout, shapes: Sequence[tuple[int, ...]], circular: bool
+) -> MechanismGraph:
     """Path graph ``noise -> dense1 (or conv1) -> ... -> data``."""
     is_dense = len(shapes[0]) == 2
     prefix = "dense" if is_dense else "conv"
@@ -247,11 +267,11 @@ class Steps(Rows):
 
     means: tuple = ()
 
-    def to(self, device):
+    def to(self, device: torch.device | str) -> Steps:
         """The rows: chains are trained where they are, in double precision."""
         return self
 
-    def _drawn(self, size, generator):
+    def _drawn(self, size: int, generator: torch.Generator) -> Tensor:
         return torch.randint(len(self.x), (size,), generator=generator)
 
 
@@ -263,14 +283,18 @@ class Pairs(Steps):
     label_noise: float = 0.0
 
     @classmethod
-    def of(cls, x, z, axes, label_noise):
+    def of(
+        cls, x: Tensor, z: Tensor, axes: tuple[int, ...], label_noise: float
+    ) -> Pairs:
         """Pairs of rows and inputs; one offset is shared over some axes."""
         means = x.mean(axes), z.mean(axes)
         x, z = x - means[0], z - means[1]
         few = _few_rows(z, x)
         return cls(x, inputs=z, means=(*means, axes), few=few, label_noise=label_noise)
 
-    def batches(self, size, generator, epoch=0):
+    def batches(
+        self, size: int | None, generator: torch.Generator, epoch: int = 0
+    ) -> Iterator[Batch]:
         """Yield the batch of one step."""
         z, x = self.few
         if size is not None:
@@ -281,7 +305,7 @@ class Pairs(Steps):
                 x = x + self.label_noise * noise
         yield Batch(x, generator, inputs=z, epoch=epoch)
 
-    def left_by(self, model):
+    def left_by(self, model: ChainModule) -> tuple[Tensor, float]:
         """Offset and variance of what a chain without offset leaves."""
         x, z, axes = self.means
         constant = model.linear(z.expand(1, model.n_inputs))[1]
@@ -299,7 +323,9 @@ class Moments(Steps):
     grid: tuple | None = None
 
     @classmethod
-    def of(cls, x, axes, grid):
+    def of(
+        cls, x: Tensor, axes: tuple[int, ...], grid: tuple[int, ...] | None
+    ) -> Moments:
         """Moments of rows, on a circle of this shape power spectra."""
         mean = x.mean(axes)
         x = x - mean
@@ -308,7 +334,9 @@ class Moments(Steps):
             x, means=(mean,), whole=second_moments(x, grid), power=power, grid=grid
         )
 
-    def batches(self, size, generator, epoch=0):
+    def batches(
+        self, size: int | None, generator: torch.Generator, epoch: int = 0
+    ) -> Iterator[Batch]:
         """Yield the batch of one step."""
         moments = self.whole
         if size is not None:
@@ -316,13 +344,13 @@ class Moments(Steps):
             moments = second_moments(self.x[rows], self.grid)
         yield Batch(moments, generator, epoch=epoch)
 
-    def left_by(self, model):
+    def left_by(self, model: ChainModule) -> tuple[Tensor, float]:
         """Offset of the rows, and their variance that a chain leaves."""
         own = float(model.matrix().square().sum()) / self.x.shape[1]
         return self.means[0], max(0.0, self.power - own)
 
 
-def second_moments(rows, grid):
+def second_moments(rows: Tensor, grid: tuple[int, ...] | None) -> Tensor:
     """Second moments of centred rows, or their power spectrum on a circle."""
     if grid is None:
         return rows.T @ rows / len(rows)
@@ -331,7 +359,7 @@ def second_moments(rows, grid):
     return torch.view_as_real(spectrum).square().sum(-1).mean(0)
 
 
-def _few_rows(z, x):
+def _few_rows(z: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
     """Rows with the same second moments, and mean 0, as many centred ones."""
     n, m = len(z), z.shape[1] + x.shape[1]
     if n <= 2 * m:

@@ -1,16 +1,22 @@
 """Weights that a linear chain starts from: their shapes and values."""
 
+from __future__ import annotations
+
 import math
+from collections.abc import Sequence
 from numbers import Integral
+from typing import Any
 
 import numpy as np
 
 from ...utils.checks import is_count
 
+Arrays = Sequence[np.ndarray]
+Shapes = Sequence[tuple[int, ...]]
 SMALL, HALF = 0.01, 0.5
 
 
-def given_weights(init, n_layers):
+def given_weights(init: Any, n_layers: int) -> list[np.ndarray] | None:
     """Arrays of a parameter ``init``, or None if it names a distribution."""
     if isinstance(init, str):
         return None
@@ -30,7 +36,9 @@ def given_weights(init, n_layers):
     return arrays
 
 
-def dense_shapes(n_features, n_inputs, n_layers, given):
+def dense_shapes(
+    n_features: int, n_inputs: int | None, n_layers: int, given: Arrays | None
+) -> Shapes:
     """Shapes (out, in) of matrices, input side first; ``n_inputs`` None takes any."""
     if given is None:
         return [(n_features, n_inputs)] + [(n_features, n_features)] * (n_layers - 1)
@@ -52,7 +60,9 @@ def dense_shapes(n_features, n_inputs, n_layers, given):
     return shapes
 
 
-def conv_shapes(grid, kernel_size, n_layers, given):
+def conv_shapes(
+    grid: Sequence[int], kernel_size: Any, n_layers: int, given: Arrays | None
+) -> Shapes:
     """Shapes (1, 1, *kernel) of kernels on a grid, input side first."""
     if given is None:
         return [(1, 1, *_kernel_shape(grid, kernel_size))] * n_layers
@@ -72,7 +82,7 @@ def conv_shapes(grid, kernel_size, n_layers, given):
     return shapes
 
 
-def _kernel_shape(grid, size):
+def _kernel_shape(grid: Sequence[int], size: Any) -> tuple[int, ...]:
     """Shape of one kernel, an int per axis of the grid."""
     if size is None:
         return tuple(grid)
@@ -86,7 +96,7 @@ def _kernel_shape(grid, size):
     return tuple(map(int, sizes))
 
 
-def _check_fits(size, grid, name):
+def _check_fits(size: Sequence[int], grid: Sequence[int], name: str) -> None:
     if any(k > n for k, n in zip(size, grid, strict=True)):
         raise ValueError(
             f"{name}: kernels must be no longer than the signal, {tuple(grid)}, got "
@@ -94,7 +104,9 @@ def _check_fits(size, grid, name):
         )
 
 
-def initial_weights(init, shapes, unit, random_state):
+def initial_weights(
+    init: str, shapes: Shapes, unit: float, random_state: np.random.RandomState
+) -> list[np.ndarray]:
     """Draw weights; ``unit`` is the size of a mechanism that keeps the data's scale."""
     if init == "small":
         return [SMALL * unit * random_state.randn(*shape) for shape in shapes]
@@ -106,7 +118,7 @@ def initial_weights(init, shapes, unit, random_state):
     ]
 
 
-def _identity(shape):
+def _identity(shape: Sequence[int]) -> np.ndarray:
     if len(shape) == 2:
         return np.eye(*shape)
     delta = np.zeros(shape)
@@ -114,6 +126,6 @@ def _identity(shape):
     return delta
 
 
-def _fans(shape):
+def _fans(shape: Sequence[int]) -> tuple[int, int]:
     """Number of inputs plus outputs of one unit."""
     return sum(shape) if len(shape) == 2 else 2 * math.prod(shape[2:])

@@ -1,11 +1,16 @@
 """A given graph as a model: noise behind rows is searched, nothing is trained."""
 
-import torch
+from __future__ import annotations
 
+import torch
+from torch import Tensor
+
+from ...mechanisms import MechanismGraph
 from ...mechanisms._modules import tensor_of
-from ...models import Explains, GenerativeModel
+from ...models import Explains, GaussianLikelihood, GenerativeModel, Player
 from ...models._abduction import most_probable_noise
 from ...models._noise import MixtureNoise
+from ...rows._batches import Batch, Rows
 from ...utils.streams import Streams
 
 N_STARTS = 1024
@@ -18,7 +23,14 @@ MOST_NOISE, LARGEST_NOISE = 1e18, 1e37
 class FixedModule(GenerativeModel, Explains):
     """A given graph, standard normal noise, and an abduction that needs no encoder."""
 
-    def __init__(self, graph, likelihood, noise_std, *, is_table):
+    def __init__(
+        self,
+        graph: MechanismGraph,
+        likelihood: GaussianLikelihood,
+        noise_std: float,
+        *,
+        is_table: bool,
+    ) -> None:
         super().__init__()
         self.graph = graph.requires_grad_(False)
         self.likelihood = likelihood
@@ -31,7 +43,7 @@ class FixedModule(GenerativeModel, Explains):
         self.register_buffer("mean", torch.zeros(shape))
         self.register_buffer("deviation", torch.zeros(shape))
 
-    def prepare(self, rows, streams):
+    def prepare(self, rows: Rows, streams: Streams) -> Rows:
         """Take the units of all rows so far, and the observation noise in them."""
         self._count(rows.x)
         moments = (m.cpu().double() for m in (self.mean, self.deviation))
@@ -51,19 +63,19 @@ class FixedModule(GenerativeModel, Explains):
         self.spread = self.likelihood.squared(self.deviation).mean()
         return rows
 
-    def resume(self, rows, streams, *, renew):
+    def resume(self, rows: Rows, streams: Streams, *, renew: bool) -> Rows:
         """Take the units of all rows so far."""
         return self.prepare(rows, streams)
 
-    def players(self):
+    def players(self) -> dict[str, Player]:
         """Nobody: nothing is trained."""
         return {}
 
-    def loss_terms(self, batch):
+    def loss_terms(self, batch: Batch) -> tuple[dict[str, Tensor], None]:
         """Nothing is trained."""
         return {}, None
 
-    def _count(self, x):
+    def _count(self, x: Tensor) -> None:
         """Join moments of rows with those of earlier ones."""
         mean, deviation = (m.to(self.mean) for m in self.likelihood.moments(x))
         share = len(x) / (len(x) + int(self.n_rows))
@@ -73,7 +85,7 @@ class FixedModule(GenerativeModel, Explains):
         self.mean.lerp_(mean.expand_as(self.mean), share)
         self.n_rows += len(x)
 
-    def abduct(self, x):
+    def abduct(self, x: Tensor) -> Tensor:
         """Most probable noise, from the nearest of many draws."""
         starts = self.noise.draw(N_STARTS, Streams(0)).to(tensor_of(self))
         outputs = torch.cat(

@@ -1,17 +1,25 @@
 """The torch side of the variational autoencoder: its bound and its latent density."""
 
+from __future__ import annotations
+
 import math
+from collections.abc import Mapping
 
 import numpy as np
 import torch
 from sklearn.mixture import GaussianMixture
+from torch import Tensor, nn
 
 from ...exceptions import CollapsedDecoderWarning
+from ...interventions._base import Intervention
+from ...mechanisms import MechanismGraph
 from ...mechanisms._layouts import RandomBumps
 from ...models import Explains, GenerativeModel, Scores
+from ...models._base import Nodes
 from ...models._noise import MixtureNoise
 from ...models._query import RowQueries
-from ...rows._batches import renewed
+from ...rows._batches import Batch, Rows, renewed
+from ...rows._layout import DataLayout
 from ...utils.streams import Streams, numpy_stream
 
 DRAWS_PER_COMPONENT = 60
@@ -49,7 +57,16 @@ class VAEModule(GenerativeModel, Explains, Scores):
 
     sized_by_fit = ("kept",)
 
-    def __init__(self, layout, *, graph, encoder, likelihood, beta, fits_mixture):
+    def __init__(
+        self,
+        layout: DataLayout,
+        *,
+        graph: MechanismGraph,
+        encoder: MechanismGraph,
+        likelihood: nn.Module,
+        beta: float,
+        fits_mixture: bool,
+    ) -> None:
         super().__init__()
         self.graph = graph
         self.encoder = encoder
@@ -66,7 +83,7 @@ class VAEModule(GenerativeModel, Explains, Scores):
         self.sizes = (self.n_latents, self.n_latents, n_entries, n_entries)
         self.register_buffer("kept", torch.empty(0, sum(self.sizes)))
 
-    def posterior(self, x):
+    def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log variance of q(z | x)."""
         x = self.likelihood.standardised(x)
         mean, log_variance = self.encoder(x)["posterior"].chunk(2, dim=1)
@@ -75,7 +92,7 @@ class VAEModule(GenerativeModel, Explains, Scores):
             log_variance = log_variance.clamp(*LOG_VARIANCES)
         return mean, log_variance
 
-    def loss_terms(self, batch):
+    def loss_terms(self, batch: Batch) -> tuple[dict[str, Tensor], Nodes]:
         """Terms of the negative evidence bound per feature, and the node values."""
         mean, log_variance = self.posterior(batch.x)
         noise = batch.randn(*mean.shape)
@@ -96,7 +113,7 @@ class VAEModule(GenerativeModel, Explains, Scores):
         }
         return terms, nodes
 
-    def track(self, batch, nodes):
+    def track(self, batch: Batch, nodes: Nodes) -> None:
         """Let the variance, and what draws by steps, follow a step of training."""
         self.likelihood.track(batch.x, nodes[self.graph.data_node], batch.weights)
         for part in self.graph.modules():
@@ -104,7 +121,7 @@ class VAEModule(GenerativeModel, Explains, Scores):
                 part.step += 1
 
     @torch.no_grad()
-    def finish(self, rows, streams, *, renew=False):
+    def finish(self, rows: Rows, streams: Streams, *, renew: bool = False) -> list:
         """Fit what sampling needs to the rows: variances, density of the latents.
 
         With ``renew`` earlier batches count too, by the rows that are kept of them.
@@ -132,7 +149,7 @@ class VAEModule(GenerativeModel, Explains, Scores):
             self._fit_mixture(mean, spread, generator, streams.entropy, renew)
         return self._doubts()
 
-    def _doubts(self):
+    def _doubts(self) -> list:
         share, linear = self.explained
         # A table may have nothing that its columns share: then no decoder varies.
         judged = self.layout.data_shape is not None and linear > LEAST_LINEAR
@@ -140,7 +157,9 @@ class VAEModule(GenerativeModel, Explains, Scores):
             return [CollapsedDecoderWarning(share, linear, self.n_latents)]
         return []
 
-    def _explained(self, x, generator, places):
+    def _explained(
+        self, x: Tensor, generator: torch.Generator, places: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
         """What is kept of at most so many rows, and the mean squares of all."""
         chosen = torch.zeros(len(x), dtype=torch.bool)
         chosen[torch.randperm(len(x), generator=places)[:MIXTURE_ROWS]] = True
@@ -166,7 +185,7 @@ class VAEModule(GenerativeModel, Explains, Scores):
             filled = stop
         return rows, total / len(x)
 
-    def _linear_share(self, x):
+    def _linear_share(self, x: Tensor) -> float:
         """Share of the variance of rows that principal components explain.
 
         Those of one half of the rows are judged on the other half.
@@ -181,7 +200,14 @@ class VAEModule(GenerativeModel, Explains, Scores):
         scores = other @ fitted.mT @ vectors[:, kept] / values[kept].sqrt()
         return float(scores.square().sum() / other.square().sum())
 
-    def _fit_mixture(self, mean, spread, generator, entropy, renew):
+    def _fit_mixture(
+        self,
+        mean: Tensor,
+        spread: Tensor,
+        generator: torch.Generator,
+        entropy: int,
+        renew: bool,
+    ) -> None:
         """Fit a mixture to draws from all posteriors together."""
         repeats = max(1, min(5, MIXTURE_ROWS // len(mean)))
         if renew:
@@ -211,7 +237,9 @@ class VAEModule(GenerativeModel, Explains, Scores):
         components = (mixture.weights_, mixture.means_, covariances)
         self.noise.set(*map(torch.from_numpy, components))
 
-    def _earlier_components(self, z, n_components, generator):
+    def _earlier_components(
+        self, z: Tensor, n_components: int, generator: torch.Generator
+    ) -> dict[str, np.ndarray]:
         """Where to start: heavy components as they are, the other ones at some rows."""
         n_reused = min(len(self.noise.weights), n_components - n_components // 10)
         heaviest = self.noise.weights.argsort(descending=True)[:n_reused]
@@ -229,11 +257,17 @@ class VAEModule(GenerativeModel, Explains, Scores):
             "precisions_init": torch.cat([covariances, around]).inverse().numpy(),
         }
 
-    def abduct(self, x):
+    def abduct(self, x: Tensor) -> Tensor:
         """Noise that explains given data: the posterior mean."""
         return self.posterior(x)[0]
 
-    def log_prob(self, x, changes, streams, n_importance=None):
+    def log_prob(
+        self,
+        x: Tensor,
+        changes: Mapping[str, Intervention],
+        streams: Streams,
+        n_importance: int | None = None,
+    ) -> Tensor:
         """Evidence lower bound at beta = 1, or the importance-weighted one."""
         if changes:
             raise ValueError(
@@ -253,7 +287,7 @@ class VAEModule(GenerativeModel, Explains, Scores):
             return weights.mean(0)
         return weights.logsumexp(0) - math.log(n_importance)
 
-    def _log_weights(self, x, noise):
+    def _log_weights(self, x: Tensor, noise: Tensor) -> Tensor:
         """log p(x | z) + log p(z) - log q(z | x); one row per draw of noise."""
         mean, log_variance = self.posterior(x)
         weights = []
@@ -266,7 +300,7 @@ class VAEModule(GenerativeModel, Explains, Scores):
         return torch.stack(weights)
 
 
-def _shrunk(weights, covariances, n_rows):
+def _shrunk(weights: np.ndarray, covariances: np.ndarray, n_rows: int) -> np.ndarray:
     """Covariances as full as the rows allow that they were estimated from.
 
     To each are added rows that have the covariance common to all, and to this as many
@@ -283,7 +317,13 @@ def _shrunk(weights, covariances, n_rows):
     return (weights * covariances + n_added * common) / (weights + n_added)
 
 
-def doubts_of_two_values(module, bounds, names, n_rows, entropy):
+def doubts_of_two_values(
+    module: VAEModule,
+    bounds: np.ndarray | None,
+    names: np.ndarray,
+    n_rows: int,
+    entropy: int,
+) -> list[str]:
     """What to warn of: entries of two values whose moments clipping to bounds moves.
 
     Columns of a table each, else all entries together.
