@@ -252,13 +252,13 @@ class TrainedEstimator(BaseEstimator):
             fitted, opened = self._started(rows, space)
         else:
             fitted, opened = self._continued(rows, before, trainer, renew)
-        model, entropy, earlier = fitted.model, fitted.entropy, fitted.progress
-        seen, held_out = trainer.split(opened.to(model.spread.device), entropy)
-        progress, diverged = trainer.fit(model, seen, held_out, entropy, earlier)
+        model, earlier, streams = fitted.model, fitted.progress, Streams(fitted.entropy)
+        seen, held_out = trainer.split(opened.to(model.spread.device), streams)
+        progress, diverged = trainer.fit(model, seen, held_out, streams, earlier)
         model.eval()
         doubts, interrupted = (), progress.going.left > 0
         try:
-            doubts = model.finish(seen, Streams(entropy), renew=renew)
+            doubts = model.finish(seen, streams, renew=renew)
         except KeyboardInterrupt:
             interrupted = True
         fitted = replace(fitted, progress=progress)

@@ -11,8 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..models._state import place_of, state_of
-
 Epochs = Sequence[Mapping[str, float]]
 
 
@@ -121,11 +119,6 @@ def is_spoiled(state: Mapping[str, Tensor], good: Mapping[str, Tensor]) -> bool:
     sums = torch.stack([v.sum().float() for v in now.values()]).isfinite().tolist()
     doubtful = [k for k, is_fine in zip(now, sums, strict=True) if not is_fine]
     return any(bool((~now[k].isfinite() & good[k].isfinite()).any()) for k in doubtful)
-
-
-def places(module: nn.Module) -> dict[str, tuple[nn.Module, str]]:
-    """Which module holds each parameter and buffer, and under which name."""
-    return {name: place_of(module, name) for name in state_of(module)}
 
 
 def snapshot(places: Mapping[str, tuple[nn.Module, str]]) -> dict[str, Tensor]:

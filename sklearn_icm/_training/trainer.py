@@ -16,13 +16,13 @@ from torch import Tensor
 from ..exceptions import FitDivergedError
 from ..independence._penalties import checked_penalty
 from ..models import GenerativeModel, Player
-from ..models._state import restore
+from ..models._state import places, restore
 from ..rows._batches import Batch, Rows
-from ..utils.streams import torch_stream
+from ..utils.streams import Streams
 from . import seeds
 from .callbacks import ProgressLine, Watchers
 from .penalty import PenaltyTerms
-from .progress import Going, Progress, is_spoiled, places, snapshot
+from .progress import Going, Progress, is_spoiled, snapshot
 
 HELD_OUT_CHUNK = 4096
 # Between states from which a training that is stopped within an epoch can go on.
@@ -85,7 +85,7 @@ class Trainer:
             f.name: getattr(self, f.name) for f in fields(self) if f.name not in others
         }
 
-    def split(self, rows: Rows, entropy: int) -> tuple[Rows, Rows | None]:
+    def split(self, rows: Rows, streams: Streams) -> tuple[Rows, Rows | None]:
         """Rows to fit, and those that are held out, if any are."""
         fraction = self.validation_fraction
         if fraction == "auto":
@@ -97,14 +97,14 @@ class Trainer:
             )
         if not fraction:
             return rows, None
-        return rows.split(fraction, torch_stream(entropy, "validation"))
+        return rows.split(fraction, streams.torch("validation"))
 
     def fit(
         self,
         model: GenerativeModel,
         rows: Rows,
         held_out: Rows | None,
-        entropy: int,
+        streams: Streams,
         before: Progress | None = None,
     ) -> tuple[Progress, FitDivergedError | None]:
         """Train a model in place, for ``max_epochs`` or what is left of them.
@@ -122,12 +122,12 @@ class Trainer:
             If there is no model to keep.
         """
         before = before or Progress()
-        with seeds.foreign_draws(model, self.icm_penalty, entropy) as stream:
+        opened = {name: streams.torch(name) for name in ("penalty", "batches")}
+        with seeds.foreign_draws(model, self.icm_penalty, streams.entropy) as stream:
             penalty = checked_penalty(self.icm_penalty, model.graph, self.icm_weight)
-            streams = {k: torch_stream(entropy, k) for k in ("penalty", "batches")}
             if stream is not None:
-                streams["modules"] = stream
-            run = _Run(self, model, penalty, streams, before)
+                opened["modules"] = stream
+            run = _Run(self, model, penalty, opened, before)
             try:
                 run.train(rows, held_out)
             except FitDivergedError as error:

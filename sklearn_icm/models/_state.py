@@ -22,11 +22,11 @@ MOST_FAULTS = 3
 
 def to_arrays(module: nn.Module) -> dict[str, np.ndarray]:
     """Copy parameters and buffers to numpy; what modules share under its first name."""
-    state = state_of(module)
+    state = _state(module)
     return {name: value.detach().cpu().numpy().copy() for name, value in state.items()}
 
 
-def state_of(module: nn.Module) -> dict[str, Tensor]:
+def _state(module: nn.Module) -> dict[str, Tensor]:
     """Parameters and buffers by name; those of a shared module once."""
     owners = dict(module.named_modules())
     state = module.state_dict(keep_vars=True)
@@ -51,7 +51,7 @@ def load_arrays(module: nn.Module, arrays: dict[str, np.ndarray], shown: str) ->
     ValueError
         If something does not fit; the module is then as it was.
     """
-    own = state_of(module)
+    own = _state(module)
     faults = [f"{name!r} is missing" for name in own if name not in arrays]
     faults += [f"{name!r} is not of this model" for name in arrays if name not in own]
     for name in filter(arrays.__contains__, own):
@@ -75,7 +75,7 @@ def _faults(
     module: nn.Module, name: str, own: Tensor, arrays: Mapping[str, np.ndarray]
 ) -> Iterator[str]:
     """What is wrong with one array."""
-    owner, leaf = place_of(module, name)
+    owner, leaf = _place(module, name)
     array, shape = np.asarray(arrays[name]), tuple(own.shape)
     sized = getattr(owner, "sized_by_fit", ())
     if leaf in sized:
@@ -97,7 +97,7 @@ def _faults(
             yield f"{name!r} holds {array[strange].flat[0]}"
 
 
-def place_of(module: nn.Module, name: str) -> tuple[nn.Module, str]:
+def _place(module: nn.Module, name: str) -> tuple[nn.Module, str]:
     """Which module holds a parameter or buffer, and under which name."""
     path, _, leaf = name.rpartition(".")
     return module.get_submodule(path), leaf
@@ -118,11 +118,16 @@ def warn_of_versions(name: str, versions: Mapping[str, str]) -> None:
     )
 
 
+def places(module: nn.Module) -> dict[str, tuple[nn.Module, str]]:
+    """Which module holds each parameter and buffer, and under which name."""
+    return {name: _place(module, name) for name in _state(module)}
+
+
 def restore(module: nn.Module, kept: Mapping[str, Tensor]) -> None:
     """Put a snapshot back; buffers may have had another number of rows."""
     with torch.no_grad():
         for name, value in kept.items():
-            owner, leaf = place_of(module, name)
+            owner, leaf = _place(module, name)
             now = getattr(owner, leaf)
             if now.shape == value.shape:
                 now.copy_(value)
@@ -166,7 +171,7 @@ class Packed:
             if kept["is_parameter"]:
                 value = nn.Parameter(value, requires_grad=kept["requires_grad"])
             for name in kept["names"]:
-                owner, leaf = place_of(module, name)
+                owner, leaf = _place(module, name)
                 setattr(owner, leaf, value)
         return module
 

@@ -22,6 +22,7 @@ from sklearn_icm.interventions import Scale, Shift
 from sklearn_icm.metrics import energy_distance
 from sklearn_icm.rows._batches import Rows
 from sklearn_icm.utils.estimator_checks import check_generator
+from sklearn_icm.utils.streams import Streams
 
 QUICK = [
     EnergyGenerator(max_epochs=2, icm_weight=0.1),
@@ -107,7 +108,7 @@ def test_a_player_moves_its_own_weights_alone():
         own = copy.deepcopy(model)
         getattr(own, frozen).requires_grad_(False)
         before = copy.deepcopy(own)
-        Trainer(max_epochs=3, lr=0.1).fit(own, rows, None, 0)
+        Trainer(max_epochs=3, lr=0.1).fit(own, rows, None, Streams(0))
         for name in ("graph", "critic"):
             pairs = zip(
                 getattr(own, name).parameters(),
