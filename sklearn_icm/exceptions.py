@@ -80,7 +80,8 @@ class FitInterruptedWarning(UserWarning):
         self.done, self.wanted = done, wanted
         super().__init__(
             f"fit was interrupted after {done} of {wanted} epochs; the model is usable "
-            "as it is. Set warm_start=True and call fit again to train it further."
+            "as it is. Set warm_start=True and fit the same rows again to go on to the end, "
+            "as if there had been no break."
         )
 
     def __reduce__(self):
