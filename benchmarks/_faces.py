@@ -94,13 +94,13 @@ class TranslationPenalty:
 
 
 def true_places(world, rows):
-    """Rows and columns of the parts, and as heights amplitude and size, (n, 3, 4)."""
+    """Rows and columns of the parts from the middle; as heights amplitude and size."""
     f = {k: torch.from_numpy(v[rows]).float() for k, v in world.factors.items()}
     half = f["eye_distance"] / 2
     x = torch.stack([f["x"] - half, f["x"] + half, f["x"]], 1)
     y = f["y"][:, None] + torch.tensor([-3.0, -3.0, 4.0])
     heights = torch.stack([f["amplitude"], 5 * (f["size"] - 1.05)], 1)
-    return torch.cat([torch.stack([y, x], 2), heights[:, None].expand(-1, 3, -1)], 2)
+    return torch.stack([y, x], 2) - MIDDLE, heights[:, None].expand(-1, 3, -1)
 
 
 def eyes(world, rows, images, stretch=1.0):

@@ -123,10 +123,11 @@ def train_parts(part, layout, places, images, n_steps, seed, label_noise=0.0):
     draws = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.Adam(part.parameters(), LR)
     for _ in range(n_steps):
-        batch = torch.randint(len(places), (BATCH,), generator=draws)
+        batch = torch.randint(len(images), (BATCH,), generator=draws)
         target = images[batch]
         target = target + label_noise * torch.randn(target.shape, generator=draws)
-        loss = (part(layout(places[batch])) - target).square().mean()
+        maps = layout(*(values[batch] for values in places))
+        loss = (part(maps) - target).square().mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -136,7 +137,7 @@ def train_parts(part, layout, places, images, n_steps, seed, label_noise=0.0):
 @torch.no_grad()
 def judge_parts(part, world, rows, layout):
     """Reconstruction, error, and factors of a last mechanism behind the true layout."""
-    maps = layout.eval()(true_places(world, rows))
+    maps = layout.eval()(*true_places(world, rows))
     before, after = (
         part(m).flatten(1).double().numpy() for m in (maps, Stretch(JUDGE)(maps))
     )

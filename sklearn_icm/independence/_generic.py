@@ -13,6 +13,7 @@ import torch
 from sklearn.utils import check_random_state
 from torch import Tensor, nn
 
+from ..interventions import InterventionFamily
 from ..interventions._groups import as_group
 from ..mechanisms import MechanismGraph
 from ..mechanisms._modules import called_apart, deterministic, tensor_of
@@ -400,7 +401,11 @@ def _only_children(graph: MechanismGraph, group: Any) -> Iterator[tuple[str, str
 
 def _acts_on(group: Any, node: str, shape: tuple[int, ...], kind: str) -> bool:
     try:
-        as_group(group, shape).check(node, shape, kind)
+        group = as_group(group, shape)
+        group.check(node, shape, kind)
+        if kind == "points" and isinstance(group, InterventionFamily):
+            # Draws act outside of a query, where values go by their shape.
+            group.check(node, shape, "vector")
     except ValueError:
         return False
     return True

@@ -42,6 +42,8 @@ class Here(NamedTuple):
         Random streams of the query, by name.
     part : tuple of int
         Where in a composition the intervention stands.
+    kind : str or None
+        What the node is, see `Intervention.check`.
 
     Examples
     --------
@@ -66,6 +68,7 @@ class Here(NamedTuple):
     nodes: Mapping[str, Tensor]
     streams: Streams
     part: tuple[int, ...] = ()
+    kind: str | None = None
 
     @classmethod
     def alone(cls, value: Tensor) -> Here:
@@ -116,7 +119,8 @@ class Intervention(ABC):
         node : str
         shape : tuple of int
         kind : {"vector", "map", "points", "levels"}, optional
-            None goes by the shape: maps have two or three axes.
+            None goes by the shape: maps have two or three axes. Points are ``(n,
+            coordinates)``, in pixels from the middle, in the order of the axes.
         """
         return  # Most fit any node.
 

@@ -11,10 +11,12 @@ import numpy as np
 
 Shape = tuple[int, ...]
 # What a node is: a vector of units; a map (channels, length) or (channels, height,
-# width); points (n, coordinates and features), each at a place; a level of a column.
+# width); points (n, coordinates), in pixels from the middle; a level of a column.
 KINDS = ("vector", "map", "points", "levels")
 # Axes of maps by how many they have beside the channels.
 AXES = {1: {"length": -1}, 2: {"height": -2, "width": -1}}
+# Coordinates of points by how many they have.
+COORDINATES = {1: {"length": 0}, 2: {"height": 0, "width": 1}}
 
 
 def kind_of(shape: Shape, kind: str | None = None) -> str:
@@ -39,6 +41,13 @@ def axis_lengths(shape: Shape, kind: str | None = None) -> dict[str, int]:
     if kind_of(shape, kind) != "map":
         return {}
     return dict(zip(AXES[len(shape) - 1], shape[1:], strict=True))
+
+
+def coordinates(shape: Shape, kind: str | None = None) -> dict[str, int]:
+    """Columns of the coordinates of points, by name; none of other nodes."""
+    if kind != "points" or len(shape) != 2:
+        return {}
+    return COORDINATES.get(shape[1], {})
 
 
 def as_array(owner: object, name: str, value: Any) -> np.ndarray:

@@ -1,20 +1,43 @@
-"""Interventions that move what a map shows."""
+"""Interventions that move what a map shows, or points."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ._base import Here, Intervention
-from ._checks import AXES, Shape, axis_lengths, check_flag, finite_number, kind_of
+from ._checks import (
+    AXES,
+    COORDINATES,
+    Shape,
+    axis_lengths,
+    check_flag,
+    coordinates,
+    finite_number,
+    kind_of,
+)
+
+MIDDLE = (0.0, (0.0, 0.0))
+
+
+def _are_points(here: Here | None) -> bool:
+    return here is not None and here.kind == "points"
+
+
+def _shown(change: Any) -> str:
+    """Fields of an intervention, but for a centre that is the middle."""
+    pairs = ((f.name, getattr(change, f.name)) for f in fields(change))
+    told = (f"{k}={v!r}" for k, v in pairs if k != "about" or v not in MIDDLE)
+    return f"{type(change).__name__}({', '.join(told)})"
 
 
 class _AlongAxis(Intervention):
-    """Interventions that act along the field ``axis`` of maps, None for the last."""
+    """Interventions along the field ``axis`` of maps or points, None for the last."""
 
     axis: str | None
 
@@ -27,7 +50,7 @@ class _AlongAxis(Intervention):
             )
 
     def check(self, node: str, shape: Shape, kind: str | None = None) -> None:
-        axes = axis_lengths(shape, kind)
+        axes = axis_lengths(shape, kind) or coordinates(shape, kind)
         if not axes or self.axis not in {None, *axes}:
             has = f"its axes are {list(axes)}"
             if not axes:
@@ -35,8 +58,16 @@ class _AlongAxis(Intervention):
             raise ValueError(
                 f"{type(self).__name__}(axis={self.axis!r}) does not fit node {node!r} "
                 f"of shape {shape}: {has}. Maps are (channels, height, width) or "
-                "(channels, length)."
+                "(channels, length), points with axes (n, 2) or (n, 1)."
             )
+
+    def _moved(self, value: Tensor, move: Callable[[Tensor], Tensor]) -> Tensor:
+        """Points (n, points, coordinates) of which one coordinate is moved."""
+        named = COORDINATES[value.shape[-1]]
+        column = -1 if self.axis is None else named[self.axis]
+        changed = value.clone()
+        changed[..., column] = move(value[..., column])
+        return changed
 
     def _dim(self, value: Tensor) -> int:
         """Dimension of maps (n, channels, ...) that the axis names."""
@@ -62,13 +93,15 @@ class _AlongAxis(Intervention):
         return (moved @ matrix.to(value).T).movedim(-1, axis)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Stretch(_AlongAxis):
-    """Stretch maps about their centre along one axis.
+    """Stretch maps, or what lies at points, about a place along one axis.
 
-    The value at position ``i`` is read at ``c + (i - c) / factor`` with
-    ``c = (n - 1) / 2``, by linear interpolation; outside the map there are zeros.
-    Amplitudes are kept, and ``factor=1`` returns the very same values.
+    Of maps the value at position ``i`` is read at ``c + (i - c) / factor`` with ``c =
+    (n - 1) / 2 + about``, by linear interpolation; outside the map there are zeros.
+    Amplitudes are kept, and ``factor=1`` returns the very same values. Of points the
+    offset of the coordinate from `about` is multiplied: what is drawn there moves and
+    is not widened.
 
     Parameters
     ----------
@@ -77,6 +110,9 @@ class Stretch(_AlongAxis):
     axis : {"width", "height", "length"}, optional
         An axis of an image's maps, or the one of a signal's. None is the last: the
         width, or the length.
+    about : float
+        What stays in its place, in grid points of the node (of points in pixels) from
+        the middle.
 
     Examples
     --------
@@ -87,12 +123,16 @@ class Stretch(_AlongAxis):
 
     factor: float
     axis: str | None = None
+    about: float = 0.0
 
     def __post_init__(self) -> None:
         object.__setattr__(
             self, "factor", finite_number(self, "factor", self.factor, positive=True)
         )
+        object.__setattr__(self, "about", finite_number(self, "about", self.about))
         self._check_axis()
+
+    __repr__ = _shown
 
     def scaled(self, t: float) -> Stretch:
         """Stretch by ``factor ** t``, so that strengths add up."""
@@ -106,35 +146,39 @@ class Stretch(_AlongAxis):
                 f"Stretch.scaled: {self.factor!r} ** t must be a positive, finite "
                 f"number, got {factor!r} for t={t!r}. Choose t closer to 0."
             )
-        return Stretch(factor, self.axis)
+        return replace(self, factor=factor)
 
     def inverse(self) -> Stretch:
         """Return the stretch by ``1 / factor``, exact where nothing left the map."""
-        return Stretch(1 / self.factor, self.axis)
+        return replace(self, factor=1 / self.factor)
 
     def __call__(self, value: Tensor, here: Here | None = None) -> Tensor:
         if self.factor == 1:
             return value
+        if _are_points(here):
+            centre = self.about
+            return self._moved(value, lambda x: centre + self.factor * (x - centre))
         return self._read(value, self._source)
 
     def _source(self, positions: Tensor) -> Tensor:
-        centre = (len(positions) - 1) / 2
+        centre = (len(positions) - 1) / 2 + self.about
         return centre + (positions - centre) / self.factor
 
 
 @dataclass(frozen=True, eq=False)
 class Translate(_AlongAxis):
-    """Move maps along one axis, by linear interpolation.
+    """Move maps along one axis, by linear interpolation, or points.
 
     Parameters
     ----------
     offset : float
-        In grid points of the node; positive moves towards larger indices (right, or
-        down). Whole numbers move values exactly.
+        In grid points of the node (of points in pixels); positive moves towards larger
+        indices (right, or down). Whole numbers move values exactly.
     axis : {"width", "height", "length"}, optional
         As in `Stretch`.
     cyclic : bool
-        What leaves the map comes in on the other side; otherwise zeros come in.
+        What leaves the map comes in on the other side; otherwise zeros come in. Not
+        of points.
 
     Examples
     --------
@@ -152,6 +196,14 @@ class Translate(_AlongAxis):
         object.__setattr__(self, "offset", finite_number(self, "offset", self.offset))
         self._check_axis()
 
+    def check(self, node: str, shape: Shape, kind: str | None = None) -> None:
+        super().check(node, shape, kind)
+        if self.cyclic and kind == "points":
+            raise ValueError(
+                f"{self!r} does not fit node {node!r}: points are not on a ring. Leave "
+                "out cyclic."
+            )
+
     def scaled(self, t: float) -> Translate:
         """Move by t times the offset."""
         return replace(self, offset=finite_number(self, "t", t) * self.offset)
@@ -163,12 +215,14 @@ class Translate(_AlongAxis):
     def __call__(self, value: Tensor, here: Here | None = None) -> Tensor:
         if self.offset == 0:
             return value
+        if _are_points(here):
+            return self._moved(value, lambda x: x + self.offset)
         return self._read(value, lambda i: i - self.offset, cyclic=self.cyclic)
 
 
 @dataclass(frozen=True, eq=False)
 class Flip(_AlongAxis):
-    """Mirror maps along one axis; its own inverse.
+    """Mirror maps, or points, along one axis; its own inverse.
 
     Parameters
     ----------
@@ -192,17 +246,24 @@ class Flip(_AlongAxis):
         return self
 
     def __call__(self, value: Tensor, here: Here | None = None) -> Tensor:
+        if _are_points(here):
+            return self._moved(value, torch.neg)
         return value.flip(self._dim(value))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Rotate(Intervention):
-    """Rotate 2-D maps about their centre, by bilinear interpolation; zeros come in.
+    """Rotate 2-D maps by bilinear interpolation, where zeros come in, or points.
+
+    What is drawn at points keeps its own direction.
 
     Parameters
     ----------
     degrees : float
         Counter-clockwise, with the first row on top.
+    about : (float, float)
+        Down and right: what stays in its place, in grid points of the node (of points
+        in pixels) from the middle.
 
     Examples
     --------
@@ -213,36 +274,56 @@ class Rotate(Intervention):
     """
 
     degrees: float
+    about: tuple[float, float] = (0.0, 0.0)
 
     def __post_init__(self) -> None:
         object.__setattr__(
             self, "degrees", finite_number(self, "degrees", self.degrees)
         )
+        pair = isinstance(self.about, (tuple, list)) and len(self.about) == 2
+        if not pair:
+            raise TypeError(
+                f"Rotate: about must be a pair (down, right), got {self.about!r}."
+            )
+        about = tuple(finite_number(self, "about", part) for part in self.about)
+        object.__setattr__(self, "about", about)
+
+    __repr__ = _shown
 
     def check(self, node: str, shape: Shape, kind: str | None = None) -> None:
-        if len(axis_lengths(shape, kind)) != 2:
+        if len(axis_lengths(shape, kind) or coordinates(shape, kind)) != 2:
             raise ValueError(
-                f"Rotate needs maps (channels, height, width), but node {node!r} has "
-                f"the shape {shape} and the kind {kind_of(shape, kind)!r}."
+                "Rotate needs maps (channels, height, width) or points (n, 2), but "
+                f"node {node!r} has the shape {shape} and the kind "
+                f"{kind_of(shape, kind)!r}."
             )
 
     def scaled(self, t: float) -> Rotate:
         """Rotate by t times the angle."""
-        return Rotate(finite_number(self, "t", t) * self.degrees)
+        return replace(self, degrees=finite_number(self, "t", t) * self.degrees)
 
     def inverse(self) -> Rotate:
         """Return the rotation back, up to interpolation."""
-        return Rotate(-self.degrees)
+        return self.scaled(-1)
 
     def __call__(self, value: Tensor, here: Here | None = None) -> Tensor:
         if self.degrees == 0:
             return value
-        height, width = value.shape[2:]
         cos, sin = (f(math.radians(self.degrees)) for f in (math.cos, math.sin))
+        down, right = self.about
+        if _are_points(here):
+            y, x = value[..., 0] - down, value[..., 1] - right
+            moved = cos * y - sin * x + down, sin * y + cos * x + right
+            return torch.stack(moved, -1)
+        height, width = value.shape[2:]
         y, x = torch.meshgrid(
-            *(torch.arange(n) - (n - 1) / 2 for n in (height, width)), indexing="ij"
+            *(
+                torch.arange(n) - (n - 1) / 2 - start
+                for n, start in ((height, down), (width, right))
+            ),
+            indexing="ij",
         )
-        source = (cos * x - sin * y, sin * x + cos * y)
+        source = (cos * x - sin * y + right, sin * x + cos * y + down)
         # grid_sample wants the range of pixel edges as [-1, 1].
         grid = torch.stack(
             [2 * s / n for s, n in zip(source, (width, height), strict=True)], -1

@@ -39,8 +39,8 @@ class MechanismGraph(nn.Module):
         returns the node's. The last node is the data.
     kinds : dict of str to {"vector", "map", "points", "levels"}, optional
         What nodes are; of those that are not named, nodes with two or three axes are
-        maps, channels first, and others vectors. Points are ``(n, coordinates and
-        features)``.
+        maps, channels first, and others vectors. Points are ``(n, coordinates)``, in
+        pixels from the middle, in the order of the axes.
 
     Attributes
     ----------
@@ -215,6 +215,7 @@ class MechanismGraph(nn.Module):
         rows = rows or slice(0, n)
         streams = streams or Streams(0)
         modules = dict(zip(self.parents, self.mechanisms, strict=True))
+        kinds = self.kinds
         for name in self._order(interventions):
             change = interventions.get(name)
             if name in self.roots:
@@ -233,7 +234,7 @@ class MechanismGraph(nn.Module):
                 value = observe(value)
             if change is not None:
                 read = {k: nodes[k].clone() for k in change.reads}
-                here = Here(name, rows, read, streams)
+                here = Here(name, rows, read, streams, kind=kinds[name])
                 value = _finite(name, applied(change, value, here))
             nodes[name] = value
         return nodes

@@ -60,7 +60,8 @@ def layout_decoder(
     Returns
     -------
     MechanismGraph
-        ``noise -> places -> layout -> parts -> data``.
+        ``noise -> places``, ``noise -> heights``, both ``-> layout -> parts -> data``.
+        ``places`` are points, ``(n_parts, axes)``, in pixels from the middle.
 
     Raises
     ------
@@ -105,21 +106,29 @@ def layout_decoder(
     check_map_shape(data_shape)
     channels, *grid = data_shape
     n_bumps, ones = n_parts * n_features, (1,) * len(grid)
-    places = _Places(n_latents, n_parts, n_features, grid, hidden, activation)
+    heights = dense_layers(n_latents, (n_parts, n_features), hidden, activation)
+    with torch.no_grad():
+        heights[-1].linear.bias += 1
+    start = REACH * max(grid) * torch.randn(n_parts, len(grid))
+    places = Places(n_latents, start, grid, hidden, activation)
     options = {"kernel_size": kernel_size, "activation": activation}
     last = {"kernel_size": LAST_KERNEL, "activation": "identity"}
     return MechanismGraph(
         {"noise": (n_latents,)},
         {
             "places": ("noise", places),
-            "layout": ("places", RandomBumps(grid, width, random_widths)),
+            "heights": ("noise", heights),
+            "layout": (
+                ("places", "heights"),
+                RandomBumps(grid, width, random_widths),
+            ),
             "parts": (
                 "layout",
                 ConvMechanism(n_bumps, (n_maps, *grid), ones, **options),
             ),
             "data": ("parts", ConvMechanism(n_maps, (channels, *grid), ones, **last)),
         },
-        {"places": "points"},
+        {"places": "points", "heights": "vector"},
     )
 
 
@@ -141,35 +150,43 @@ def _check_range(widths: Sequence[float]) -> None:
         )
 
 
-class _Places(nn.Module):
-    """Latents to the place and the heights of each part, (n, parts, axes + features).
+def dense_layers(
+    n_latents: int, out_shape: Sequence[int], hidden: int, activation: str
+) -> nn.Sequential:
+    """Latents to values of a shape, through two layers."""
+    return nn.Sequential(
+        DenseMechanism((n_latents,), (hidden,), activation),
+        DenseMechanism((hidden,), (hidden,), activation),
+        DenseMechanism((hidden,), out_shape, "identity"),
+    )
 
-    Places are in pixels from the first one along each axis.
+
+class Places(nn.Module):
+    """Latents to the place of each part, (n, parts, axes), in pixels from the middle.
+
+    They move about those where training starts, (parts, axes).
     """
 
     def __init__(
         self,
         n_latents: int,
-        n_parts: int,
-        n_features: int,
+        start: Tensor,
         grid: Sequence[int],
         hidden: int,
         activation: str,
     ) -> None:
         super().__init__()
-        self.n_axes, self.reach = len(grid), REACH * max(grid)
-        self.layers = nn.Sequential(
-            DenseMechanism((n_latents,), (hidden,), activation),
-            DenseMechanism((hidden,), (hidden,), activation),
-            DenseMechanism((hidden,), (n_parts, self.n_axes + n_features), "identity"),
-        )
-        middle = (torch.tensor(grid) - 1) / 2
-        around = self.reach * torch.randn(n_parts, self.n_axes)
-        self.start = nn.Parameter(middle + around)
+        self.reach = REACH * max(grid)
+        self.layers = dense_layers(n_latents, tuple(start.shape), hidden, activation)
+        self.start = nn.Parameter(start)
 
     def forward(self, noise: Tensor) -> Tensor:
-        offsets, heights = self.layers(noise).tensor_split([self.n_axes], -1)
-        return torch.cat([self.start + self.reach * offsets, 1 + heights], -1)
+        return self.start + self.reach * self.layers(noise)
+
+
+def from_middle(size: int) -> Tensor:
+    """Offsets of the pixels of an axis from its middle."""
+    return torch.arange(size) - (size - 1) / 2
 
 
 class RandomBumps(nn.Module):
@@ -190,12 +207,10 @@ class RandomBumps(nn.Module):
         self.register_buffer("seed", torch.randint(2**31, ()))
         self.register_buffer("step", torch.zeros((), dtype=torch.long))
 
-    def forward(self, places: Tensor) -> Tensor:
-        n_axes = len(self.grid)
-        bumps = places[..., n_axes:]
-        widths = self._widths(places[..., :n_axes])
+    def forward(self, places: Tensor, heights: Tensor) -> Tensor:
+        bumps, widths = heights, self._widths(places)
         for k, size in enumerate(self.grid):
-            pixels = torch.arange(size).to(places)
+            pixels = from_middle(size).to(places)
             distance = (pixels - places[..., k, None]) / widths[..., k, None]
             profile = (-0.5 * distance.square()).exp()
             between = (1,) * k

@@ -279,6 +279,7 @@ def test_kinds_are_declared_or_go_by_the_shape():
     assert graph.kinds == {
         "noise": "vector",
         "places": "points",
+        "heights": "vector",
         "layout": "map",
         "parts": "map",
         "data": "map",
@@ -290,13 +291,14 @@ def test_kinds_are_declared_or_go_by_the_shape():
 
 
 def test_interventions_check_kinds_and_not_ranks():
-    graph = layout_decoder(5, (1, 24), n_parts=6, n_features=1)
-    assert graph.nodes["places"] == (6, 2)
+    graph = layout_decoder(5, (1, 24), n_parts=6, n_features=2)
+    assert graph.nodes["heights"] == (6, 2)
     for change in (Stretch(1.5, axis="length"), Translate(1.0)):
-        with pytest.raises(ValueError, match="not a map, its kind is 'points'"):
-            graph.check_interventions({"places": change})
+        with pytest.raises(ValueError, match="is not a map, its kind is 'vector'"):
+            graph.check_interventions({"heights": change})
         graph.check_interventions({"layout": change})
-    names = {family.name for family in families_for((6, 2), "points")}
+        graph.check_interventions({"places": change})
+    names = {family.name for family in families_for((6, 2), "vector")}
     assert names == {"shift", "scale", "affine", "noise"}
 
 

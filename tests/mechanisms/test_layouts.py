@@ -27,9 +27,10 @@ def test_every_part_is_a_bump_at_its_place(shape):
     assert nodes["data"].shape == (4, *shape)
     n_axes = len(shape) - 1
     # Well inside, so that the whole bump is on the grid.
-    places = torch.full((1, 3, n_axes + 2), 4.0)
-    places[..., n_axes:] = torch.tensor([2.0, -1.0])
-    maps = graph.mechanism("layout")(places)[0].unflatten(0, (3, 2))
+    middle = torch.tensor([(size - 1) / 2 for size in shape[1:]])
+    places = (4.0 - middle).expand(1, 3, n_axes)
+    heights = torch.tensor([2.0, -1.0]).expand(1, 3, 2)
+    maps = graph.mechanism("layout")(places, heights)[0].unflatten(0, (3, 2))
     for height, bump in zip((2.0, -1.0), maps[1], strict=True):
         assert torch.isclose(bump.abs().max(), torch.tensor(abs(height)), atol=1e-6)
         mass = bump.abs() / bump.abs().sum()
@@ -43,10 +44,12 @@ def test_every_part_is_a_bump_at_its_place(shape):
 def test_places_that_move_are_a_translated_layout():
     graph = seeded(n_parts=2).eval()
     bumps = graph.mechanism("layout")
-    places = torch.rand(5, 2, 4) * 4 + 8
-    moved = places.clone()
-    moved[..., 1] += 2
-    assert torch.allclose(bumps(moved), Translate(2, "width")(bumps(places)), atol=1e-4)
+    places, heights = torch.rand(5, 2, 2) * 4 - 2, torch.rand(5, 2, 2)
+    moved = places + torch.tensor([0.0, 2.0])
+    still = bumps(places, heights)
+    assert torch.allclose(
+        bumps(moved, heights), Translate(2, "width")(still), atol=1e-4
+    )
 
 
 def test_widths_are_random_in_training_alone():
@@ -104,10 +107,10 @@ def test_a_fit_is_reproduced_by_its_seed(pairs):
 
     first, second = fit(narrow), fit(narrow)
     assert np.array_equal(first.sample(3, random_state=1), second.sample(3, 1))
-    assert list(first.nodes_) == ["noise", "places", "layout", "parts", "data"]
-    with pytest.warns(
-        UnreadMechanismWarning, match="places -> layout.*layout -> parts"
-    ):
+    assert list(first.nodes_) == [
+        *("noise", "places", "heights", "layout", "parts", "data")
+    ]
+    with pytest.warns(UnreadMechanismWarning, match="layout -> parts"):
         report = first.independence()
     assert list(report["pair"]) == ["parts -> data"]
 

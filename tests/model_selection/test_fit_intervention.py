@@ -45,7 +45,7 @@ def test_a_ready_family_is_searched_as_far_as_the_data_lie(value):
     assert found.at_end == {}
 
 
-def test_families_of_maps_are_not_tried_at_points():
+def test_families_of_maps_are_tried_at_points_and_not_at_vectors():
     torch.manual_seed(0)
     decoder = layout_decoder(3, (1, 12), n_parts=3, hidden=4, n_maps=2)
     rows = np.random.RandomState(0).rand(40, 12)
@@ -53,9 +53,9 @@ def test_families_of_maps_are_not_tried_at_points():
     found = fit_intervention(
         model, Stretch(1.4), model.sample(40), random_state=0, **QUICK
     )
-    assert set(found.table_["node"]) == {"layout", "parts", "data"}
-    with pytest.raises(ValueError, match=r"No family fits .*its kind is 'points'"):
-        fit_intervention(model, "stretch_length", rows, "places", **QUICK)
+    assert set(found.table_["node"]) == {"places", "layout", "parts", "data"}
+    with pytest.raises(ValueError, match=r"No family fits .*its kind is 'vector'"):
+        fit_intervention(model, "stretch_length", rows, "heights", **QUICK)
 
 
 def test_ends_are_said_of_every_node_that_may_hold_the_answer():
