@@ -5,7 +5,7 @@ from numbers import Integral
 import numpy as np
 
 from ..compose._wrap import in_input_space, rows_under
-from ..interventions import Intervention, Shift, Units
+from ..interventions import Do, Intervention, Shift, Units
 from ..utils.checks import check_scalar
 from ..utils.pipelines import last_step
 from ._images import SamplesDisplay
@@ -125,6 +125,55 @@ class InterventionDisplay(SamplesDisplay):
             rows.append(np.asarray(truth)[:n_columns])
             labels.append("truth")
         display = cls(np.stack(rows), **drawn_as(estimator), labels=labels)
+        return display.plot(ax=ax)
+
+    @classmethod
+    def from_parts(
+        cls, estimator, X=None, *, node="parts", n_columns=8, ax=None, **params
+    ):
+        """Show what each part draws: a row of the grid per part, all others left out.
+
+        Parameters
+        ----------
+        estimator : fitted generator with a data_shape, or pipeline that ends in one
+        X : array-like of shape (n_samples, n_features), optional
+            Rows whose parts are shown; None draws from the prior.
+        node : str
+            Its units are the parts: those of
+            :func:`~sklearn_icm.mechanisms.parts_decoder`, channels of a map.
+        n_columns : int
+        ax : matplotlib axes, optional
+        **params : dict
+            As `intervene` takes them. By default there is no ``observation_noise``, and
+            what the model leaves unexplained of X is dropped (``residual="drop"``).
+
+        Notes
+        -----
+        The label of a part is its index and its share in the squares of what all parts
+        draw: one that is not needed has next to none.
+        """
+        node = chosen_node(estimator, node)
+        n_parts = last_step(estimator).nodes_[node][0]
+        estimator = in_input_space(estimator)
+        plain = {"observation_noise": False} if X is None else {"residual": "drop"}
+        draws = _draws(X, n_columns, {**plain, **params})
+        whole, empty = (
+            rows_under(estimator, change, **draws) for change in ({}, {node: Do(0.0)})
+        )
+        alone = []
+        for part in range(n_parts):
+            others = [k for k in range(n_parts) if k != part]
+            change = {node: Units(others, Do(0.0))} if others else {}
+            alone.append(rows_under(estimator, change, **draws))
+        squares = [np.square(rows - empty).sum() for rows in alone]
+        total = max(sum(squares), np.finfo(float).tiny)
+        labels = [f"part {k}: {s / total:.0%}" for k, s in enumerate(squares)]
+        display = cls(
+            np.stack([whole, *alone]),
+            **drawn_as(estimator),
+            labels=["all parts", *labels],
+            title=f"What each part of {node} draws",
+        )
         return display.plot(ax=ax)
 
 

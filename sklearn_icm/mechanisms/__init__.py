@@ -5,6 +5,7 @@ from ._graph import MechanismGraph
 from ._layouts import layout_decoder
 from ._modules import ConvMechanism, DenseMechanism
 from ._operators import LinearOperator
+from ._parts import parts_decoder
 
 __all__ = [
     "ConvMechanism",
@@ -16,4 +17,5 @@ __all__ = [
     "dense_decoder",
     "dense_encoder",
     "layout_decoder",
+    "parts_decoder",
 ]

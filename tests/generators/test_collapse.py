@@ -10,7 +10,7 @@ from sklearn.datasets import load_digits
 from sklearn_icm.datasets import make_faces, make_glyph_pairs
 from sklearn_icm.exceptions import CollapsedDecoderWarning
 from sklearn_icm.generators import VAEGenerator
-from sklearn_icm.mechanisms import dense_decoder, layout_decoder
+from sklearn_icm.mechanisms import dense_decoder, layout_decoder, parts_decoder
 
 RNG = np.random.RandomState(0)
 WAVE = np.linspace(0, 9, 24)
@@ -36,9 +36,10 @@ def shares(X, **params):
         {"beta": 1e3, "max_epochs": 8},
         {"max_epochs": 2},
         {"max_epochs": 2, "decoder": layout_decoder},
+        {"max_epochs": 2, "decoder": parts_decoder},
         {"max_epochs": 8, "beta": 1e3, "decoder": small_decoder},
     ],
-    ids=["beta", "few steps", "layout", "dense"],
+    ids=["beta", "few steps", "layout", "parts", "dense"],
 )
 def test_a_collapsed_decoder_is_named_with_what_to_set(params):
     (share, linear), caught = shares(SIGNALS, data_shape=(24,), **params)
