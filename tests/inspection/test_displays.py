@@ -1,6 +1,7 @@
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+import torch
 from helpers import TABLE
 from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import make_pipeline
@@ -15,7 +16,7 @@ from sklearn_icm.inspection import (
     TrainingDisplay,
 )
 from sklearn_icm.interventions import Do, Shift, Stretch, Units
-from sklearn_icm.mechanisms import dense_decoder, layout_decoder
+from sklearn_icm.mechanisms import dense_decoder, layout_decoder, parts_decoder
 
 
 @pytest.fixture(autouse=True)
@@ -215,6 +216,36 @@ def test_one_node_may_be_named_without_a_list(fitted):
     assert display.labels == ["factual", "at conv2"]
 
 
+def test_what_each_part_draws():
+    torch.manual_seed(0)
+    graph = parts_decoder(2, (1, 6, 6), n_parts=3)
+    with torch.no_grad():
+        # What it gives the last part is nothing.
+        graph.mechanism("data").register_forward_pre_hook(
+            lambda _, args: (args[0] * torch.tensor([1.0, 1, 0]).view(3, 1, 1, 1),)
+        )
+    model = FixedGenerator(graph, data_shape=(6, 6), random_state=0)
+    model.fit(np.random.RandomState(0).uniform(size=(10, 36)))
+    display = InterventionDisplay.from_parts(model, n_columns=4)
+    assert display.rows.shape == (4, 4, 36)
+    whole, *alone = display.rows
+    # The ground is 0, so that rows are sums.
+    assert np.allclose(sum(alone), whole, atol=1e-5)
+    expected = model.node_values(n_samples=4, random_state=0)["parts"][:, 0, 0]
+    assert np.allclose(alone[0].reshape(4, 6, 6), expected, atol=1e-5)
+    shares = [int(label.split()[-1].rstrip("%")) for label in display.labels[1:]]
+    assert min(shares[:2]) > 0 == shares[2]
+    assert "parts" in display.ax_.get_title()
+
+
+def test_channels_of_a_map_are_parts_too(fitted, pairs):
+    ask = InterventionDisplay.from_parts
+    display = ask(fitted, pairs.data[:2], node="conv2")
+    assert display.rows.shape == (5, 2, pairs.data.shape[1])
+    with pytest.raises(ValueError, match=r"node must be one of .*got 'parts'"):
+        ask(fitted, pairs.data)
+
+
 @pytest.mark.parametrize("given", ["conv2", ["conv2", "data"]], ids=["str", "list"])
 @pytest.mark.parametrize(
     "ask",
@@ -224,8 +255,9 @@ def test_one_node_may_be_named_without_a_list(fitted):
         IndependenceDisplay.from_estimator,
         lambda est, X: InterventionDisplay.from_estimator(est, Stretch(1.3), X),
         lambda est, X: InterventionDisplay.from_nodes(est, Stretch(1.3), X),
+        lambda est, X: InterventionDisplay.from_parts(est, X, node="conv2"),
     ],
-    ids=["samples", "traversal", "independence", "strengths", "nodes"],
+    ids=["samples", "traversal", "independence", "strengths", "nodes", "parts"],
 )
 def test_names_of_nodes_are_no_rows(ask, given, fitted):
     with pytest.raises(
