@@ -24,7 +24,7 @@ from sklearn.datasets import load_digits
 
 import sklearn_icm
 from sklearn_icm.datasets import make_faces, make_glyph_pairs
-from sklearn_icm.exceptions import UnexplainedRowsWarning
+from sklearn_icm.exceptions import CollapsedDecoderWarning, UnexplainedRowsWarning
 from sklearn_icm.generators import VAEGenerator
 from sklearn_icm.interventions import Stretch
 from sklearn_icm.mechanisms import layout_decoder, parts_decoder
@@ -147,7 +147,11 @@ def main():
     parser.add_argument("--epochs", type=int, default=200)
     parser.add_argument("--arms", nargs="*", default=["parts", "default", "layout"])
     parser.add_argument("--worlds", nargs="*", default=[*WORLDS, "unseen"])
+    parser.add_argument("--quick", action="store_true", help="checks that it runs")
     options = parser.parse_args()
+    if options.quick:
+        options.seeds, options.epochs, options.arms = 1, 1, ["parts", "default"]
+        warnings.simplefilter("ignore", CollapsedDecoderWarning)
     # Of rows that a model leaves unexplained both answers are judged.
     warnings.simplefilter("ignore", UnexplainedRowsWarning)
     seeds, epochs = range(options.first, options.first + options.seeds), options.epochs
