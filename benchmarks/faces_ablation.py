@@ -149,10 +149,21 @@ def judge_parts(part, world, rows, layout):
     return (*figures, *moved_and_widened(world, rows, before, after))
 
 
+class Coarse(nn.Module):
+    """A layout on the grid of half the size."""
+
+    def __init__(self, layout):
+        super().__init__()
+        self.layout = layout
+
+    def forward(self, places, heights):
+        return nn.functional.avg_pool2d(self.layout(places, heights), 2)
+
+
 def oracle_arms():
     """``{name: (layout, last mechanism)}`` of 6 maps of the true places."""
     one_width, drawing = layout_and_parts()
-    coarse = nn.Sequential(one_width, nn.AvgPool2d(2))
+    coarse = Coarse(one_width)
     default = {"kernel_size": 5, "activation": "identity"}
     return {
         "12 x 12, one convolution": (
