@@ -33,7 +33,7 @@ from sklearn_icm.model_selection import LeaveCombinationOut
 N_TRAIN, N_TEST = 1200, 300
 FACTORS = 1.25, 1.5
 CACHE = Path(__file__).parent / ".cache"
-SOURCES = ("mechanisms/*.py", "generators/_vae*.py", "_training/trainer.py")
+SOURCES = ("mechanisms/*.py", "generators/vae/*.py", "_training/trainer.py")
 WORLDS = {
     "faces": lambda n, seed: make_faces(n, random_state=seed),
     "pairs": lambda n, seed: make_glyph_pairs(
