@@ -76,16 +76,19 @@ class CollapsedDecoderWarning(UserWarning):
 class FitInterruptedWarning(UserWarning):
     """`fit` was interrupted (Ctrl-C) and leaves a usable model."""
 
-    def __init__(self, done, wanted):
-        self.done, self.wanted = done, wanted
+    def __init__(self, done, wanted, unit="epochs"):
+        self.done, self.wanted, self.unit = done, wanted, unit
+        goes_on = (
+            " Set warm_start=True and fit the same rows again to go on to the end, as if "
+            "there had been no break."
+        )
         super().__init__(
-            f"fit was interrupted after {done} of {wanted} epochs; the model is usable "
-            "as it is. Set warm_start=True and fit the same rows again to go on to the end, "
-            "as if there had been no break."
+            f"fit was interrupted after {done} of {wanted} {unit}; the model is usable "
+            f"as it is.{goes_on * (unit == 'epochs')}"
         )
 
     def __reduce__(self):
-        return type(self), (self.done, self.wanted)
+        return type(self), (self.done, self.wanted, self.unit)
 
 
 class DegenerateMechanismWarning(UserWarning):

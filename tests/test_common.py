@@ -3,12 +3,14 @@
 import pytest
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
+from sklearn_icm.compose import BootstrapGenerator
 from sklearn_icm.generators import ChainGenerator, GraphGenerator, VAEGenerator
 from sklearn_icm.utils.discovery import all_estimators
 from sklearn_icm.utils.estimator_checks import check_generator
 
-# Needs steps, so there is no default instance; its own tests cover it.
-NO_DEFAULT = {"GenerativePipeline"}
+# Need steps, or a generator, so there is no default instance. Tests of its own cover
+# the first.
+NO_DEFAULT = {"GenerativePipeline", "BootstrapGenerator"}
 
 # Fewer steps than the defaults, where there are any.
 QUICK = {"max_epochs": 2, "max_iter": 20}
@@ -22,6 +24,7 @@ def quick(estimator):
 ESTIMATORS = [
     quick(estimator) for name, estimator in all_estimators() if name not in NO_DEFAULT
 ]
+ESTIMATORS.append(BootstrapGenerator(VAEGenerator(max_epochs=2), n_estimators=2))
 
 VARIANTS = [
     VAEGenerator(max_epochs=2, likelihood="bernoulli"),
@@ -33,6 +36,7 @@ VARIANTS = [
     ChainGenerator("conv", kernel_size=3, max_iter=20),
     GraphGenerator([(0, 1), (1, 2), (0, 3)], max_epochs=2),
     GraphGenerator({3: [0, 1, 2]}, mechanism="location-scale", max_epochs=2),
+    BootstrapGenerator(GraphGenerator([(0, 1)], max_epochs=2), n_estimators=2),
 ]
 
 

@@ -429,6 +429,11 @@ class GenerativePipeline(HybridMixin, Pipeline):
                 "The last step of a GenerativePipeline must be a generator, got "
                 f"{type(last).__name__} in step {name!r}."
             )
+        if hasattr(last, "interval"):
+            raise TypeError(
+                f"The step {name!r} would refit itself, and not the steps before it. "
+                "Put the BootstrapGenerator around the pipeline."
+            )
         check_inverse(self.steps[:-1])
         bounds = getattr(last, "bounds", None)
         if self._transformers() and not isinstance(bounds, (str, type(None))):

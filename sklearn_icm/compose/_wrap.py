@@ -1,10 +1,20 @@
-"""Any fitted generator, asked in the space of its input."""
+"""Any fitted generator, asked in the space of its input, with what its refits say."""
+
+import warnings
 
 import numpy as np
+import torch
+from scipy.stats import t
 from sklearn.exceptions import NotFittedError
 
-from ..utils.pipelines import chosen_estimator
+from ..interventions import Noise
+from ..interventions._base import applied, replaces_mechanism, steps_of
+from ..utils.pipelines import chosen_estimator, last_step, refits_of
 from ._pipeline import GenerativePipeline
+
+# Rows on which an intervention shows whether it tells units apart.
+N_PROBES = 16
+OF_ONE_FIT = "only; BootstrapGenerator counts estimation too"
 
 
 def in_input_space(estimator):
@@ -33,3 +43,97 @@ def rows_under(estimator, interventions, X=None, **query):
     """Array of rows that `intervene` gives, in input space after a Pipeline too."""
     estimator = in_input_space(estimator)
     return np.asarray(estimator.intervene(interventions, X=X, **query))
+
+
+def over_refits(estimator, ask, *, level=0.95, changes=(), answer=None):
+    """Ask a fitted generator, and how sure its answer is.
+
+    Parameters
+    ----------
+    estimator : fitted generator, or pipeline, search or bootstrap of one
+    ask : callable
+        Of a generator in input space, ``ask(generator)`` is a number or an array. It
+        draws the same for each, so that answers differ by their fits alone.
+    level : float
+    changes : sequence of dict
+        The interventions that are asked about.
+    answer : number or array, optional
+        Of the estimator, where it is known.
+
+    Returns
+    -------
+    answer : ndarray
+    half : ndarray
+        Half the width of the interval about it that counts estimation, that of the t
+        distribution over the refits of a bootstrap; 0 without one.
+    n_refits : int
+        0 without a bootstrap.
+
+    Raises
+    ------
+    ValueError
+        If refits are asked about units of hidden nodes.
+    """
+    if answer is None:
+        answer = ask(in_input_space(estimator))
+    answer = np.asarray(answer, dtype=np.float64)
+    refits = refits_of(estimator)
+    if not refits:
+        return answer, np.zeros_like(answer), 0
+    for change in changes:
+        _check_alike(last_step(estimator), change)
+    with warnings.catch_warnings():
+        # What there is to warn of, the first answer did.
+        warnings.simplefilter("ignore")
+        answers = [ask(in_input_space(refit)) for refit in refits]
+    spread = np.std(np.asarray(answers, dtype=np.float64), axis=0, ddof=1)
+    return answer, t.ppf((1 + level) / 2, len(refits) - 1) * spread, len(refits)
+
+
+def widened(answer, low, high, half):
+    """Ends of an interval that covers what another one of some half width does too."""
+    return answer - np.hypot(answer - low, half), answer + np.hypot(high - answer, half)
+
+
+def what_is_counted(what, n_refits):
+    """Say what an interval is of, beside a number of refits."""
+    return f"{what} and {n_refits} refits" if n_refits else f"{what} {OF_ONE_FIT}"
+
+
+def _check_alike(generator, interventions):
+    """Refuse what tells units of hidden nodes apart, as refits name them in no order.
+
+    Units of the data have names, and so have the columns of a graph over them.
+    """
+    graph = generator.graph_
+    named = {graph.data_node}
+    if hasattr(generator, "categories_"):
+        named.update(graph.parents[graph.data_node])
+    hidden = {k: change for k, change in interventions.items() if k not in named}
+    for node, change in graph.check_interventions(hidden).items():
+        if not _treats_alike(change, graph.nodes[node]):
+            raise ValueError(
+                f"The intervention {change!r} on the hidden node {node!r} tells its "
+                "units apart, but those of one refit are not those of another (they "
+                "come in another order, or mixed), so no interval can count "
+                "estimation. Take one that treats all units alike, such as Scale(2.0), "
+                "or ask the fit to all rows alone, estimator_ of a BootstrapGenerator."
+            )
+
+
+@torch.no_grad()
+def _treats_alike(change, shape):
+    """Whether permuting the units, the first axis of a node, before or after is one."""
+    if change.reads or replaces_mechanism(change):
+        return False
+    value = torch.randn(N_PROBES, *shape, generator=torch.Generator().manual_seed(0))
+    place = torch.arange(shape[0])
+    # Any permutation is made of these two.
+    orders = place.roll(1), torch.cat([place[:2].flip(0), place[2:]])
+    for step in steps_of(change):
+        # Of noise the law is the same for all units, though not a draw.
+        for order in () if isinstance(step, Noise) else orders:
+            first, then = applied(step, value[:, order]), applied(step, value)[:, order]
+            if not torch.allclose(first, then, atol=1e-5, equal_nan=True):
+                return False
+    return True

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from ..compose._wrap import over_refits
 from ..utils.pipelines import check_graph_generator
 from ._plotting import Display, inner_rows
 
@@ -21,6 +22,8 @@ class GraphInterventionDisplay(Display):
         Mean absolute change of every node.
     targets : collection of str
         Nodes that are intervened on, drawn as squares.
+    half_widths : dict of str to float, optional
+        Of the intervals of the effects, which labels then show.
 
     Attributes
     ----------
@@ -28,10 +31,11 @@ class GraphInterventionDisplay(Display):
         Set by `plot`; one artist per edge and per label.
     """
 
-    def __init__(self, parents, effects, targets=()):
+    def __init__(self, parents, effects, targets=(), half_widths=None):
         self.parents = parents
         self.effects = effects
         self.targets = targets
+        self.half_widths = half_widths
 
     @classmethod
     def from_estimator(
@@ -56,22 +60,31 @@ class GraphInterventionDisplay(Display):
         -------
         GraphInterventionDisplay
             Effects are in standard deviations of the factual values; of categorical
-            columns, the part of the rows that change level.
+            columns, the part of the rows that change level. Of a
+            :class:`~sklearn_icm.compose.BootstrapGenerator` with 95 % intervals, which
+            count estimation and not the draws.
         """
         generator = check_graph_generator(estimator)
-        rows = inner_rows(estimator, X) or {"n_samples": n_samples}
-        *_, values = generator.intervene(
-            interventions, **rows, return_nodes=True, **{"random_state": 0, **params}
-        )
         mechanisms = dict(generator.mechanisms_)
         del mechanisms[generator.graph_.data_node]
         parents = {
             name: [p for p in read if p in mechanisms]
             for name, read in mechanisms.items()
         }
-        categorical = generator.categories_
-        effects = {k: _effect(*values[k], k in categorical) for k in parents}
-        return cls(parents, effects, list(interventions)).plot(ax=ax)
+        query = {"return_nodes": True, "random_state": 0, **params}
+
+        def ask(model):
+            rows = inner_rows(model, X) or {"n_samples": n_samples}
+            own = check_graph_generator(model)
+            *_, values = own.intervene(interventions, **rows, **query)
+            return [_effect(*values[k], k in own.categories_) for k in parents]
+
+        effects, half, n_refits = over_refits(estimator, ask, changes=[interventions])
+        effects, half = (
+            dict(zip(parents, v.tolist(), strict=True)) for v in (effects, half)
+        )
+        targets = list(interventions)
+        return cls(parents, effects, targets, half if n_refits else None).plot(ax=ax)
 
     def _size(self):
         return 6, 2.2 + 1.2 * max(-y for _, y in _places(self.parents).values())
@@ -97,7 +110,7 @@ class GraphInterventionDisplay(Display):
                 )
         self.labels_ = [
             self.ax_.annotate(
-                f"{name}\n{self.effects[name]:.2g}",
+                f"{name}\n{self._told(name)}",
                 place,
                 **{"xytext": (14, 0), "textcoords": "offset points"},
                 **{"va": "center", "fontsize": "small"},
@@ -106,6 +119,11 @@ class GraphInterventionDisplay(Display):
         ]
         self.ax_.margins(0.2)
         self.ax_.set_axis_off()
+
+    def _told(self, name):
+        """Effect of a node, with half the width of its interval."""
+        text = f"{self.effects[name]:.2g}"
+        return f"{text} +- {self.half_widths[name]:.2g}" if self.half_widths else text
 
     def _draw_edge(self, start, end, moved):
         arrow = {

@@ -79,8 +79,8 @@ def compare_models(
     Notes
     -----
     Intervals are of the t distribution over disjoint parts of the rows, as in
-    :func:`skill_interval`: they cover the choice of the rows, not that of the seeds
-    that the models were fitted with.
+    :func:`skill_interval`: they cover the choice of the rows, and neither that of the
+    seeds that the models were fitted with nor estimation, of a bootstrap either.
 
     *By agreement*: the true counterfactual of a row is in the environment, but it is
     not known which row it is. One coupling of observational and environment rows is

@@ -11,7 +11,13 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from ..base import is_generator
-from ..compose._wrap import in_input_space, rows_under
+from ..compose._wrap import (
+    in_input_space,
+    over_refits,
+    rows_under,
+    what_is_counted,
+    widened,
+)
 from ..utils.checks import check_level, check_scalar, is_count, plain
 from ..utils.pipelines import chosen_estimator, last_step
 
@@ -27,11 +33,13 @@ class AverageEffect:
     high: float
     level: float
     n_samples: int
+    counts: str
 
     def __repr__(self):
         return (
             f"AverageEffect({self.effect:.4g}, {100 * self.level:g} % interval "
-            f"{self.low:.4g} to {self.high:.4g}, {self.n_samples} pairs)"
+            f"{self.low:.4g} to {self.high:.4g} of {self.counts}; "
+            f"{self.n_samples} pairs)"
         )
 
 
@@ -52,6 +60,8 @@ def average_effect(
     Parameters
     ----------
     estimator : fitted generator, or pipeline that ends in one
+        Of a :class:`~sklearn_icm.compose.BootstrapGenerator` the interval counts
+        estimation too.
     node : str or None
         Node that is intervened on; None for several nodes, which `a` and `b` name.
     a, b : intervention, callable, number, array or dict
@@ -74,7 +84,7 @@ def average_effect(
     AverageEffect
         ``effect``, the mean difference in the units of the target; ``low`` and
         ``high``, the ends of its interval; ``level``; ``n_samples``, pairs of rows that
-        it is the mean over.
+        it is the mean over; ``counts``, what the interval covers.
 
     Raises
     ------
@@ -82,18 +92,20 @@ def average_effect(
         If the estimator is no generator, or a node and dicts do not fit together.
     ValueError
         For an unknown node or target, fewer than 2 rows, or a target that is not
-        finite.
+        finite; of a bootstrap, for interventions on units of a hidden node.
 
     Notes
     -----
     Both sides share all noise, so the effect is the mean of paired differences, and
-    the interval the normal one of that mean. It covers the draws (or the choice of the
-    rows X) alone: a model that is wrong is wrong by more, and refits differ by more.
-    If all rows change by the same, as under ``Shift`` in a linear model, it has no
-    width. A target of whole numbers is rounded, which widens it; what is cut off at the
-    ends of its range is lost to the effect. Of a target that is True or False, or a
-    level of two numbers, it is the adjusted interval of Bonett and Price, which has a
-    width where no pair differs.
+    the interval the normal one of that mean. Of a single fit it covers the draws (or
+    the choice of the rows X) alone, and not how well the model is estimated, which may
+    be all that is unsure: if all rows change by the same, as under ``Shift`` in a
+    linear model, it has no width. That of a bootstrap is about as wide as both
+    together. It does not cover what its refits share: a wrong graph, a hidden cause,
+    values beyond the range of the rows. A target of whole numbers is rounded, which
+    widens it; what is cut off at the ends of its range is lost to the effect. Of a
+    target that is True or False, or a level of two numbers, it is the adjusted interval
+    of Bonett and Price, which has a width where no pair differs.
 
     References
     ----------
@@ -130,16 +142,23 @@ def average_effect(
     query = {"random_state": check_random_state(stream).randint(2**31 - 1)}
     if X is None:
         query["n_samples"] = n_samples
-    under = [
-        measure(rows_under(estimator, _changes(node, side), X, **query))
-        for side in (a, b)
-    ]
-    if len(under[0]) < 2:
-        raise ValueError("X must have at least 2 rows for an interval, got 1.")
+    sides = [_changes(node, side) for side in (a, b)]
     levels = in_input_space(estimator).space_.levels.get(place, ())
-    if under[0].dtype == bool or len(levels) == 2:
-        return _mean_of_pairs(*under, level)
-    return _mean_difference(np.subtract(*under), level)
+
+    def ask(model):
+        under = [measure(rows_under(model, side, X, **query)) for side in sides]
+        n_rows = len(under[0])
+        if n_rows < 2:
+            raise ValueError("X must have at least 2 rows for an interval, got 1.")
+        is_choice = under[0].dtype == bool or len(levels) == 2
+        of_draws = _mean_of_pairs if is_choice else _mean_difference
+        return *of_draws(*under, level), n_rows
+
+    found, half, n_refits = over_refits(estimator, ask, level=level, changes=sides)
+    effect, low, high, n_rows = map(float, found)
+    ends = map(float, widened(effect, low, high, half[0]))
+    counts = what_is_counted("the draws" if X is None else "the rows X", n_refits)
+    return AverageEffect(effect, *ends, level, int(n_rows), counts)
 
 
 def _changes(node, side):
@@ -161,7 +180,10 @@ def _changes(node, side):
 
 
 def _mean_of_pairs(first, second, level):
-    """The mean difference of two values, with one more pair in either direction."""
+    """The mean difference of two values, and its interval.
+
+    That is of one more pair in either direction.
+    """
     n, unit = len(first), 1.0
     if first.dtype != bool:
         values = np.unique([first, second])
@@ -177,14 +199,16 @@ def _mean_of_pairs(first, second, level):
     )
     low, high = max(more - less - half, -1), min(more - less + half, 1)
     ends = unit * min(low, mean), unit * max(high, mean)
-    return AverageEffect(float(unit * mean), *map(float, ends), level, n)
+    return unit * mean, *ends
 
 
-def _mean_difference(differences, level):
-    n = len(differences)
-    mean = float(differences.mean())
-    half = norm.isf((1 - level) / 2) * float(differences.std(ddof=1)) / np.sqrt(n)
-    return AverageEffect(mean, float(mean - half), float(mean + half), level, n)
+def _mean_difference(first, second, level):
+    """The mean difference and its normal interval."""
+    differences = first - second
+    mean = differences.mean()
+    error = differences.std(ddof=1) / np.sqrt(len(differences))
+    half = norm.isf((1 - level) / 2) * error
+    return mean, mean - half, mean + half
 
 
 def _resolve_target(estimator, target):

@@ -6,8 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 from scipy.spatial.distance import cdist
+from sklearn.utils import Bunch
 
 from ..base import is_generator
+from ..compose._wrap import over_refits, what_is_counted, widened
 from ..utils.checks import check_choice, is_count
 from ..utils.reports import Report
 from ..utils.units import check_units
@@ -150,9 +152,12 @@ class ExtrapolationScorer(PredictingScorer):
             ``pairs=`` also what :func:`counterfactual_errors` finds of the same rows
             and change (``composition`` to ``minimality_se``; NaN where an axiom is not
             defined): these ask the model about itself, and need no truth.
-            ``sentences_``: by environment.
+            ``sentences_``: by environment. The interval of a skill, ``low`` to
+            ``high``, counts the choice of the rows, and that of a
+            :class:`~sklearn_icm.compose.BootstrapGenerator` estimation too; noise
+            floor and p-value are of the rows alone.
         """
-        rows, told = {}, {}
+        rows, axioms = {}, {}
         labels = self._labels(X, y, environments)
         for asked in self._predictions(estimator, X, labels, pairs):
             prediction = self._with_peers(*asked)
@@ -165,13 +170,31 @@ class ExtrapolationScorer(PredictingScorer):
                 random_state=random_state,
             )
             found.update(self._peer_skills(prediction, found))
-            axioms = self._axioms(estimator, prediction) if pairs is not None else {}
-            told[prediction.environment] = _explained(found) + _obeyed(axioms)
-            found.update(axioms)
-            rows[prediction.environment] = {**found, "n_rows": len(prediction.X_env)}
+            label = prediction.environment
+            axioms[label] = {} if pairs is None else self._axioms(estimator, prediction)
+            rows[label] = Bunch(**found, n_rows=len(prediction.X_env))
+        counts = self._count_estimation(rows, level, estimator, X, labels, pairs)
+        told = {k: _explained(v, counts) + _obeyed(axioms[k]) for k, v in rows.items()}
         names = pd.Index(list(rows), name="environment")
-        table = pd.DataFrame(list(rows.values()), index=names)
-        return Report(table, pd.Series(told))
+        table = [{**found, **axioms[label]} for label, found in rows.items()]
+        return Report(pd.DataFrame(table, index=names), pd.Series(told))
+
+    def _count_estimation(self, rows, level, estimator, X, labels, pairs):
+        """Widen the intervals of skills by what refits differ; say what these count."""
+
+        def ask(model):
+            asked = self._predictions(model, X, labels, pairs)
+            return [self._judged(prediction)["skill"] for prediction, _ in asked]
+
+        fixed = [v for v in self.interventions.values() if isinstance(v, dict)]
+        skills = [found.skill for found in rows.values()]
+        _, half, n_refits = over_refits(
+            estimator, ask, level=level, changes=fixed, answer=skills
+        )
+        for found, own in zip(rows.values(), half, strict=True):
+            ends = widened(found.skill, found.low, found.high, own)
+            found.low, found.high = map(float, ends)
+        return what_is_counted("the rows", n_refits)
 
     def predictions(self, estimator, X, y=None, environments=None, pairs=None):
         """Rows of every environment, beside what the changed model predicts.
@@ -267,11 +290,11 @@ def _changes_of_means(predictions):
         }
 
 
-def _explained(found):
+def _explained(found, counts):
     best = found["best_baseline"]
     text = f"Skill {found.skill:.2f}"
     if np.isfinite(found.low):
-        text += f" (interval {found.low:.2f} to {found.high:.2f})"
+        text += f" (interval {found.low:.2f} to {found.high:.2f} of {counts})"
         if found.distance <= found.noise_floor:
             text += ", an error of no more than chance"
     text += f"; without a fitted generator, {best!r} has {found[best]:.2f}."

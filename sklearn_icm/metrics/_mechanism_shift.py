@@ -1,5 +1,6 @@
 """Which mechanisms of a graph changed between environments?"""
 
+import copy
 from numbers import Integral
 
 import numpy as np
@@ -9,6 +10,7 @@ from scipy.spatial.distance import cdist
 from scipy.stats import false_discovery_control
 from sklearn.utils import check_random_state
 
+from ..compose._wrap import over_refits
 from ..utils.checks import check_level, check_scalar
 from ..utils.environments import find_rows, resolve_environments
 from ..utils.pipelines import before_last, check_graph_generator
@@ -40,6 +42,7 @@ def mechanism_shift(
     Parameters
     ----------
     estimator : fitted GraphGenerator
+        Or a :class:`~sklearn_icm.compose.BootstrapGenerator` of one.
     X : array-like of shape (n_samples, n_features)
         Rows of the observational environment beside those of others.
     environments : array-like of shape (n_samples,)
@@ -62,9 +65,10 @@ def mechanism_shift(
         ``distance`` (energy distance of the noise, in standardised units), ``n_rows``
         of the environment that were used, ``outside`` (the share of them whose parents
         left the joint support of the observational ones), ``p_value``, ``q_value``
-        (Benjamini-Hochberg) and ``changed`` (q_value <= alpha). Where more than 5 % are
-        outside, there is no verdict: ``q_value`` and ``changed`` are missing, and the
-        p-value also tells of how the mechanism extrapolates.
+        (Benjamini-Hochberg), ``changed`` (q_value <= alpha) and the ends ``low`` and
+        ``high`` of the distance's 95 % interval over refits, NaN of one fit. Where more
+        than 5 % are outside, there is no verdict: ``q_value`` and ``changed`` are
+        missing, and the p-value also tells of how the mechanism extrapolates.
 
     Raises
     ------
@@ -87,6 +91,9 @@ def mechanism_shift(
     is, with all labels permuted; time and memory are linear in the rows but for the
     matching within blocks.
 
+    P-values count the choice of the rows, and not estimation, against which the rows
+    are matched. How far it moves a distance, say ``low`` and ``high`` of a bootstrap.
+
     References
     ----------
     Budhathoki, Janzing, Bloebaum, Ng (2021), *Why did the distribution change?*,
@@ -97,17 +104,37 @@ def mechanism_shift(
     check_scalar(n_permutations, "n_permutations", Integral, min_val=1)
     check_scalar(max_rows, "max_rows", Integral, min_val=2)
     check_level(alpha, "alpha")
-    X, estimator = before_last(estimator, X), check_graph_generator(estimator)
+    generator = check_graph_generator(estimator)
     labels = resolve_environments(X, environments, required_by="mechanism_shift")
     if observational is None:
-        observational = getattr(estimator, "observational", None)
+        observational = getattr(generator, "observational", None)
     if observational is None:
         raise ValueError(
             "mechanism_shift needs the label of the rows to compare with: give "
             "observational=."
         )
     rng = check_random_state(0 if random_state is None else random_state)
-    basis = find_rows(labels, observational)
+    again = copy.deepcopy(rng)
+    asked = X, labels, find_rows(labels, observational), max_rows
+    table = _compared(estimator, *asked, n_permutations, rng)
+
+    def ask(model):
+        return _compared(model, *asked, 1, copy.deepcopy(again))["distance"]
+
+    distances = table["distance"].to_numpy(dtype=float)
+    _, half, n_refits = over_refits(estimator, ask, answer=distances)
+    half = half if n_refits else np.nan
+    table = table.assign(low=distances - half, high=distances + half)
+    q_values = table["q_value"]
+    table["changed"] = (q_values <= alpha).astype("boolean").mask(q_values.isna())
+    table = table[["environment", *COLUMNS, "q_value", "changed", "low", "high"]]
+    told = {label: _sentence(own) for label, own in table.groupby("environment")}
+    return Report(table, pd.Series(told, dtype=object))
+
+
+def _compared(estimator, X, labels, basis, max_rows, n_permutations, rng):
+    """Table of all environments, of which `basis` says what rows they are held to."""
+    X, estimator = before_last(estimator, X), check_graph_generator(estimator)
     values = estimator.node_values(X)[list(estimator.nodes_)[-1]].astype(float)
     noise = _noise_behind(estimator, X)
     tables = []
@@ -119,12 +146,7 @@ def mechanism_shift(
             estimator, values, noise, own, other, max_rows, n_permutations, rng
         )
         tables.append(table.assign(environment=label))
-    table = pd.concat(tables or [_compare_nothing()], ignore_index=True)
-    q_values = table["q_value"]
-    table["changed"] = (q_values <= alpha).astype("boolean").mask(q_values.isna())
-    table = table[["environment", *COLUMNS, "q_value", "changed"]]
-    told = {label: _sentence(own) for label, own in table.groupby("environment")}
-    return Report(table, pd.Series(told, dtype=object))
+    return pd.concat(tables or [_compare_nothing()], ignore_index=True)
 
 
 def _sentence(table):

@@ -3,11 +3,9 @@
 from functools import partial
 from itertools import combinations, permutations
 from numbers import Integral
-from zlib import crc32
 
 import numpy as np
 import pandas as pd
-from sklearn.base import clone
 from sklearn.utils import Bunch
 from sklearn.utils.parallel import Parallel, delayed
 
@@ -15,7 +13,8 @@ from ..base import is_generator
 from ..compose._wrap import in_input_space, rows_under
 from ..utils.checks import check_choice, check_scalar
 from ..utils.environments import resolve_environments
-from ..utils.pipelines import chosen_estimator
+from ..utils.pipelines import chosen_estimator, seeded_clone
+from ..utils.streams import stream_seed
 from ..utils.units import check_units, in_units, row_units
 from ._alignment import alignment_r2
 from ._distances.named import check_distance, comparable_distance
@@ -34,6 +33,9 @@ REFERENCES = ["in_distribution", "floor"]
 
 def fit_refits(estimator, X, y=None, *, n_refits=3, n_jobs=None, random_state=None):
     """Fit clones of an estimator that differ in their seeds alone.
+
+    So how far they differ is no interval: for that see
+    :class:`~sklearn_icm.compose.BootstrapGenerator`, which resamples rows.
 
     Parameters
     ----------
@@ -72,25 +74,13 @@ def fit_refits(estimator, X, y=None, *, n_refits=3, n_jobs=None, random_state=No
     """
     check_scalar(n_refits, "n_refits", Integral, min_val=2)
     entropy = _draw_entropy(random_state)
-    clones = [_seeded_clone(estimator, entropy, k) for k in range(n_refits)]
+    clones = [seeded_clone(estimator, entropy, k) for k in range(n_refits)]
     return Parallel(n_jobs=n_jobs)(delayed(_fit)(refit, X, y) for refit in clones)
 
 
 def _draw_entropy(random_state):
     """One number that stands for all seeds of refits and draws."""
     return int(direction_stream(random_state).randint(2**31 - 1))
-
-
-def _derive_seed(entropy, name, refit):
-    """Seed of a stream of one refit, whatever the number of refits."""
-    sequence = np.random.SeedSequence([entropy, crc32(name.encode()), refit])
-    return int(sequence.generate_state(1, np.uint32)[0])
-
-
-def _seeded_clone(estimator, entropy, refit):
-    copy = clone(estimator)
-    names = [n for n in copy.get_params() if f"__{n}".endswith("__random_state")]
-    return copy.set_params(**{n: _derive_seed(entropy, n, refit) for n in names})
 
 
 def _fit(estimator, X, y):
@@ -276,7 +266,7 @@ def _compare_refits(refits, change, distance, units, n_samples, entropy):
     """One row of the table: distances between refits, and within each of them."""
     draws = []
     for k, refit in enumerate(refits):
-        seed = _derive_seed(entropy, "draws", k)
+        seed = stream_seed(entropy, "draws", k)
         drawn = rows_under(refit, change, n_samples=n_samples, random_state=seed)
         draws.append(in_units(refit.space_.numeric(drawn, "The model"), units))
     measure = comparable_distance(distance, *draws[:2])
@@ -284,7 +274,7 @@ def _compare_refits(refits, change, distance, units, n_samples, entropy):
     within = [
         abs(measure(*halves))
         for k, rows in enumerate(draws)
-        for halves in _halvings(rows, _derive_seed(entropy, "halves", k))
+        for halves in _halvings(rows, stream_seed(entropy, "halves", k))
     ]
     if not np.isfinite([*between, *within]).all():
         raise ValueError(

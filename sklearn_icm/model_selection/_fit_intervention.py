@@ -1,11 +1,12 @@
 """Which intervention, at which node, makes a model look like another environment?"""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Integral
 
 import numpy as np
 from sklearn.utils import check_random_state
 
+from ..compose._wrap import over_refits, what_is_counted, widened
 from ..utils.checks import check_level, check_scalar
 from ..utils.reports import Report
 from ._candidates import (
@@ -59,7 +60,8 @@ def fit_intervention(
     Parameters
     ----------
     est : fitted generator, or pipeline that ends in one
-        It is never changed, nor fitted again.
+        It is never changed, nor fitted again. Of a
+        :class:`~sklearn_icm.compose.BootstrapGenerator` intervals count estimation too.
     families : InterventionFamily, str or intervention, or list of them, or None
         What is searched: a family, the name of a ready one (such as "stretch_width",
         see :func:`~sklearn_icm.interventions.families_for`), or a continuous
@@ -116,7 +118,8 @@ def fit_intervention(
     ------
     ValueError
         For unknown names, families that fit none of the nodes, too few rows, or rows
-        that are not finite or have other columns than the fitted ones.
+        that are not finite or have other columns than the fitted ones; of a bootstrap,
+        if the best candidate tells units of a hidden node apart.
     TypeError
         If `est` is no generator or `families` none of the above.
 
@@ -151,7 +154,10 @@ def fit_intervention(
     are resampled, and the objective of a resample is minimised on the quadratic surface
     through its values in a box around the estimate, which shrinks until the minimisers
     fill it. They account for the finite samples, and not for the choice of the
-    candidate, nor for what the model gets wrong.
+    candidate, nor for what the model gets wrong. Of a bootstrap the first candidate is
+    also searched at every refit, by which the ends move away from the estimate: what
+    chance makes the model get wrong is counted then. Noise floors, standard errors and
+    the conclusion are those of the fit to all rows.
 
     References
     ----------
@@ -191,9 +197,11 @@ def fit_intervention(
     table["at_end"] = [list(c.at_end) if c in ended else [] for c in candidates]
     explained = judge.is_shift and table["explains"][0]
     low, high = _interval(best, whole.resampling(n_bootstrap, rng), level)
+    low, high, n_refits = _over_refits(est, best, low, high, level)
+    counts = what_is_counted("the samples", n_refits)
     return FittedIntervention(
         table_=table.drop(columns="explains"),
-        sentences_=judge.sentences(table, _parameters(best, low, high)),
+        sentences_=judge.sentences(table, _parameters(best, low, high, counts)),
         intervention=best.intervention(best.best) if explained else {},
         params=best.params(best.best),
         low=low,
@@ -202,14 +210,38 @@ def fit_intervention(
     )
 
 
-def _parameters(best, low, high):
+def _over_refits(est, best, low, high, level):
+    """Ends that also count estimation: the candidate is searched at every refit."""
+    whole, names = best.comparison, list(low)
+
+    def ask(model):
+        own = Candidate(replace(whole, est=model), best.node, best.family)
+        own.search()
+        return list(own.params(own.best).values())
+
+    values = list(best.params(best.best).values())
+    changes = [best.intervention(best.best)]
+    _, half, n_refits = over_refits(
+        est, ask, level=level, changes=changes, answer=values
+    )
+    ends = widened(np.array(values), list(low.values()), list(high.values()), half)
+    # As those of the samples, they do not leave the range that was searched.
+    limits = np.array(list(best.family.bounds.values())).T
+    ends = [np.clip(end, *limits).tolist() for end in ends]
+    return *(dict(zip(names, end, strict=True)) for end in ends), n_refits
+
+
+def _parameters(best, low, high, counts):
     """What the candidate that was fitted to all rows is."""
     values = ", ".join(
         f"{name}={value:.4g} [{low[name]:.4g}, {high[name]:.4g}]"
         f"{' at the end' * (name in best.at_end)}"
         for name, value in best.params(best.best).items()
     )
-    return f"Fitted to all rows, {best.family.name} at {best.node!r} has {values}."
+    return (
+        f"Fitted to all rows, {best.family.name} at {best.node!r} has {values}, "
+        f"intervals of {counts}."
+    )
 
 
 def _interval(candidate, resampled, level):

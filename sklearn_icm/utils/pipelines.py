@@ -1,13 +1,47 @@
 """Generators at the end of a Pipeline or in a search, and rows as they see them."""
 
+from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
+
+from .streams import stream_seed
 
 
 def chosen_estimator(estimator):
-    """Return the estimator, or the best one of a fitted search."""
+    """Return who answers: the best of a fitted search, a bootstrap's fit to all rows.
+
+    Any other estimator answers itself.
+    """
+    while True:
+        if hasattr(estimator, "best_estimator_"):
+            estimator = estimator.best_estimator_
+        elif _is_bootstrap(estimator):
+            estimator = estimator.estimator_
+        else:
+            return estimator
+
+
+def refits_of(estimator):
+    """Refits to resampled rows that count the estimation of an estimator, if any do."""
     while hasattr(estimator, "best_estimator_"):
         estimator = estimator.best_estimator_
-    return estimator
+    return estimator.estimators_ if _is_bootstrap(estimator) else []
+
+
+def _is_bootstrap(estimator):
+    # Forests have several estimators too, which answer together.
+    return hasattr(estimator, "interval") and hasattr(estimator, "estimators_")
+
+
+def seeds_of(estimator):
+    """Parameters that are seeds, those of nested estimators too."""
+    found = estimator.get_params().items()
+    return {k: v for k, v in found if f"__{k}".endswith("__random_state")}
+
+
+def seeded_clone(estimator, entropy, refit):
+    """A clone for one of several fits, whose seeds do not depend on their number."""
+    seeds = {k: stream_seed(entropy, k, refit) for k in seeds_of(estimator)}
+    return clone(estimator).set_params(**seeds)
 
 
 def last_step(estimator):

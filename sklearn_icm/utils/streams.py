@@ -28,9 +28,12 @@ __all__ = [
 ENTROPY_BOUND = 2**31 - 1
 
 
-def stream_seed(entropy: int, name: str) -> int:
-    """Seed of the stream ``name`` under one number that stands for the whole seed."""
-    sequence = np.random.SeedSequence([entropy, crc32(name.encode())])
+def stream_seed(entropy: int, name: str, *place: int) -> int:
+    """Seed of the stream ``name`` under one number that stands for the whole seed.
+
+    Of several that have the name, such as those of refits, of that at a place.
+    """
+    sequence = np.random.SeedSequence([entropy, crc32(name.encode()), *place])
     return int(sequence.generate_state(1, np.uint32)[0])
 
 

@@ -1,3 +1,5 @@
+from collections import namedtuple
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -20,6 +22,7 @@ from sklearn_icm.metrics import average_effect
 from sklearn_icm.metrics._effects import AverageEffect, _mean_of_pairs
 
 NAMES = ["u", "v", "w"]
+Ends = namedtuple("Ends", "effect low high")
 TABLE = pd.DataFrame(np.random.RandomState(0).randn(40, 3), columns=NAMES)
 
 
@@ -115,13 +118,13 @@ def test_a_column_of_two_numbers_is_an_event(target):
 def test_the_interval_of_an_event_holds_the_effect_and_covers(seed, n, share):
     rng = np.random.RandomState(seed)
     first, second = rng.rand(2, n) < share
-    result = _mean_of_pairs(first, second, 0.95)
+    result = Ends(*_mean_of_pairs(first, second, 0.95))
     assert result.effect == pytest.approx(np.mean(first * 1.0 - second))
     assert -1 <= result.low <= result.effect <= result.high <= 1
     assert result.low < result.high
-    back = _mean_of_pairs(second, first, 0.95)
+    back = Ends(*_mean_of_pairs(second, first, 0.95))
     assert (back.low, back.high) == pytest.approx((-result.high, -result.low))
-    scaled = _mean_of_pairs(3.0 * first + 1, 3.0 * second + 1, 0.95)
+    scaled = Ends(*_mean_of_pairs(3.0 * first + 1, 3.0 * second + 1, 0.95))
     if len(np.unique([first, second])) == 2:
         assert scaled.effect == pytest.approx(3 * result.effect)
         assert scaled.high == pytest.approx(3 * result.high)
@@ -131,7 +134,7 @@ def test_the_interval_of_an_event_covers_as_often_as_it_says():
     rng, covered = np.random.RandomState(0), 0
     for _ in range(400):
         first, second = rng.rand(40) < 0.05, rng.rand(40) < 0.02
-        result = _mean_of_pairs(first, second, 0.95)
+        result = Ends(*_mean_of_pairs(first, second, 0.95))
         covered += result.low <= 0.03 <= result.high
     assert covered / 400 > 0.95 - 5 * np.sqrt(0.95 * 0.05 / 400)
 
@@ -236,8 +239,8 @@ def test_effects_behind_a_scaler_are_in_input_space(make):
 
 
 def test_the_result_speaks():
-    result = AverageEffect(1.23456, 1.0, 1.5, 0.95, 100)
-    shown = "AverageEffect(1.235, 95 % interval 1 to 1.5, 100 pairs)"
+    result = AverageEffect(1.23456, 1.0, 1.5, 0.95, 100, "the draws only")
+    shown = "AverageEffect(1.235, 95 % interval 1 to 1.5 of the draws only; 100 pairs)"
     assert repr(result) == shown
 
 

@@ -68,7 +68,7 @@ def test_sentences_about_roots_environments_and_latents(part):
             best_baseline="moments",
             moments=0.5,
         )
-        told = _explained(found)
+        told = _explained(found, "the rows")
         assert f"Skill {part:.2f} (interval {part - 0.1:.2f} to" in told
         assert "'moments' has 0.50" in told
         assert ("no more than chance" in told) == (distance < 0.2)
