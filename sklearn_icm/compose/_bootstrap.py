@@ -86,19 +86,23 @@ fit_intervention` and the displays of these take it and say so; `interval` gives
     of rows add is joined to it.
 
     **What no interval covers** is what all refits have in common: a wrong graph, a
-    cause that is not in the table, the kind of function that is fitted (networks are
-    too smooth where rows are few), and what mechanisms do beyond the range of the rows.
+    cause that is not in the table, the kinds of functions that are fitted (networks are
+    too smooth where rows are few), and what these do beyond the range of the rows.
 
     Rows are resampled within environments (labels) if `environments` are given, or if
     the estimator reads labels (`observational`, `targets`); else all together. Rows
     that belong together, such as repeated measurements, are resampled as if they did
     not: intervals are then too narrow.
 
+    The kinds of mechanism that a :class:`~sklearn_icm.generators.GraphGenerator` chose
+    are kept: resampled rows, of which a third is missing and others are there twice,
+    choose rich ones too often. All else is fitted afresh, with other seeds.
+
     The units of a hidden node have no identity across refits, which find them in
     another order. So intervals are refused of interventions on hidden nodes that do not
     treat all units alike, such as ``Units(3, Do(0.0))``; `interval` does not look.
 
-    Ctrl-C keeps the refits that are finished, if there are two.
+    Ctrl-C keeps the refits that are finished, if there are two; else the earlier fit.
 
     References
     ----------
@@ -199,13 +203,14 @@ fit_intervention` and the displays of these take it and say so; `interval` gives
         labels = y
         if environments is not None:
             labels = resolve_environments(plain_rows(X), y, environments)
-        self.estimator_ = first.fit(X, labels)
+        self.estimator_ = _finished(first, X, labels)
         X = plain_rows(X)
         X = X if hasattr(X, "shape") else np.asarray(X)
         reads = environments is not None or _reads_labels(first)
         of_rows = _group_of_rows(len(X), labels if reads else None), _levels_of_rows(X)
+        chosen = _as_chosen(first)
         jobs = (
-            delayed(_refit)(first, entropy, k, X, labels, *of_rows)
+            delayed(_refit)(chosen, entropy, k, X, labels, *of_rows)
             for k in range(self.n_estimators)
         )
         self._keep(Parallel(n_jobs=self.n_jobs, return_as="generator")(jobs))
@@ -217,10 +222,12 @@ fit_intervention` and the displays of these take it and say so; `interval` gives
             for k, refit in enumerate(refits):
                 (kept if refit is not None else diverged).append(refit or k)
         except (KeyboardInterrupt, FitInterruptedWarning) as error:
-            if len(kept) < LEAST_REFITS or is_fold_of_search():
-                raise KeyboardInterrupt from error
             done = len(kept) + len(diverged)
             unfinished = FitInterruptedWarning(done, self.n_estimators, "refits")
+            if is_fold_of_search():
+                raise unfinished from error
+            if len(kept) < LEAST_REFITS:
+                raise KeyboardInterrupt from error
             warnings.warn(unfinished, stacklevel=5)
         self.estimators_, self.n_diverged_ = kept, len(diverged)
         if not diverged:
@@ -324,6 +331,31 @@ def _reads_labels(estimator):
     )
 
 
+def _finished(first, X, labels):
+    """Fit an estimator; Ctrl-C, which would leave it unfinished, is for the whole."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", FitInterruptedWarning)
+        try:
+            return first.fit(X, labels)
+        except FitInterruptedWarning as error:
+            if is_fold_of_search():
+                raise
+            raise KeyboardInterrupt from error
+
+
+def _as_chosen(first):
+    """A clone that keeps the kinds of mechanisms that a fit chose, if it did."""
+    kinds, place, last = getattr(last_step(first), "mechanism_kinds_", None), "", first
+    while hasattr(last, "steps"):
+        name, last = last.steps[-1]
+        place += f"{name}__"
+    refit = clone(first)
+    # A search chooses anew.
+    if kinds is None or hasattr(last, "best_estimator_"):
+        return refit
+    return refit.set_params(**{f"{place}mechanism": dict(kinds)})
+
+
 def _group_of_rows(n_rows, labels):
     """Number of the environment of each row."""
     if labels is None:
@@ -365,12 +397,12 @@ def _drawn(group, levels, stream):
     return drawn
 
 
-def _refit(first, entropy, k, X, labels, *of_rows):
+def _refit(chosen, entropy, k, X, labels, *of_rows):
     """A refit to resampled rows, or None if it diverges."""
     stream = np.random.RandomState(stream_seed(entropy, "rows", k))
     drawn = _drawn(*of_rows, stream)
     labels = None if labels is None else take_rows(labels, drawn)
-    refit = seeded_clone(first, entropy, k)
+    refit = seeded_clone(chosen, entropy, k)
     with warnings.catch_warnings():
         # Of these rows the first fit has warned.
         warnings.simplefilter("ignore")

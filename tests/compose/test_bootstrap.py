@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.stats import t
+from sklearn import config_context
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LinearRegression
@@ -26,7 +27,8 @@ from sklearn_icm.metrics import (
     make_extrapolation_scorer,
     mechanism_shift,
 )
-from sklearn_icm.model_selection import fit_intervention
+from sklearn_icm.model_selection import LeaveEnvironmentOut, fit_intervention
+from sklearn_icm.utils.pipelines import last_step
 
 NAMES = ["cause", "effect"]
 CHANGE = {"there": {"cause": Shift(1.0)}}
@@ -335,10 +337,40 @@ def test_all_steps_are_refitted():
         assert "3 refits" in average_effect(model, "x0", 1.0, 0.0, 1).counts
 
 
+def test_kinds_of_mechanisms_are_kept():
+    rng = np.random.RandomState(0)
+    cause = rng.randn(80)
+    bent = np.sin(3 * cause) + 0.1 * rng.randn(80)
+    X = pd.DataFrame({"cause": cause, "bent": bent, "sign": (cause > 0).astype(int)})
+    edges = [("cause", "bent"), ("cause", "sign")]
+    graph = GraphGenerator(edges, max_epochs=20, random_state=0)
+    pipe = GenerativePipeline([("keep", "passthrough"), ("graph", graph)])
+    for estimator, place in ((graph, "mechanism"), (pipe, "graph__mechanism")):
+        model = bootstrap_of(estimator, 2).fit(X)
+        kinds = dict(last_step(model).mechanism_kinds_)
+        assert [kinds[k] for k in X] == ["linear", "additive", "categorical"]
+        for refit in model.estimators_:
+            assert refit.get_params()[place] == kinds
+            assert last_step(refit).mechanism_kinds_ == kinds
+
+
 def test_a_bootstrap_stands_around_a_pipeline():
     steps = [("scale", StandardScaler()), ("last", bootstrap_of(linear()))]
     with pytest.raises(TypeError, match="Put the BootstrapGenerator around"):
         GenerativePipeline(steps).fit(line())
+
+
+def test_environments_are_routed(rows):
+    X, labels = rows
+    model = bootstrap_of(linear(observational="here"), 2)
+    grid = {"estimator__noise": ["normal", "kernel"]}
+    cv = LeaveEnvironmentOut(observational="here", n_splits=2)
+    scorer = make_extrapolation_scorer(CHANGE, observational="here")
+    with config_context(enable_metadata_routing=True):
+        search = GridSearchCV(model, grid, cv=cv, scoring=scorer)
+        search.fit(X, environments=labels)
+    assert len(search.best_estimator_.estimators_) == 2
+    assert search.best_estimator_.was_fitted_on(X[:100])
 
 
 def test_it_is_searched_and_searches(rows):
@@ -417,10 +449,11 @@ def test_an_interrupt_keeps_what_is_done(error):
     with pytest.warns(FitInterruptedWarning, match="after 2 of 4 refits"):
         model.fit(line(20))
     assert len(model.estimators_) == 2
-    model = fragile((1,), error)
-    with pytest.raises(KeyboardInterrupt):
-        model.fit(line(20))
-    assert not hasattr(model, "estimators_")
+    for place in (1, -1):
+        model = fragile((place,), error)
+        with pytest.raises(KeyboardInterrupt):
+            model.fit(line(20))
+        assert not hasattr(model, "estimators_")
 
 
 def test_refits_repeat_no_warning():
