@@ -465,6 +465,7 @@ class BaseGenerator(
 
         Notes
         -----
+        Bands and p-values are of this fit as it is: they do not count estimation.
         Resizing before the later mechanism's kernel is a fixed part of it, and smooths:
         kernels with generic taps then have a mean ratio other than 1 (about 1.7 was
         seen with linear resizing), and a null band that is not about 0. Of wide dense

@@ -94,7 +94,7 @@ def counterfactual_errors(
     Report
         ``table_``: one row per intervention ("none" for composition alone), with a
         column per axiom, and one with the standard error of each (of the mean over
-        rows, with the normalisation taken as given), such as ``composition_se``.
+        rows, with model and normalisation taken as given), such as ``composition_se``.
         ``sentences_``: what each number means, by intervention and axiom. Where an
         axiom is not defined the number is NaN, and the sentence says why.
 

@@ -56,7 +56,10 @@ def evaluate(estimator, X, *, n_draws=50, random_state=None):
     The baselines learn from X itself, so that a shift between the fitted rows and X
     counts against the mechanisms alone. They read the codes of levels as numbers, and
     nothing of hidden nodes, which are drawn from the model: what a row tells of them is
-    left out, as it may come from the very column that is scored.
+    left out, as it may come from the very column that is scored. P-values are of the
+    rows, given the fit. How sure a skill is, the `interval` of a
+    :class:`~sklearn_icm.compose.BootstrapGenerator` says, which counts estimation:
+    ``model.interval(lambda fitted: evaluate(fitted, X).table_["skill"])``.
 
     References
     ----------

@@ -28,7 +28,6 @@ from sklearn_icm.metrics import (
     mechanism_shift,
 )
 from sklearn_icm.model_selection import LeaveEnvironmentOut, fit_intervention
-from sklearn_icm.utils.pipelines import last_step
 
 NAMES = ["cause", "effect"]
 CHANGE = {"there": {"cause": Shift(1.0)}}
@@ -335,23 +334,6 @@ def test_all_steps_are_refitted():
         assert len(means) == 3
         assert model.intervene({"x0": 0.0}, n_samples=4).shape == (4, 2)
         assert "3 refits" in average_effect(model, "x0", 1.0, 0.0, 1).counts
-
-
-def test_kinds_of_mechanisms_are_kept():
-    rng = np.random.RandomState(0)
-    cause = rng.randn(80)
-    bent = np.sin(3 * cause) + 0.1 * rng.randn(80)
-    X = pd.DataFrame({"cause": cause, "bent": bent, "sign": (cause > 0).astype(int)})
-    edges = [("cause", "bent"), ("cause", "sign")]
-    graph = GraphGenerator(edges, max_epochs=20, random_state=0)
-    pipe = GenerativePipeline([("keep", "passthrough"), ("graph", graph)])
-    for estimator, place in ((graph, "mechanism"), (pipe, "graph__mechanism")):
-        model = bootstrap_of(estimator, 2).fit(X)
-        kinds = dict(last_step(model).mechanism_kinds_)
-        assert [kinds[k] for k in X] == ["linear", "additive", "categorical"]
-        for refit in model.estimators_:
-            assert refit.get_params()[place] == kinds
-            assert last_step(refit).mechanism_kinds_ == kinds
 
 
 def test_a_bootstrap_stands_around_a_pipeline():

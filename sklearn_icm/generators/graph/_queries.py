@@ -247,7 +247,8 @@ class GraphQueriesMixin:
             row for every hidden node with parents and at least two
             dimensions, against its "effects": ``dependence`` is the absolute logarithm
             of the trace ratio of its values' covariance and the weights that read it,
-            the p-value that of rotations between them.
+            the p-value that of rotations between them. P-values are of the rows, given
+            this fit: they do not count estimation.
 
         References
         ----------
