@@ -177,6 +177,10 @@ def _answers(world, seed, n_refits):
             "truth": truth,
             "answer": both[0].effect,
             "ends": [[own.low, own.high] for own in both],
+            "refits": [
+                average_effect(refit, *question, random_state=0).effect
+                for refit in model.estimators_
+            ],
         }
     if world is line:
         cause, effect = rows.to_numpy().T

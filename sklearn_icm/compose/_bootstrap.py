@@ -78,7 +78,9 @@ class BootstrapGenerator(MetaEstimatorMixin, BaseEstimator):
     Notes
     -----
     An interval is that of the t distribution with one degree of freedom less than
-    refits, about the answer of ``estimator_``: :func:`~sklearn_icm.metrics.\
+    refits, about the answer of ``estimator_``, by the root of the mean squared distance
+    of the refits' answers from it (not from their mean: what a fit to fewer distinct
+    rows is biased by, counts too). :func:`~sklearn_icm.metrics.\
 average_effect`, the reports of :func:`~sklearn_icm.metrics.make_extrapolation_scorer`,
     :func:`~sklearn_icm.metrics.mechanism_shift`, :func:`~sklearn_icm.model_selection.\
 fit_intervention` and the displays of these take it and say so; `interval` gives that of

@@ -86,8 +86,11 @@ def over_refits(estimator, ask, *, level=0.95, changes=(), answer=None):
         # What there is to warn of, the first answer did.
         warnings.simplefilter("ignore")
         answers = [ask(in_input_space(refit)) for refit in refits]
-    spread = np.std(np.asarray(answers, dtype=np.float64), axis=0, ddof=1)
-    return answer, t.ppf((1 + level) / 2, len(refits) - 1) * spread, len(refits)
+    # About the answer and not about their mean, so that a bias that shows counts too.
+    squares = np.square(np.asarray(answers, dtype=np.float64) - answer).sum(axis=0)
+    n_free = len(refits) - 1
+    half = t.ppf((1 + level) / 2, n_free) * np.sqrt(squares / n_free)
+    return answer, half, len(refits)
 
 
 def widened(answer, low, high, half):

@@ -142,7 +142,8 @@ def test_the_interval_is_that_of_t_about_the_answer(fitted):
         for refit in fitted.estimators_
     ]
     found = average_effect(fitted, *SLOPE, random_state=0)
-    half = t.ppf(0.975, 19) * np.std(slopes, ddof=1)
+    squares = np.square(np.array(slopes) - found.effect)
+    half = t.ppf(0.975, 19) * np.sqrt(squares.sum() / 19)
     alone = average_effect(fitted.estimator_, *SLOPE, random_state=0)
     assert found.effect == alone.effect
     assert found.high - found.effect == pytest.approx(half, rel=1e-3)
