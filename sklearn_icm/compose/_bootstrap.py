@@ -89,7 +89,8 @@ fit_intervention` and the displays of these take it and say so; `interval` gives
 
     **What no interval covers** is what all refits have in common: a wrong graph, a
     cause that is not in the table, the kinds of functions that are fitted (networks are
-    too smooth where rows are few), and what these do beyond the range of the rows.
+    too smooth where rows are few, and ``mechanism="auto"`` takes a line where a bend
+    cannot be seen), and what these do beyond the range of the rows.
 
     Rows are resampled within environments (labels) if `environments` are given, or if
     the estimator reads labels (`observational`, `targets`); else all together. Rows
