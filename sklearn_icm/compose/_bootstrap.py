@@ -59,7 +59,8 @@ class BootstrapGenerator(MetaEstimatorMixin, BaseEstimator):
     n_estimators : int, default=20
         Refits, at least 2.
     n_jobs : int, default=None
-        Refits at a time, as joblib takes it.
+        Refits at a time, as joblib takes it. Its processes take seconds to start, more
+        than small tables take to fit.
     random_state : int, RandomState or None, default=None
         Of what is resampled and of the seeds of the refits, of the first fit only where
         its own are None. More refits leave the first ones as they are.
@@ -99,7 +100,7 @@ fit_intervention` and the displays of these take it and say so; `interval` gives
 
     All is fitted afresh, with other seeds, and kinds of mechanisms are chosen anew, so
     that an unsure choice counts. With what is there twice rich ones are chosen a little
-    too often: intervals of a line are about a sixth wider by ``mechanism="auto"``.
+    too often: intervals of a line are about a fifth wider by ``mechanism="auto"``.
 
     The units of a hidden node have no identity across refits, which find them in
     another order. So intervals are refused of interventions on hidden nodes that do not
