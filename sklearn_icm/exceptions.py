@@ -79,8 +79,8 @@ class FitInterruptedWarning(UserWarning):
     def __init__(self, done, wanted, unit="epochs"):
         self.done, self.wanted, self.unit = done, wanted, unit
         goes_on = (
-            " Set warm_start=True and fit the same rows again to go on to the end, as if "
-            "there had been no break."
+            " Set warm_start=True and fit the same rows again to go on to the end, as "
+            "if there had been no break."
         )
         super().__init__(
             f"fit was interrupted after {done} of {wanted} {unit}; the model is usable "
