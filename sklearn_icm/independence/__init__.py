@@ -1,8 +1,9 @@
 """Independence of mechanisms: measures, tests, penalties and their report."""
 
 from ._common import anisotropy
-from ._contrasts import Kurtosis, PatchStatistics
-from ._generic import GenericMeasure, GenericPenalty, generic_ratio, response
+from ._contrasts import Kurtosis, Marginals, PatchDistribution, PatchStatistics
+from ._generic import GenericMeasure, generic_ratio, response
+from ._generic_penalty import GenericPenalty
 from ._ima import IMAPenalty, ima_contrast, jacobian
 from ._pairs import Measure
 from ._penalties import (
@@ -23,8 +24,10 @@ __all__ = [
     "GenericPenalty",
     "IMAPenalty",
     "Kurtosis",
+    "Marginals",
     "Measure",
     "NoisePenalty",
+    "PatchDistribution",
     "PatchStatistics",
     "SpectralPenalty",
     "Step",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numbers
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,13 +15,11 @@ from torch import Tensor, nn
 
 from ..interventions import InterventionFamily
 from ..interventions._groups import as_group
-from ..mechanisms import MechanismGraph
-from ..mechanisms._modules import called_apart, deterministic, tensor_of
+from ..mechanisms._modules import called_apart
 from ..utils.checks import check_scalar
 from ._common import PairMeasure, like_input
 from ._contrasts import power
 from ._pairs import Measure, MechanismPair
-from ._penalties import SMALLEST_RATIO, PenaltyValue, Step
 from ._relative import refuse_units, resolved
 
 ArrayLike = np.ndarray | Tensor
@@ -38,11 +36,9 @@ def contrasts_over_group(
     generator: torch.Generator,
 ) -> tuple[Tensor, Tensor]:
     """Contrast of ``f(v)``, 0-d, and of ``f(g v)`` per draw, shape (n_draws,)."""
-    observed = _contrast_of(contrast, called_apart(f, v))
-    changed = _changed_values(v, group, n_draws, generator)
-    return observed, torch.stack(
-        [_contrast_of(contrast, f(value)) for value in changed]
-    )
+    observed = contrast_of(contrast, called_apart(f, v))
+    changed = changed_values(v, group, n_draws, generator)
+    return observed, torch.stack([contrast_of(contrast, f(value)) for value in changed])
 
 
 def ratio_to_mean(observed: Tensor, draws: Tensor) -> Tensor:
@@ -224,17 +220,21 @@ def response(
     """
     check_parts(f, group, power, n_draws)
     values, group = node_values(f, v, group)
-    norm = torch.linalg.vector_norm
     with torch.set_grad_enabled(torch.is_grad_enabled() and isinstance(v, Tensor)):
         output = called_apart(f, values)
-        centred = output - output.mean(0) if len(output) > 1 else output
-        changed = _changed_values(values, group, n_draws, seeded(random_state))
-        change = torch.stack([norm(f(value) - output) for value in changed]).mean()
-        size = norm(centred)
-        relative = change / torch.where(size > 0, size, torch.ones_like(size))
-        unbounded = (size == 0) & (change > 0)
-        relative = torch.where(unbounded, torch.full_like(size, torch.inf), relative)
+        changed = changed_values(values, group, n_draws, seeded(random_state))
+        relative = relative_change(output, map(f, changed))
     return like_input(relative, v)
+
+
+def relative_change(output: Tensor, changed: Iterable[Tensor]) -> Tensor:
+    """Mean distance of changed outputs from an output, over its spread; 0-d."""
+    norm = torch.linalg.vector_norm
+    change = torch.stack([norm(value - output) for value in changed]).mean()
+    size = norm(output - output.mean(0) if len(output) > 1 else output)
+    relative = change / torch.where(size > 0, size, torch.ones_like(size))
+    unbounded = (size == 0) & (change > 0)
+    return torch.where(unbounded, torch.full_like(size, torch.inf), relative)
 
 
 @dataclass(frozen=True)
@@ -271,7 +271,7 @@ class GenericMeasure(Measure):
 
     def applies(self, pair: MechanismPair) -> bool:
         """Whether the group acts on the hidden node of a pair."""
-        return pair.f is not None and _acts_on(
+        return pair.f is not None and acts_on(
             self.group, pair.first, pair.node_shape, pair.kind
         )
 
@@ -310,96 +310,7 @@ def _name_of(value: Any) -> str:
     return getattr(value, "name", getattr(value, "__name__", type(value).__name__))
 
 
-class GenericPenalty(PenaltyValue):
-    r"""Genericity of every mechanism at the values of its hidden node.
-
-    For every node that a mechanism produces, that is the only parent of exactly one
-    child, and that the group acts on: the generic ratio of the child's mechanism at
-    the batch's values of the node. A value object.
-
-    Parameters
-    ----------
-    group : str, InterventionFamily, intervention or object
-        As `generic_ratio` takes it.
-    contrast : callable, optional
-        As `generic_ratio` takes it; differentiable.
-    n_draws : int
-        Number of group elements per node and call.
-
-    Notes
-    -----
-    Draws come from the generator of the step's batch; without a batch all calls share
-    the same draws. The mean over nodes of :math:`(\log \rho)^2`, with
-
-    .. math:: \rho = C(f(v)) / \mathrm{E}_{g \sim \mu}\, C(f(g v))
-
-    bounded below at 0.001. With few draws its expectation exceeds that of the exact
-    ratio by the variance of the logarithm of the mean over draws, of order
-    ``1 / n_draws``: it is not zero for independent mechanisms, and its minimisation
-    also favours isotropic mechanisms a little. For dense or convolutional pairs
-    `TracePenalty` and `SpectralPenalty` have no such term.
-
-    References
-    ----------
-    Besserve, Shajarisales, Schölkopf, Janzing (2018), *Group invariance principles for
-    causal generative models*, AISTATS, arXiv 1705.02212.
-    """
-
-    def __init__(self, group="orthogonal", contrast=None, n_draws=4):
-        self.group = group
-        self.contrast = contrast
-        self.n_draws = n_draws
-
-    def __call__(self, step: Step) -> Tensor:
-        """Penalty of a graph, a differentiable 0-d tensor; 0 without any such node."""
-        contrast, nodes = self._checked_contrast(), self.values_of(step)
-        graph, generator = step.graph, torch.Generator().manual_seed(0)
-        if step.batch is not None:
-            generator = step.batch.generator
-        values = []
-        for node, child in _only_children(graph, self.group):
-            module, value = graph.mechanism(child), nodes[node]
-            group = resolved(self.group, value)
-            with deterministic(module):
-                observed, draws = contrasts_over_group(
-                    module, value, group, contrast, self.n_draws, generator
-                )
-            rho = ratio_to_mean(observed, draws)
-            values.append(rho.clamp(min=SMALLEST_RATIO).log().square())
-        if not values:
-            return tensor_of(graph).new_zeros(())
-        return torch.stack(values).mean()
-
-    def applies_to(self, graph: MechanismGraph) -> bool:
-        """Whether the graph has a node that the penalty can see.
-
-        Parameters
-        ----------
-        graph : MechanismGraph
-        """
-        self._checked_contrast()
-        nodes = [node for node, _ in _only_children(graph, self.group)]
-        for node in nodes:
-            refuse_units(as_group(self.group, graph.nodes[node]), graph.nodes[node])
-        return bool(nodes)
-
-    def _checked_contrast(self) -> Contrast:
-        contrast = power if self.contrast is None else self.contrast
-        check_parts(None, self.group, contrast, self.n_draws)
-        return contrast
-
-
-def _only_children(graph: MechanismGraph, group: Any) -> Iterator[tuple[str, str]]:
-    """Nodes between two mechanisms that the group acts on, with their children."""
-    for node in graph.parents:
-        children = [k for k, parents in graph.parents.items() if node in parents]
-        if len(children) != 1 or len(graph.parents[children[0]]) != 1:
-            continue
-        if _acts_on(group, node, graph.nodes[node], graph.kinds[node]):
-            yield node, children[0]
-
-
-def _acts_on(group: Any, node: str, shape: tuple[int, ...], kind: str) -> bool:
+def acts_on(group: Any, node: str, shape: tuple[int, ...], kind: str) -> bool:
     try:
         group = as_group(group, shape)
         group.check(node, shape, kind)
@@ -411,7 +322,7 @@ def _acts_on(group: Any, node: str, shape: tuple[int, ...], kind: str) -> bool:
     return True
 
 
-def _changed_values(
+def changed_values(
     v: Tensor, group: Any, n_draws: int, generator: torch.Generator
 ) -> Iterator[Tensor]:
     shape = tuple(v.shape[1:])
@@ -425,7 +336,7 @@ def _changed_values(
         yield value
 
 
-def _contrast_of(contrast: Contrast, output: Tensor) -> Tensor:
+def contrast_of(contrast: Contrast, output: Tensor) -> Tensor:
     value = called_apart(contrast, output)
     if not isinstance(value, Tensor) or value.ndim != 0:
         raise TypeError(
@@ -451,7 +362,8 @@ def check_parts(f: Any, group: Any, contrast: Any, n_draws: int) -> None:
     if isinstance(contrast, type) or not callable(contrast):
         raise TypeError(
             "contrast must be a callable from a tensor to a 0-d tensor, such as "
-            f"Kurtosis(), or None, got {contrast!r}."
+            "Kurtosis(), or None (distributions are compared with rows, by "
+            f"GenericPenalty alone), got {contrast!r}."
         )
     check_scalar(n_draws, "n_draws", numbers.Integral, min_val=1)
 

@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from numpy.lib.stride_tricks import sliding_window_view
 from sklearn.preprocessing import normalize
 
+from ..independence._contrasts import energies
 from ..utils.checks import is_count
 from ._distances.pairwise import energy_distance
 from ._inputs import check_integer, check_samples, direction_stream
@@ -90,7 +92,9 @@ def patch_distance(
     patches = [_draw_patches(images, size, n_patches, stream) for images in (real, gen)]
     if normalise:
         patches = [normalize(p) for p in patches]
-    return energy_distance(*patches)
+    # As penalties compare patches, but in float64.
+    distance, _ = energies(*(torch.from_numpy(p).double() for p in patches))
+    return float(distance)
 
 
 def layout_distance(X_real, X_gen, data_shape, *, n_blocks=4):

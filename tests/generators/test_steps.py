@@ -19,13 +19,16 @@ from sklearn_icm.independence import (
     GenericPenalty,
     IMAPenalty,
     Kurtosis,
+    Marginals,
     NoisePenalty,
+    PatchDistribution,
     PatchStatistics,
     SpectralPenalty,
     Step,
     SumPenalty,
     TracePenalty,
 )
+from sklearn_icm.independence._generic_penalty import is_distribution
 from sklearn_icm.interventions import Scale, families_for
 from sklearn_icm.interventions._groups import GROUPS
 from sklearn_icm.mechanisms import layout_decoder
@@ -113,6 +116,15 @@ def penalties_of(graph):
         NoisePenalty(),
         SumPenalty([AutoPenalty(), IMAPenalty()]),
     ]
+    if len(graph.nodes[graph.data_node]) > 1:
+        # (The default decoder's last hidden map is coarser than the data.)
+        node = [name for name in graph.nodes if graph.kinds[name] == "map"][-2]
+        found += [
+            GenericPenalty("stretch", PatchDistribution((2, 3), 20), node=node),
+            GenericPenalty("translate", Marginals(), node=node),
+        ]
+    elif len(graph.roots) == 1:
+        found.append(GenericPenalty("scale", Marginals(), n_draws=3))
     return [penalty for penalty in found if penalty.applies_to(graph)]
 
 
@@ -166,6 +178,11 @@ def test_a_step_of_a_chain_runs_without_numbers(kind, of_pairs, batch_size):
     loss = terms["fit"]
     assert loss.is_meta
     for penalty in penalties_of(module.graph):
+        of_rows = is_distribution(getattr(penalty, "contrast", None))
+        if of_rows and batch.x.shape != nodes["data"].shape:
+            with pytest.raises(ValueError, match="compares with rows of the data"):
+                penalty(Step(module.graph, nodes, batch))
+            continue
         loss = loss + penalty(Step(module.graph, nodes, batch))
     loss.backward()
 
