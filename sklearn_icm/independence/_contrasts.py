@@ -20,6 +20,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 
 def power(output: Tensor) -> Tensor:
@@ -105,7 +106,7 @@ class PatchStatistics:
 
 
 # So near each other that few of them are drawn from one image.
-PATCHES_PER_ROW = 8
+PATCHES_PER_ROW = 16
 # Of a batch, that marginals look at.
 MARGINAL_ROWS = 256
 FAST, EXACT = "use_mm_for_euclid_dist", "donot_use_mm_for_euclid_dist"
@@ -155,7 +156,7 @@ class PatchDistribution:
 
     A contrast of `GenericPenalty`: how far the patches of an output are from those of
     the data's rows. It is left alone by parts that move as they are, as long as they
-    stay a patch apart and from the border.
+    stay apart and within the image.
 
     Parameters
     ----------
@@ -163,7 +164,7 @@ class PatchDistribution:
         Sides of patches, in pixels, at least 2; they have one axis for signals and two
         for images, and all channels. Of several the mean is taken.
     n_patches : int
-        Patches of each size that are drawn from each sample, at least 2; at most 8
+        Patches of each size that are drawn from each sample, at least 2; at most 16
         from an image, which is why few rows of a batch are enough.
 
     Notes
@@ -172,10 +173,12 @@ class PatchDistribution:
 
     .. math:: 2 E|X - Y| - E|X - X'| - E|Y - Y'|
 
-    of patches X of the output and Y of the rows, at places that are drawn uniformly,
-    over :math:`E|Y - Y'|`: without unit, 0 if patches of the rows do not vary, and on
-    average 0 for equal distributions (a little more, as patches of one image resemble
-    each other). Its cost does not grow with the images.
+    of patches X of the output and Y of the rows over :math:`E|Y - Y'|`: without unit,
+    0 if patches of the rows do not vary, and on average 0 for equal distributions (a
+    little more, as patches of one image resemble each other). Patches are about places
+    that are drawn uniformly, at the border as well, where its values are repeated
+    outwards: else parts that moved there would seem to be another kind of parts. The
+    cost does not grow with the images.
 
     References
     ----------
@@ -301,7 +304,9 @@ def _is_int(value: object) -> bool:
 
 
 def _patches(maps: Tensor, size: int, n: int, generator: torch.Generator) -> Tensor:
-    """Patches at random places of random maps, shape (n, size ** axes * channels)."""
+    """Patches about random places of maps, shape (n, size ** axes * channels)."""
+    around = [(size - 1) // 2, size // 2] * (maps.ndim - 2)
+    maps = functional.pad(maps, around, mode="replicate")
     spatial = maps.shape[2:]
     ends = [len(maps), *(length - size + 1 for length in spatial)]
     row, *starts = (

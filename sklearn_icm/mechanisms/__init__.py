@@ -1,6 +1,12 @@
 """Graphs of named mechanisms in pure torch, and builders for them."""
 
-from ._builders import conv_decoder, conv_encoder, dense_decoder, dense_encoder
+from ._builders import (
+    conv_decoder,
+    conv_encoder,
+    dense_decoder,
+    dense_encoder,
+    map_decoder,
+)
 from ._graph import MechanismGraph
 from ._layouts import layout_decoder
 from ._modules import ConvMechanism, DenseMechanism
@@ -17,5 +23,6 @@ __all__ = [
     "dense_decoder",
     "dense_encoder",
     "layout_decoder",
+    "map_decoder",
     "parts_decoder",
 ]

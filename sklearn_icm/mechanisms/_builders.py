@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from torch import nn
 
@@ -11,6 +11,9 @@ from ._graph import MechanismGraph
 from ._modules import ACTIVATIONS, ConvMechanism, DenseMechanism
 
 SMALLEST_MAP = 3
+# Along any axis of the first map, where a decoder has as many as it takes.
+LARGEST_FIRST = 8
+LAST_KERNEL = 3
 RESIZINGS = ("nearest", "linear")
 
 
@@ -98,25 +101,121 @@ def conv_decoder(
     check_count("n_latents", n_latents)
     _check_conv(data_shape, hidden, kernel_size, activation)
     check_choice("resize", resize, RESIZINGS)
+    shapes = _hidden_shapes(data_shape, hidden)
+    shapes["data"] = tuple(data_shape)
+    return _conv_path(n_latents, shapes, {}, kernel_size, activation, resize)
+
+
+def map_decoder(
+    n_latents: int,
+    data_shape: Sequence[int],
+    hidden: Sequence[int] | None = None,
+    *,
+    n_maps: int = 8,
+    n_parts: int = 12,
+    kernel_size: int = 5,
+    activation: str = "silu",
+    resize: str = "nearest",
+) -> MechanismGraph:
+    """Build a path of maps whose last but one has the grid of the data.
+
+    Parameters
+    ----------
+    n_latents : int
+    data_shape : tuple of int
+        Channels first: ``(channels, length)`` or ``(channels, height, width)``.
+    hidden : sequence of int, optional
+        Channels of the maps ``conv1``, ``conv2``, ..., which double in size as those of
+        `conv_decoder`. None: 32 for the first and 16 for the others, of which there are
+        as many as it takes that no axis of the first is longer than 8 (at least two).
+    n_maps : int
+        Channels of ``map``.
+    n_parts : int
+        Channels of ``parts``, behind it.
+    kernel_size : int
+        Of all convolutions but the last, which has 3 (or less). Those behind the map
+        should reach as far as one part, not as far as the next.
+    activation : {"silu", "relu", "softplus", "tanh", "identity"}
+    resize : {"nearest", "linear"}
+        How a map is brought to the next one's grid before it is convolved.
+
+    Returns
+    -------
+    MechanismGraph
+        ``noise -> conv1 -> ... -> map -> parts -> data``.
+
+    Notes
+    -----
+    A stretch of ``map`` can move parts to the pixel, where a coarser map has no place
+    for less than two. That they are drawn as before takes a penalty: see
+    :class:`~sklearn_icm.independence.GenericPenalty` with a `PatchDistribution`.
+
+    Examples
+    --------
+    >>> nodes = map_decoder(5, (3, 64, 64)).nodes
+    >>> nodes["conv1"], nodes["conv3"], nodes["map"]
+    ((32, 8, 8), (16, 32, 32), (8, 64, 64))
+    """
+    check_count("n_latents", n_latents)
+    check_map_shape(data_shape)
+    hidden = default_channels(data_shape) if hidden is None else hidden
+    _check_conv(data_shape, hidden, kernel_size, activation)
+    check_choice("resize", resize, RESIZINGS)
+    check_count("n_maps", n_maps)
+    check_count("n_parts", n_parts)
+    channels, *grid = data_shape
+    shapes = _hidden_shapes(data_shape, hidden)
+    shapes |= {"map": (n_maps, *grid), "parts": (n_parts, *grid)}
+    shapes["data"] = (channels, *grid)
+    kernels = {"data": min(LAST_KERNEL, kernel_size)}
+    return _conv_path(n_latents, shapes, kernels, kernel_size, activation, resize)
+
+
+def default_channels(data_shape: Sequence[int]) -> tuple[int, ...]:
+    """Channels of as many hidden maps as make the first one small.
+
+    >>> default_channels((1, 28, 28)), default_channels((3, 128, 128))
+    ((32, 16), (32, 16, 16, 16))
+    """
+    n_maps = 2
+    while max(map_sizes(data_shape[1:], n_maps)[0]) > LARGEST_FIRST:
+        n_maps += 1
+    return (32, *[16] * (n_maps - 1))
+
+
+def _hidden_shapes(
+    data_shape: Sequence[int], hidden: Sequence[int]
+) -> dict[str, tuple[int, ...]]:
     sizes = map_sizes(data_shape[1:], len(hidden))
-    shapes = [(c, *s) for c, s in zip(hidden, sizes, strict=True)]
-    shapes.append(tuple(data_shape))
-    names = [f"conv{i + 1}" for i in range(len(hidden))] + ["data"]
+    pairs = zip(hidden, sizes, strict=True)
+    return {f"conv{i}": (c, *size) for i, (c, size) in enumerate(pairs, start=1)}
+
+
+def _conv_path(
+    n_latents: int,
+    shapes: Mapping[str, tuple[int, ...]],
+    kernels: Mapping[str, int],
+    kernel_size: int,
+    activation: str,
+    resize: str,
+) -> MechanismGraph:
+    """Dense to the first node, and convolutions with these kernels to the others."""
+    (first, shape), *others = shapes.items()
     mechanisms: dict[str, tuple[str, nn.Module]] = {
-        names[0]: ("noise", DenseMechanism((n_latents,), shapes[0], activation))
+        first: ("noise", DenseMechanism((n_latents,), shape, activation))
     }
-    for i in range(1, len(shapes)):
-        mechanisms[names[i]] = (
-            names[i - 1],
-            ConvMechanism(
-                shapes[i - 1][0],
-                shapes[i],
-                _factors(shapes[i - 1][1:], shapes[i][1:]),
-                kernel_size=kernel_size,
-                activation="identity" if names[i] == "data" else activation,
-                resize=resize,
-            ),
+    parent, coarse = first, shape
+    for name, shape in others:
+        convolution = ConvMechanism(
+            coarse[0],
+            shape,
+            _factors(coarse[1:], shape[1:]),
+            kernel_size=kernels.get(name, kernel_size),
+            activation="identity" if name == "data" else activation,
+            resize=resize,
         )
+        mechanisms[name] = (parent, convolution)
+        parent, coarse = name, shape
     return MechanismGraph({"noise": (n_latents,)}, mechanisms)
 
 

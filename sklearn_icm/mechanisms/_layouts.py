@@ -9,13 +9,13 @@ from numbers import Real
 import torch
 from torch import Tensor, nn
 
+from ._builders import LAST_KERNEL
 from ._checks import check_choice, check_count, check_map_shape
 from ._graph import MechanismGraph
 from ._modules import ACTIVATIONS, ConvMechanism, DenseMechanism
 
 # Of the largest axis: how far places reach from where each part starts.
 REACH = 1 / 8
-LAST_KERNEL = 3
 
 
 def layout_decoder(
