@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numbers
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -13,7 +12,6 @@ from ..interventions._groups import as_group
 from ..mechanisms import MechanismGraph
 from ..mechanisms._modules import called_apart, deterministic, tensor_of
 from ..rows._batches import Batch
-from ..utils.checks import check_scalar
 from ._contrasts import power
 from ._generic import (
     acts_on,
@@ -51,9 +49,6 @@ class GenericPenalty(PenaltyValue):
         The one node that is changed. None is every one, as above; with a distribution
         the first hidden one that the group acts on and that has the grid of the data:
         a coarser map cannot say where parts are to the pixel.
-    start : int
-        Epochs before the penalty sets in, at no cost until then. (`icm_warmup` counts
-        from the first.)
 
     Notes
     -----
@@ -72,8 +67,10 @@ class GenericPenalty(PenaltyValue):
 
     .. math:: \mathrm{E}_{g \sim \mu}\, d(P(D(g v)), P(x))
 
-    A decoder that ignores the node has none of either. So `history_` has, beside the
-    "penalty", the "penalty response": how much the output changes, see `response`.
+    without unit, beside a loss per feature: weights from 1 to 30 matter. Large ones
+    from the start spoil the fit, so let them rise all along, ``icm_warmup=max_epochs``.
+    A decoder that ignores the node has no distance either. So `history_` has, beside
+    the "penalty", the "penalty response": how much the output changes, see `response`.
 
     References
     ----------
@@ -90,18 +87,15 @@ class GenericPenalty(PenaltyValue):
     >>> wider = InterventionFamily(
     ...     partial(Stretch, axis="width"), {"factor": (1 / 1.5, 1.5)}
     ... )
-    >>> GenericPenalty(wider, PatchDistribution((7,)), start=10).start
-    10
+    >>> GenericPenalty(wider, PatchDistribution((7,)), node="map").node
+    'map'
     """
 
-    def __init__(
-        self, group="orthogonal", contrast=None, n_draws=4, *, node=None, start=0
-    ):
+    def __init__(self, group="orthogonal", contrast=None, n_draws=4, *, node=None):
         self.group = group
         self.contrast = contrast
         self.n_draws = n_draws
         self.node = node
-        self.start = start
 
     def __call__(self, step: Step) -> Tensor:
         """Penalty of a graph, a differentiable 0-d tensor; 0 without any such node."""
@@ -119,7 +113,7 @@ class GenericPenalty(PenaltyValue):
         compare = self._distance if is_distribution(self.contrast) else self._genericity
         names = compare.__name__.removeprefix("_"), "response"
         nodes = list(self._nodes(graph))
-        if not nodes or (batch is not None and batch.epoch < self.start):
+        if not nodes:
             return dict.fromkeys(names, tensor_of(graph).new_zeros(()))
         step = step._replace(nodes=self.values_of(step))
         if batch is None:
@@ -154,7 +148,6 @@ class GenericPenalty(PenaltyValue):
     def _check(self) -> None:
         scalar = power if is_distribution(self.contrast) else self._scalar
         check_parts(None, self.group, scalar, self.n_draws)
-        check_scalar(self.start, "start", numbers.Integral, min_val=0)
 
     @property
     def _scalar(self) -> Any:
@@ -221,7 +214,8 @@ class GenericPenalty(PenaltyValue):
                 f"train on: fit a VAEGenerator, or call it on Step(graph, nodes, batch)"
                 f" with batch.x of that shape; got {tuple(x.shape)}."
             )
-        value = nodes[node][: contrast.n_rows]
+        # Of small batches half, or the penalty would cost as much as the rest.
+        value = nodes[node][: min(contrast.n_rows, -(-len(x) // 2))]
         group, n = resolved(self.group, value), min(self.n_draws, len(value))
         parts = value.tensor_split(n)
         changed = torch.cat(

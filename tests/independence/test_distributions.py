@@ -103,9 +103,11 @@ def test_constant_rows_have_a_finite_distance_and_gradient(contrast, shape):
 def test_patches_ignore_where_parts_are_and_see_how_wide_they_are():
     part = normal(200, 1, 5, 5).abs()
     left, right, wide = (torch.zeros(200, 1, 24, 24).double() for _ in range(3))
-    left[..., 8:13, 8:13] = right[..., 11:16, 10:15] = part
+    left[..., 8:13, 8:13] = part
+    # Almost at the border, where there are fewer whole patches.
+    right[..., 11:16, 18:23] = part
     wide[..., 8:13, 7:17] = part.repeat_interleave(2, -1)
-    patches = PatchDistribution((3,), 3000)
+    patches = PatchDistribution((5,), 3000)
     moved, widened = (patches.distance(x, left, rng()) for x in (right, wide))
     assert float(widened) > 5 * abs(float(moved))
 
@@ -114,7 +116,7 @@ def test_values():
     for value in (PatchDistribution([3, 5]), Marginals(), PATCHES):
         assert pickle.loads(pickle.dumps(value)) == value
         assert hash(value) == hash(pickle.loads(pickle.dumps(value)))
-    a, b = (GenericPenalty(WIDER, PatchDistribution((3,)), start=k) for k in (0, 1))
+    a, b = (GenericPenalty(WIDER, PatchDistribution((3,)), node=k) for k in (None, "x"))
     assert a != b
     assert a == GenericPenalty(WIDER, PatchDistribution([3]))
 
@@ -149,22 +151,13 @@ def test_without_a_change_it_is_the_distance_and_the_response_is_zero():
     assert terms["response"] < 1e-5
 
 
-def test_a_penalty_waits_for_its_epoch():
-    graph = layout_decoder(2, (1, 12, 12), n_parts=2, hidden=8, n_maps=4)
-    penalty, step = GenericPenalty(WIDER, PATCHES, start=2), step_of(graph)
-    values = [
-        penalty(step._replace(batch=step.batch._replace(epoch=k))) for k in range(4)
-    ]
-    assert [bool(v != 0) for v in values] == [False, False, True, True]
-
-
 def test_history_has_the_response():
     X = np.random.RandomState(0).uniform(size=(20, 64))
-    penalty = GenericPenalty("stretch", PATCHES, node="conv2", start=1)
+    penalty = GenericPenalty("stretch", PATCHES, node="conv2")
     model = small(data_shape=(8, 8), hidden=(4, 3), max_epochs=3)
     history = model.set_params(icm_penalty=penalty, icm_weight=1.0).fit(X).history_
     assert history["penalty"].equals(history["penalty distance"].rename("penalty"))
-    assert (history["penalty response"] > 0).tolist() == [False, True, True]
+    assert (history["penalty response"] > 0).all()
 
 
 def image_model(**params):
@@ -217,12 +210,6 @@ X = np.random.RandomState(0).uniform(size=(20, 64))
                 dense_decoder(2, (4,), (3,))
             ),
             "needs images or signals.*for vectors Marginals",
-        ),
-        (
-            lambda: GenericPenalty(WIDER, PATCHES, start=-1).applies_to(
-                conv_decoder(2, (1, 8, 8))
-            ),
-            "start",
         ),
         (
             lambda: generic_ratio(torch.nn.Identity(), np.eye(3), contrast=PATCHES),

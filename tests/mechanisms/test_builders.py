@@ -13,6 +13,7 @@ from sklearn_icm.mechanisms import (
     conv_encoder,
     dense_decoder,
     dense_encoder,
+    map_decoder,
 )
 from sklearn_icm.mechanisms._modules import LinkedMechanism
 from sklearn_icm.mechanisms._operators import NoLinearOperator, read_operator
@@ -45,6 +46,44 @@ def test_maps_double_towards_the_data(size):
     assert nodes["conv2"][1] == -(-size // 2)
 
 
+@given(shape=SHAPES)
+def test_a_map_decoder_has_a_map_on_the_grid_of_the_data(shape):
+    graph = map_decoder(3, shape, n_maps=2, n_parts=3)
+    *_, full, parts, data = graph.nodes
+    assert (full, parts, data) == ("map", "parts", "data")
+    assert graph.nodes["map"] == (2, *shape[1:])
+    assert graph.nodes["parts"] == (3, *shape[1:])
+    assert graph.nodes["data"] == shape
+    first = graph.nodes["conv1"][1:]
+    assert max(first) <= 8
+    # As many maps as that takes, and not one more.
+    hidden = [name for name in graph.nodes if name.startswith("conv")]
+    sizes = [graph.nodes[name][1:] for name in hidden]
+    assert len(hidden) == 2 or max(sizes[1]) > 8
+    assert dict(conv_decoder(3, shape, (32, *[16] * (len(hidden) - 1))).nodes) == {
+        "noise": (3,),
+        **{name: graph.nodes[name] for name in hidden},
+        "data": shape,
+    }
+
+
+def test_kernels_of_a_map_decoder():
+    graph = map_decoder(3, (2, 9, 7), (4,), kernel_size=5)
+    assert graph.mechanism("map").conv.kernel_size == (5, 5)
+    assert graph.mechanism("parts").conv.kernel_size == (5, 5)
+    assert graph.mechanism("data").conv.kernel_size == (3, 3)
+    small = map_decoder(3, (2, 9), (4,), kernel_size=1)
+    assert small.mechanism("data").conv.kernel_size == (1,)
+
+
+@pytest.mark.parametrize("name", ["n_maps", "n_parts", "n_latents"])
+def test_counts_of_a_map_decoder(name):
+    with pytest.raises(ValueError, match=f"{name} must be"):
+        map_decoder(**{"n_latents": 2, "data_shape": (1, 8, 8), name: 0})
+    with pytest.raises(ValueError, match="data_shape"):
+        map_decoder(2, (5,))
+
+
 def test_dense_builders_mirror():
     assert list(dense_decoder(2, (5,), (7, 6)).nodes.values()) == [
         (2,),
@@ -64,6 +103,7 @@ def test_dense_builders_mirror():
 def test_gradient_reaches_every_parameter(activation):
     for graph in (
         conv_decoder(3, (2, 9, 7), (4, 3), activation=activation),
+        map_decoder(3, (2, 9, 7), activation=activation),
         dense_decoder(3, (5,), (4, 3), activation=activation),
     ):
         torch.manual_seed(0)
