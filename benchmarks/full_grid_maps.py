@@ -53,10 +53,10 @@ WORLDS = {
 }
 
 
-def patches(weight, sizes=(7,), high=1.5):
+def patches(weight, sizes=(7,), high=1.5, n_patches=256):
     """A decoder under the penalty; factors are drawn up to `high`."""
     group = InterventionFamily(partial(Stretch, axis="width"), {"factor": (1.0, high)})
-    penalty = GenericPenalty(group, PatchDistribution(sizes))
+    penalty = GenericPenalty(group, PatchDistribution(sizes, n_patches))
     return {
         "decoder": map_decoder,
         "icm_penalty": penalty,
@@ -74,6 +74,7 @@ ARMS = {
     **{f"to {CHOICE}, {w:g}": patches(w, high=CHOICE) for w in WEIGHTS},
     **{f"size {k}": patches(10, sizes=(k,)) for k in (3, 5)},
     "sizes 3, 5, 7": patches(10, sizes=(3, 5, 7)),
+    "500 patches": patches(10, n_patches=500),
 }
 STRETCHED = "stretched pixels"
 
