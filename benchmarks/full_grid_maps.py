@@ -40,6 +40,7 @@ PARTS = (
     "mechanisms",
     "interventions",
     "_training",
+    "models",
     "generators",
     "datasets",
 )

@@ -71,6 +71,8 @@ class GenericPenalty(PenaltyValue):
     from the start spoil the fit, so let them rise all along, ``icm_warmup=max_epochs``.
     A decoder that ignores the node has no distance either. So `history_` has, beside
     the "penalty", the "penalty response": how much the output changes, see `response`.
+    Patches do not tell where they are, so that translations of a map, with which
+    convolutions commute, are seen at the border alone.
 
     References
     ----------

@@ -18,7 +18,12 @@ from sklearn_icm.independence import (
 )
 from sklearn_icm.independence._contrasts import energies
 from sklearn_icm.interventions import InterventionFamily, Stretch
-from sklearn_icm.mechanisms import conv_decoder, dense_decoder, layout_decoder
+from sklearn_icm.mechanisms import (
+    conv_decoder,
+    dense_decoder,
+    layout_decoder,
+    map_decoder,
+)
 from sklearn_icm.metrics import energy_distance
 from sklearn_icm.rows._batches import Batch
 
@@ -138,6 +143,18 @@ def test_a_penalty_compares_what_is_behind_the_first_full_map():
     }
     assert moved["places"] + moved["parts"] + moved["data"]
     assert all(all(parts) for parts in moved.values())
+
+
+@pytest.mark.parametrize("group", ["translate", "stretch", "rotate", "permute", WIDER])
+def test_groups_of_maps_change_what_is_seen_and_train_what_is_behind(group):
+    torch.manual_seed(0)
+    graph = map_decoder(2, (2, 9, 8), (3,), n_maps=2, n_parts=2)
+    terms = GenericPenalty(group, PATCHES).terms(step_of(graph))
+    assert terms["response"] > 1e-3
+    terms["distance"].backward()
+    for name in ("map", "parts", "data"):
+        moved = [p.grad.abs().sum() > 0 for p in graph.mechanism(name).parameters()]
+        assert all(moved), name
 
 
 def test_without_a_change_it_is_the_distance_and_the_response_is_zero():
