@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from sklearn_icm.independence._generic import _acts_on
+from sklearn_icm.independence._generic import acts_on
 from sklearn_icm.interventions import (
     Flip,
     Intervention,
@@ -119,5 +119,5 @@ def test_families_fit_points():
 def test_generic_measures_change_points_as_vectors_alone():
     """They act outside of a query, where values go by their shape."""
     here = "places", (6, 1), "points"
-    assert all(_acts_on(group, *here) for group in ("scale", "shift", "permute"))
-    assert not any(_acts_on(group, *here) for group in ("stretch_length", Stretch(2.0)))
+    assert all(acts_on(group, *here) for group in ("scale", "shift", "permute"))
+    assert not any(acts_on(group, *here) for group in ("stretch_length", Stretch(2.0)))
