@@ -22,6 +22,7 @@ from ._glyphs import load_glyphs
 from ._pairs import make_glyph_pairs
 from ._sachs import load_sachs
 from ._scm import make_scm
+from ._shapes import make_shapes
 
 __all__ = [
     "load_glyphs",
@@ -32,5 +33,6 @@ __all__ = [
     "make_glyph_pairs",
     "make_linear_chain",
     "make_scm",
+    "make_shapes",
     "make_two_balls",
 ]

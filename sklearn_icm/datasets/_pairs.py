@@ -1,4 +1,4 @@
-"""Two real glyphs side by side: images in which parts can move while strokes stay."""
+"""Real glyphs side by side: images in which parts can move while strokes stay."""
 
 from numbers import Integral
 
@@ -13,19 +13,22 @@ __all__ = ["make_glyph_pairs"]
 
 # Empty rows above and below.
 MARGIN = 2
+# In this order the glyphs of a pair are two of three.
+SIDES = {"left": -1, "right": 1, "middle": 0}
 
 
 def make_glyph_pairs(
     n_samples=1000,
     *,
     glyphs=None,
+    n_glyphs=2,
     stretch=1.3,
     distance=(1.0, 1.35),
     random_state=None,
 ):
     """Pairs of glyphs on one canvas, in two environments of different distance.
 
-    In the environment "narrow" the distance of the two centres is drawn uniformly;
+    In the environment "narrow" the distance of the centres is drawn uniformly;
     in "wide" it is `stretch` times larger, and the glyphs are the same. Each row of
     "wide" is the counterfactual of one row of "narrow".
 
@@ -36,19 +39,22 @@ def make_glyph_pairs(
     glyphs : array-like of shape (n_glyphs, height, width), default=None
         Images with a background of 0; None takes scikit-learn's 8 x 8 digits, scaled
         to [0, 1].
+    n_glyphs : {2, 3}, default=2
+        In a row; of three the middle one stays where it is.
     stretch : float, default=1.3
         Ratio of the distances in the two environments.
     distance : (float, float), default=(1.0, 1.35)
-        Range of the distance of the centres in "narrow", in widths of a glyph.
+        Range of the distance of neighbours' centres in "narrow", in widths of a glyph.
     random_state : int, RandomState or None, default=None
 
     Returns
     -------
     Bunch
         As :mod:`sklearn_icm.datasets` says, with ``data`` (2 * n_samples, n_features),
-        "narrow" first; ``factors`` ``distance`` and the indices ``left`` and ``right``
-        of the glyphs, each (n_samples,); ``render(stretch=1.0)``, which draws the same
-        pairs at another ratio, as far as they fit on the canvas.
+        "narrow" first; ``factors`` ``distance`` (of the centres, in pixels) and the
+        indices ``left``, ``right`` (and ``middle``) of the glyphs, each (n_samples,);
+        ``render(stretch=1.0)``, which draws the same glyphs at another ratio, as far
+        as they fit on the canvas.
 
     Raises
     ------
@@ -73,19 +79,22 @@ def make_glyph_pairs(
             f"glyphs must be (n_glyphs, height, width), got shape {glyphs.shape}."
         )
     check_scalar(n_samples, "n_samples", Integral, min_val=1)
+    check_scalar(n_glyphs, "n_glyphs", Integral, min_val=2, max_val=3)
     stretch = check_number("stretch", stretch, 0)
     low, high = _check_range(distance)
     rng = new_stream(random_state)
     height, width = glyphs.shape[1:]
-    left, right = rng.randint(len(glyphs), size=(2, n_samples))
+    sides = dict(list(SIDES.items())[:n_glyphs])
+    drawn = rng.randint(len(glyphs), size=(n_glyphs, n_samples))
+    which = dict(zip(sides, drawn, strict=True))
     gaps = width * rng.uniform(low, high, size=n_samples)
-    widest = width * high * max(stretch, 1)
+    widest = (n_glyphs - 1) * width * high * max(stretch, 1)
     # Room for a glyph and one pixel at both ends, in multiples of 4 so maps halve well.
-    sides = height + 2 * MARGIN, widest + width
-    shape = tuple(-(-int(np.ceil(side)) // 4) * 4 for side in sides)
+    lengths = height + 2 * MARGIN, widest + width
+    shape = tuple(-(-int(np.ceil(length)) // 4) * 4 for length in lengths)
 
     # A glyph may leave the canvas by less than half a pixel.
-    largest = (shape[1] + 1 - width) / gaps.max()
+    largest = (shape[1] + 1 - width) / ((n_glyphs - 1) * gaps.max())
 
     def render(stretch=1.0):
         stretch = check_number("stretch", stretch, 0, closed="left")
@@ -96,9 +105,11 @@ def make_glyph_pairs(
             )
         canvas = np.zeros((n_samples, *shape))
         top = (shape[0] - height) // 2
-        for which, side in ((left, -1), (right, 1)):
-            start = (shape[1] - 1) / 2 + side * stretch * gaps / 2 - (width - 1) / 2
-            canvas[:, top : top + height] += _placed(glyphs[which], start, shape[1])
+        for name, side in sides.items():
+            offset = side * stretch * (n_glyphs - 1) * gaps / 2
+            start = (shape[1] - 1) / 2 + offset - (width - 1) / 2
+            rows = _placed(glyphs[which[name]], start, shape[1])
+            canvas[:, top : top + height] += rows
         return np.clip(canvas, 0, glyphs.max()).reshape(n_samples, -1)
 
     return make_world(
@@ -106,7 +117,7 @@ def make_glyph_pairs(
         {"wide": {"stretch": stretch}},
         usual="narrow",
         data_shape=shape,
-        factors={"distance": gaps, "left": left, "right": right},
+        factors={"distance": gaps, **which},
         DESCR=make_glyph_pairs.__doc__,
     )
 

@@ -58,6 +58,21 @@ def test_same_seed_same_pairs_and_any_glyphs():
     assert odd.data.shape == (10, np.prod(odd.data_shape))
 
 
+def test_the_middle_one_of_three_stays():
+    three = make_glyph_pairs(20, n_glyphs=3, stretch=1.5, random_state=0)
+    assert set(three.factors) == {"distance", "left", "right", "middle"}
+    middle = three.data_shape[1] // 2
+    images = [three.render(s).reshape(-1, *three.data_shape) for s in (1.0, 1.5)]
+    mass = [image.sum((1, 2)) for image in images]
+    assert np.allclose(*mass, rtol=0.02)
+    # The outer ones have left what only the middle one shows.
+    inner = slice(middle - 2, middle + 2)
+    assert np.allclose(images[0][:, :, inner], images[1][:, :, inner], atol=1e-9)
+    columns = np.arange(three.data_shape[1]) - (three.data_shape[1] - 1) / 2
+    first = [(image.sum(1) * np.abs(columns)).sum(1) for image in images]
+    assert (first[1] > 1.2 * first[0]).all()
+
+
 @pytest.mark.parametrize(
     ("params", "match"),
     [
@@ -67,6 +82,7 @@ def test_same_seed_same_pairs_and_any_glyphs():
         ({"stretch": 0}, "stretch == 0, must be > 0"),
         ({"stretch": np.inf}, "stretch == inf, must be"),
         ({"n_samples": 0}, "n_samples == 0, must be >= 1"),
+        ({"n_glyphs": 4}, "n_glyphs == 4, must be <= 3"),
     ],
 )
 def test_bad_input(params, match):

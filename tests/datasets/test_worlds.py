@@ -13,6 +13,7 @@ from sklearn_icm.datasets import (
     make_fluohair,
     make_linear_chain,
     make_scm,
+    make_shapes,
     make_two_balls,
 )
 from sklearn_icm.interventions import Shift
@@ -25,6 +26,7 @@ SCM = {
 }
 WORLDS = {
     "faces": make_faces,
+    "shapes": make_shapes,
     "fluohair": make_fluohair,
     "two_balls": make_two_balls,
     "linear_chain": partial(make_linear_chain, n_layers=3),
