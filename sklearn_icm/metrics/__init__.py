@@ -2,6 +2,7 @@
 
 from ..utils.units import column_units
 from ._alignment import alignment_r2
+from ._appearance import make_appearance_scorer
 from ._compare import compare_models
 from ._counterfactual_errors import counterfactual_errors
 from ._density_scorer import make_density_scorer
@@ -35,6 +36,7 @@ __all__ = [
     "extrapolation_skill",
     "fit_refits",
     "layout_distance",
+    "make_appearance_scorer",
     "make_density_scorer",
     "make_extrapolation_scorer",
     "make_identifiability_scorer",

@@ -16,13 +16,11 @@ from ..utils.units import check_units
 from ._baselines import PEERS
 from ._counterfactual_errors import counterfactual_errors
 from ._distances.named import check_distance, distance_to
-from ._predictions import PredictingScorer, check_environments
+from ._predictions import PREDICT, PredictingScorer, check_environments
 from ._skill import BASELINES, paired_error, skill_components, skill_interval
 
 __all__ = ["ExtrapolationScorer", "make_extrapolation_scorer"]
 
-
-PREDICT = ("auto", "rows", "draws")
 COMPONENTS = [
     "skill",
     "distance",

@@ -17,7 +17,9 @@ from ._baselines import peer_rows
 from ._distances.transport import LEAST_ROWS
 from ._scorer import RoutedScorer
 
-__all__ = ["Prediction", "PredictingScorer", "check_environments"]
+__all__ = ["PREDICT", "Prediction", "PredictingScorer", "check_environments"]
+
+PREDICT = ("auto", "rows", "draws")
 
 
 @dataclass(frozen=True)
