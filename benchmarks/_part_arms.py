@@ -1,0 +1,151 @@
+"""Decoders of `image_parts.py`: one setting for all worlds, fits kept on disk.
+
+An arm that needs a name which this package does not have is left out, with a line that
+says so.
+"""
+
+import pickle
+import re
+import warnings
+from dataclasses import dataclass, field
+from functools import partial
+
+import numpy as np
+from _part_worlds import LARGEST, NEGATIVE, PIXELS, WORLDS
+from _validity_cells import Sources, cached
+
+from sklearn_icm import independence, mechanisms
+from sklearn_icm.generators import VAEGenerator
+from sklearn_icm.interventions import InterventionFamily, Stretch
+from sklearn_icm.mechanisms import (
+    conv_decoder,
+    layout_decoder,
+)
+
+N_TRAIN, N_CHOOSE, N_JUDGE = 1200, 400, 400
+SETTING = {
+    "n_latents": 16,
+    "max_epochs": 24,
+    "batch_size": 32,
+    "lr": 4e-3,
+    "beta": 0.02,
+}
+# Epochs without and with the penalty, and its weights.
+WARM_EPOCHS, WEIGHTS = 16, (3, 10, 30, 100)
+PATCH = 7
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A decoder, how it is trained, and the node whose stretch moves the parts.
+
+    ``penalty(world, strongest)`` gives parameters of the fit; ``augmented`` takes rows
+    beside which their pixels are stretched, for half as many epochs.
+    """
+
+    node: str = "conv2"
+    params: dict = field(default_factory=dict)
+    penalty: object = None
+    augmented: bool = False
+
+    def change(self, world, stretch):
+        """Interventions that stretch the layout."""
+        return {self.node: Stretch(stretch, axis=world.axis)}
+
+    def fit(self, world, X, seed, strongest):
+        """Fit to rows without an environment, strengths of the group up to a number."""
+        params = {**SETTING, **self.params}
+        if self.penalty is not None:
+            params |= self.penalty(world, strongest)
+        if self.augmented:
+            stretches = np.random.RandomState(seed).uniform(1, strongest, len(X))
+            pairs = zip(X, stretches, strict=True)
+            X = np.concatenate([X, *(world.pixels(x[None], s) for x, s in pairs)])
+            params["max_epochs"] //= 2
+        model = VAEGenerator(world.data_shape, random_state=seed, **params)
+        with warnings.catch_warnings():
+            # Collapsed decoders are seen by their errors.
+            warnings.simplefilter("ignore", UserWarning)
+            return model.fit(X)
+
+
+def smooth_decoder(n_latents, data_shape):
+    """Resize linearly before each convolution, not by repetition."""
+    return conv_decoder(n_latents, data_shape, (32, 16), resize="linear")
+
+
+def blunt_layout_decoder(n_latents, data_shape):
+    """Like `layout_decoder`, with bumps of one width in training."""
+    return layout_decoder(n_latents, data_shape, random_widths=None)
+
+
+def patch_penalty(weight, world, strongest):
+    """Parameters of a fit that keeps patches as they are under stretches."""
+    group = InterventionFamily(
+        partial(Stretch, axis=world.axis), {"factor": (1.0, strongest)}
+    )
+    penalty = independence.GenericPenalty(
+        group, independence.PatchDistribution((PATCH,)), start=WARM_EPOCHS
+    )
+    return {"icm_penalty": penalty, "icm_weight": weight}
+
+
+def make_arms():
+    """Arms by name, and a line for each that this package has not."""
+    found = {
+        "default": Arm(),
+        "default, pixels too": Arm(augmented=True),
+        "linear resizing": Arm(params={"decoder": smooth_decoder}),
+        "layout": Arm("layout", {"decoder": layout_decoder}),
+        "layout, one width": Arm("layout", {"decoder": blunt_layout_decoder}),
+    }
+    missing = []
+    if hasattr(mechanisms, "map_decoder"):
+        on_map = {"decoder": mechanisms.map_decoder}
+        found["map"] = Arm("map", on_map)
+        if hasattr(independence, "PatchDistribution"):
+            for weight in WEIGHTS:
+                penalty = partial(patch_penalty, weight)
+                found[f"map + patches {weight:g}"] = Arm("map", on_map, penalty)
+        else:
+            missing.append("PatchDistribution is not there: no 'map + patches'.")
+    else:
+        missing.append("map_decoder is not there: no 'map', no 'map + patches'.")
+    if hasattr(mechanisms, "parts_decoder"):
+        found["parts"] = Arm("places", {"decoder": mechanisms.parts_decoder})
+    else:
+        missing.append("parts_decoder is not there: no 'parts'.")
+    return found, missing
+
+
+ARMS, MISSING = make_arms()
+EVERY_WORLD = {**WORLDS, **NEGATIVE}
+
+
+def make_rows(name, seed, n_train=N_TRAIN):
+    """A world, and slices of its rows to fit, to choose with and to judge."""
+    world = EVERY_WORLD[name](n_train + N_CHOOSE + N_JUDGE, seed)
+    ends = np.cumsum([0, n_train, N_CHOOSE, N_JUDGE])
+    return world, [slice(a, b) for a, b in zip(ends, ends[1:], strict=False)]
+
+
+def sources_of(world, arm, strongest, *, files=(), more=()):
+    """What a fit, and what is computed of it, depends on."""
+    about = EVERY_WORLD[world], SETTING, WARM_EPOCHS, PATCH, ARMS[arm], strongest
+    text = re.sub(" at 0x[0-9a-f]+", "", repr(about))
+    return Sources(("_part_worlds.py", "_part_arms.py", *files), text, more)
+
+
+def fitted(world, arm, seed, strongest=LARGEST):
+    """The fit of an arm to a world, from disk if it is there."""
+
+    def make():
+        rows, (train, *_) = make_rows(world, seed)
+        model = ARMS[arm].fit(rows, rows.render(1.0)[train], seed, strongest)
+        return {"model": np.frombuffer(pickle.dumps(model), np.uint8)}
+
+    # The rows of a negative control are those of the world that it is made of.
+    world = world.removesuffix(PIXELS)
+    key = f"{arm}-{strongest:g}-fit"
+    kept = cached(world, seed, key, sources_of(world, arm, strongest), make)
+    return pickle.loads(kept["model"].tobytes()), float(kept["seconds"])
