@@ -175,7 +175,10 @@ class AppearanceScorer(PredictingScorer):
         shape = list(nodes.values())[-1]
         found = [as_intervention(value, node) for node, value in change.items()]
         same_grid = all(nodes.get(node, shape)[1:] == shape[1:] for node in change)
-        if len(found) != 1 or not (same_grid or isinstance(found[0], SCALE_FREE)):
+        free = isinstance(found[0], SCALE_FREE) if found else False
+        # A place other than the middle is in points of the node's own grid.
+        free = free and not np.any(getattr(found[0], "about", 0.0))
+        if len(found) != 1 or not (same_grid or free):
             raise ValueError(
                 f"interventions[{name!r}] does not say what the same change of pixels "
                 f"is: {change} is not of one node with the grid of the data, "

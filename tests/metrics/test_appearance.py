@@ -220,6 +220,7 @@ def test_searches_use_it_with_and_without_environments():
         ({"interventions": {"map": Stretch(1.5, axis="length")}}, "does not fit node"),
         ({"interventions": {"half": Translate(1.0)}}, "Give it as pixels="),
         ({"interventions": {"nothing": {}}}, "Give it as pixels="),
+        ({"interventions": {"half": Stretch(1.5, about=2.0)}}, "Give it as pixels="),
         (
             {"interventions": {"half": Scale(2.0), "map": Scale(2.0)}},
             "Give it as pixels=",
