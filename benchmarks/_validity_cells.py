@@ -31,7 +31,9 @@ SOURCES = (
     "interventions",
     "datasets",
     "_training",
+    "models",
     "rows",
+    "_fitting.py",
     "base.py",
     "_counterfactual.py",
 )
