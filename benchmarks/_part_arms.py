@@ -1,8 +1,4 @@
-"""Decoders of `image_parts.py`: one setting for all worlds, fits kept on disk.
-
-An arm that needs a name which this package does not have is left out, with a line that
-says so.
-"""
+"""Decoders of `image_parts.py`: one setting for all worlds, fits kept on disk."""
 
 import pickle
 import re
@@ -14,12 +10,14 @@ import numpy as np
 from _part_worlds import LARGEST, NEGATIVE, PIXELS, WORLDS
 from _validity_cells import Sources, cached
 
-from sklearn_icm import independence, mechanisms
 from sklearn_icm.generators import VAEGenerator
+from sklearn_icm.independence import GenericPenalty, PatchDistribution
 from sklearn_icm.interventions import InterventionFamily, Stretch
 from sklearn_icm.mechanisms import (
     conv_decoder,
     layout_decoder,
+    map_decoder,
+    parts_decoder,
 )
 
 N_TRAIN, N_CHOOSE, N_JUDGE = 1200, 400, 400
@@ -30,8 +28,8 @@ SETTING = {
     "lr": 4e-3,
     "beta": 0.02,
 }
-# Epochs without and with the penalty, and its weights.
-WARM_EPOCHS, WEIGHTS = 16, (3, 10, 30, 100)
+# Of the penalty, reached in the last epoch.
+WEIGHTS = (3, 10, 30, 100)
 PATCH = 7
 
 
@@ -84,41 +82,27 @@ def patch_penalty(weight, world, strongest):
     group = InterventionFamily(
         partial(Stretch, axis=world.axis), {"factor": (1.0, strongest)}
     )
-    penalty = independence.GenericPenalty(
-        group, independence.PatchDistribution((PATCH,)), start=WARM_EPOCHS
-    )
-    return {"icm_penalty": penalty, "icm_weight": weight}
-
-
-def make_arms():
-    """Arms by name, and a line for each that this package has not."""
-    found = {
-        "default": Arm(),
-        "default, pixels too": Arm(augmented=True),
-        "linear resizing": Arm(params={"decoder": smooth_decoder}),
-        "layout": Arm("layout", {"decoder": layout_decoder}),
-        "layout, one width": Arm("layout", {"decoder": blunt_layout_decoder}),
+    return {
+        "icm_penalty": GenericPenalty(group, PatchDistribution((PATCH,))),
+        "icm_weight": weight,
+        "icm_warmup": SETTING["max_epochs"],
     }
-    missing = []
-    if hasattr(mechanisms, "map_decoder"):
-        on_map = {"decoder": mechanisms.map_decoder}
-        found["map"] = Arm("map", on_map)
-        if hasattr(independence, "PatchDistribution"):
-            for weight in WEIGHTS:
-                penalty = partial(patch_penalty, weight)
-                found[f"map + patches {weight:g}"] = Arm("map", on_map, penalty)
-        else:
-            missing.append("PatchDistribution is not there: no 'map + patches'.")
-    else:
-        missing.append("map_decoder is not there: no 'map', no 'map + patches'.")
-    if hasattr(mechanisms, "parts_decoder"):
-        found["parts"] = Arm("places", {"decoder": mechanisms.parts_decoder})
-    else:
-        missing.append("parts_decoder is not there: no 'parts'.")
-    return found, missing
 
 
-ARMS, MISSING = make_arms()
+ON_MAP = {"decoder": map_decoder}
+ARMS = {
+    "default": Arm(),
+    "default, pixels too": Arm(augmented=True),
+    "linear resizing": Arm(params={"decoder": smooth_decoder}),
+    "layout": Arm("layout", {"decoder": layout_decoder}),
+    "layout, one width": Arm("layout", {"decoder": blunt_layout_decoder}),
+    "map": Arm("map", ON_MAP),
+    **{
+        f"map + patches {weight:g}": Arm("map", ON_MAP, partial(patch_penalty, weight))
+        for weight in WEIGHTS
+    },
+    "parts": Arm("places", {"decoder": parts_decoder}),
+}
 EVERY_WORLD = {**WORLDS, **NEGATIVE}
 
 
@@ -131,7 +115,7 @@ def make_rows(name, seed, n_train=N_TRAIN):
 
 def sources_of(world, arm, strongest, *, files=(), more=()):
     """What a fit, and what is computed of it, depends on."""
-    about = EVERY_WORLD[world], SETTING, WARM_EPOCHS, PATCH, ARMS[arm], strongest
+    about = EVERY_WORLD[world], SETTING, PATCH, ARMS[arm], strongest
     text = re.sub(" at 0x[0-9a-f]+", "", repr(about))
     return Sources(("_part_worlds.py", "_part_arms.py", *files), text, more)
 

@@ -24,7 +24,7 @@ import argparse
 
 import numpy as np
 from _common import print_table, versions
-from _part_arms import ARMS, EVERY_WORLD, MISSING, SETTING
+from _part_arms import ARMS, EVERY_WORLD, SETTING
 from _part_figures import PIXELS, STRETCHES, UNFITTED, figures
 from _part_worlds import NEGATIVE, WORLDS
 from extrapolation import interval
@@ -198,7 +198,8 @@ def main():
     arms = list(ARMS) if options.arms == "all" else options.arms.split(";")
     seeds = options.seeds
     if options.quick:
-        worlds, arms, seeds = ["faces", "faces, pixels"], ["default"], range(100, 101)
+        worlds, seeds = ["faces", "faces, pixels"], range(100, 101)
+        arms = ["default", "map + patches 10", "parts"]
         SETTING["max_epochs"] = 2
     unknown = [n for n in (*worlds, *arms) if n not in {*EVERY_WORLD, *ARMS}]
     if unknown:
@@ -206,7 +207,6 @@ def main():
             f"no such world or arm: {unknown}; there are {[*EVERY_WORLD, *ARMS]}"
         )
     print(versions())
-    print(*MISSING, sep="\n")
     found = measured(worlds, arms, seeds, options.trained)
     kept = {world: of_arms for world, of_arms in found.items() if world in WORLDS}
     if kept and len(candidates(arms)) > 1:
