@@ -83,7 +83,8 @@ def parts_decoder(
     Raises
     ------
     ValueError
-        For counts below 1, an unknown activation or composition, or data without axes.
+        For counts below 1, patches larger than the data, an unknown activation or
+        composition, or data without axes.
 
     Notes
     -----
@@ -121,6 +122,11 @@ def parts_decoder(
     }
     for name, value in counts.items():
         check_count(name, value)
+    if patch_size > max(grid):
+        raise ValueError(
+            f"patch_size must be at most {max(grid)}, the longest axis, got "
+            f"{patch_size}: each part would draw the whole. Give the size of a part."
+        )
     check_choice("compose", compose, COMPOSITIONS)
     check_choice("activation", activation, ACTIVATIONS)
     start = SPREAD * torch.tensor(grid) * (torch.rand(n_parts, len(grid)) - 0.5)

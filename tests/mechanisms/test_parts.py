@@ -143,6 +143,7 @@ def test_a_fit_is_reproduced_by_its_seed(pairs):
     [
         ({"n_parts": 0}, "n_parts must be an int of at least 1, got 0"),
         ({"patch_size": 1.5}, "patch_size must be an int of at least 1, got 1.5"),
+        ({"patch_size": 9}, "patch_size must be at most 8, .* would draw the whole"),
         ({"n_features": 0}, "n_features must be an int of at least 1, got 0"),
         (
             {"compose": "alpha"},
