@@ -277,9 +277,12 @@ def test_units_of_hidden_nodes_are_refused(hidden, change):
 
 
 def test_units_of_the_data_and_columns_have_names(hidden, fitted):
-    average_effect(hidden, "data", np.arange(3.0), None, 0)
-    average_effect(fitted, "data", [1.0, 2.0], None, 0)
-    average_effect(fitted, None, {"cause": 1.0, "effect": 2.0}, {}, 0)
+    for asked in (
+        average_effect(hidden, "data", np.arange(3.0), None, 0),
+        average_effect(fitted, "data", [1.0, 2.0], None, 0),
+        average_effect(fitted, None, {"cause": 1.0, "effect": 2.0}, {}, 0),
+    ):
+        assert asked.low < asked.effect < asked.high
 
 
 # ------------------------------------------------------------------ what is drawn
