@@ -29,7 +29,7 @@ SETTING = {
     "beta": 0.02,
 }
 # Of the penalty, reached in the last epoch.
-WEIGHTS = (3, 10, 30, 100)
+WEIGHTS = (3, 10, 30)
 PATCH = 7
 
 
