@@ -11,12 +11,15 @@ from graphlib import TopologicalSorter
 import numpy as np
 import torch
 from _peers import is_installed, quiet
+from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.linear_model import LinearRegression
+from sklearn.model_selection import cross_val_predict
 from sklearn.neighbors import NearestNeighbors
 
 N_SAMPLES = 1000
 N_NEIGHBORS = 50
 LINEAR = "linear SCM (numpy)"
+BOOSTING = "boosting on parents"
 DOWHY = "dowhy auto"
 ENGRESSION = "no graph, engression"
 
@@ -47,6 +50,34 @@ def linear_scm(graph, X, seed):
         for name, (read, weights, spread) in equations.items():
             design = np.column_stack([np.ones(N_SAMPLES), rows[:, read]])
             value = design @ weights + spread * rng.randn(N_SAMPLES)
+            if name == node:
+                value = rng.choice(given, N_SAMPLES)
+            rows[:, names.index(name)] = value
+        return rows
+
+    return draw
+
+
+def boosting_scm(graph, X, seed):
+    """Arm: gradient boosting on the parents plus residuals of its cross-validation."""
+    names, values, equations = list(X), np.asarray(X), {}
+    rng = np.random.RandomState(seed)
+    for name, parents in parents_of(graph, names).items():
+        read, own = [names.index(p) for p in parents], values[:, names.index(name)]
+        if not read:
+            equations[name] = read, None, own
+            continue
+        model = HistGradientBoostingRegressor(random_state=seed)
+        predicted = cross_val_predict(model, values[:, read], own)
+        model.fit(values[:, read], own)
+        equations[name] = read, model, own - predicted
+
+    def draw(node, given):
+        rows = np.zeros((N_SAMPLES, len(names)))
+        for name, (read, model, residuals) in equations.items():
+            value = rng.choice(residuals, N_SAMPLES)
+            if model is not None:
+                value += model.predict(rows[:, read])
             if name == node:
                 value = rng.choice(given, N_SAMPLES)
             rows[:, names.index(name)] = value
@@ -160,6 +191,7 @@ def engression_of_rest(graph, X, seed):
 
 ALWAYS = {
     LINEAR: linear_scm,
+    BOOSTING: boosting_scm,
     "no graph, 50 near": neighbors,
     "no graph, linear": regression,
 }

@@ -9,12 +9,14 @@ from torch import nn
 
 from ..mechanisms import MechanismGraph
 from ..utils.checks import check_choice, check_scalar, new_stream
+from ._scm_functions import FUNCTIONS, NOISES, Network
 from ._worlds import check_number, constant, draw_noise, make_world
 
 __all__ = ["make_scm"]
 
-MECHANISMS = ("additive", "location-scale", "linear")
-N_UNITS = 6
+MIXTURE = "mixture"
+# Of a mixture: how often a node has levels, and how many these are.
+OFTEN, N_LEVELS = 0.2, 3
 # Share of a node's variance that its parents explain.
 EXPLAINED = 0.7
 N_REFERENCE = 4000
@@ -26,15 +28,16 @@ def make_scm(
     n_nodes=5,
     density=0.5,
     mechanism="additive",
+    noise="normal",
     n_unobserved=0,
     interventions=None,
     random_state=None,
 ):
     """Rows of a random structural causal model, and the same noise under interventions.
 
-    A node without parents is standard normal noise. Any other one is a random smooth
-    function of its parents plus noise, of about zero mean and unit variance, so that
-    scales tell nothing of the order. Columns are in no causal order.
+    A node without parents is noise. Any other one is a random function of its parents
+    plus noise, of about zero mean and unit variance, so that scales tell nothing of the
+    order. Columns are in no causal order.
 
     Parameters
     ----------
@@ -44,10 +47,21 @@ def make_scm(
         Nodes ``x0``, ``x1``, ..., hidden ones included.
     density : float, default=0.5
         Probability in [0, 1] of an edge between two nodes.
-    mechanism : {"additive", "location-scale", "linear"}, default="additive"
-        Additive: a small tanh network of the parents plus noise. Location-scale: the
-        noise is multiplied by another bounded function of them. Linear: a linear
-        function plus noise.
+    mechanism : str, default="additive"
+        What is added to the noise of a node, a function of its parents:
+
+        - "additive": a small network of tanh units, bounded;
+        - "location-scale": the same, and another one multiplies the noise;
+        - "linear";
+        - "softplus", "sine": networks of other units, which grow or return;
+        - "saturating", "exp", "threshold": a function of each parent, level on one
+          side, growing ever faster (to e^3, then straight), or a step;
+        - "product": of two parents (the square of a single one), and a linear function;
+        - "mixture": one of these for every node, drawn at random; a fifth of the nodes
+          are cut into three levels, -1, 0 and 1.
+    noise : {"normal", "skewed", "heavy-tailed", "mixture"}, default="normal"
+        Its shape, always of variance 1 before it is scaled: skewed is lognormal,
+        heavy-tailed is sinh of a normal; a mixture draws one for every node.
     n_unobserved : int, default=0
         Nodes, drawn at random, that are left out of `data`; less than `n_nodes`.
     interventions : dict of str to dict, default=None
@@ -64,9 +78,10 @@ def make_scm(
         ``unobserved`` names of the other nodes; ``graph`` parents of every node,
         ``{name: tuple of names}``, in topological order; ``factors`` values of all
         nodes in "observational", each (n_samples,); ``noise`` (n_samples, n_nodes),
-        column k of node ``xk``; ``render(interventions)``. If linear, also ``weights``
-        (n_nodes, n_nodes), effect of the second on the first, and ``noise_scales``
-        (n_nodes,).
+        column k of node ``xk``, normal before it is shaped; ``families`` the function
+        of every node with parents; ``levels`` names of the nodes that have levels;
+        ``render(interventions)``. If linear, also ``weights`` (n_nodes, n_nodes),
+        effect of the second on the first, and ``noise_scales`` (n_nodes,).
 
     Raises
     ------
@@ -83,9 +98,9 @@ def make_scm(
     and its own, then ``data``, which has the observed columns. Nodes that do not
     descend from an intervened one stay exactly the same.
 
-    With linear mechanisms ``x = B x + s * e``, so that the mean and covariance under
-    ``do(x_j = v)`` are those of ``(I - B')^-1 (v 1_j + s' * e)``, where B' and s' have
-    the row of j set to zero.
+    With linear mechanisms and normal noise ``x = B x + s * e``, so that the mean and
+    covariance under ``do(x_j = v)`` are those of ``(I - B')^-1 (v 1_j + s' * e)``,
+    where B' and s' have the row of j set to zero.
 
     References
     ----------
@@ -101,30 +116,32 @@ def make_scm(
     >>> float(scm.render({"x0": -2.0})[:, 0].max())
     -2.0
     """
-    _check_parameters(n_nodes, density, mechanism, n_unobserved)
+    _check_parameters(n_nodes, density, mechanism, noise, n_unobserved)
     interventions = _check_environments(interventions)
     rng = new_stream(random_state)
     parents = _random_graph(n_nodes, density, rng)
     hidden = set(rng.choice(n_nodes, n_unobserved, replace=False).tolist())
-    nodes = _calibrated_nodes(parents, mechanism, rng)
-    noise = draw_noise(n_samples, n_nodes, rng)
+    nodes = _calibrated_nodes(parents, mechanism, noise, rng)
+    normal = draw_noise(n_samples, n_nodes, rng)
     observed = [f"x{k}" for k in range(n_nodes) if k not in hidden]
     graph = _true_mechanisms(parents, nodes, observed)
 
     # All rows at once: a callable may treat rows differently.
     @torch.no_grad()
     def render(interventions=None):
-        return graph(torch.from_numpy(noise), interventions)["data"].numpy()
+        return graph(torch.from_numpy(normal), interventions)["data"].numpy()
 
     return make_world(
         render,
         {label: {"interventions": v} for label, v in interventions.items()},
-        noise=noise,
+        noise=normal,
         data_shape=None,
         feature_names=observed,
         unobserved=[f"x{k}" for k in sorted(hidden)],
         graph={f"x{k}": tuple(f"x{p}" for p in ps) for k, ps in parents.items()},
-        factors=_values_of_nodes(graph, noise),
+        families={f"x{k}": nodes[k].family for k, ps in parents.items() if ps},
+        levels=[f"x{k}" for k in sorted(parents) if nodes[k].cuts is not None],
+        factors=_values_of_nodes(graph, normal),
         mechanisms=graph,
         interventions=interventions,
         DESCR=make_scm.__doc__,
@@ -132,11 +149,12 @@ def make_scm(
     )
 
 
-def _check_parameters(n_nodes, density, mechanism, n_unobserved):
+def _check_parameters(n_nodes, density, mechanism, noise, n_unobserved):
     check_scalar(n_nodes, "n_nodes", Integral, min_val=1)
     check_number("density", density, 0, 1, "both")
     check_scalar(n_unobserved, "n_unobserved", Integral, min_val=0, max_val=n_nodes - 1)
-    check_choice("mechanism", mechanism, MECHANISMS)
+    check_choice("mechanism", mechanism, (*FUNCTIONS, MIXTURE))
+    check_choice("noise", noise, (*NOISES, MIXTURE))
 
 
 def _check_environments(interventions):
@@ -166,30 +184,38 @@ def _random_graph(n_nodes, density, rng):
     }
 
 
-def _calibrated_nodes(parents, mechanism, rng):
+def _calibrated_nodes(parents, mechanism, noise, rng):
     """One module per node, scaled on reference noise so that variances are about 1."""
     reference = torch.from_numpy(rng.randn(N_REFERENCE, len(parents)))
     values, nodes = {}, {}
     for k, ps in parents.items():
-        nodes[k] = _make_node(k, [values[p] for p in ps], mechanism, rng)
+        family = _one_of(FUNCTIONS, mechanism, rng)
+        shape = NOISES[_one_of(NOISES, noise, rng)]
+        nodes[k] = _make_node(k, [values[p] for p in ps], family, shape, rng)
         values[k] = nodes[k](reference, *(values[p] for p in ps))
+        if mechanism == MIXTURE and rng.uniform() < OFTEN:
+            shares = np.arange(1, N_LEVELS) / N_LEVELS
+            nodes[k].cuts = np.quantile(values[k], shares)
+            values[k] = nodes[k](reference, *(values[p] for p in ps))
     return nodes
 
 
-def _make_node(index, parents, mechanism, rng):
+def _one_of(table, name, rng):
+    """The name, or one that is drawn for a mixture."""
+    return str(rng.choice(list(table))) if name == MIXTURE else name
+
+
+def _make_node(index, parents, family, shape, rng):
     if not parents:
-        return _Node(index)
+        return _Node(index, shape)
     values = torch.cat(parents, 1)
-    if mechanism == "linear":
-        location = _Affine(values, np.sqrt(EXPLAINED), rng)
-    else:
-        location = _TanhNetwork(values, np.sqrt(EXPLAINED), rng)
+    location = FUNCTIONS[family](values, np.sqrt(EXPLAINED), rng)
     spread = 1 - EXPLAINED
     log_scale = None
-    if mechanism == "location-scale":
-        log_scale = _TanhNetwork(values, 1.0, rng)
+    if family == "location-scale":
+        log_scale = Network(values, 1.0, rng)
         spread /= float(_scale_factor(log_scale, values).square().mean())
-    return _Node(index, location, np.sqrt(spread), log_scale)
+    return _Node(index, shape, location, np.sqrt(spread), log_scale, family)
 
 
 def _true_mechanisms(parents, nodes, observed):
@@ -218,60 +244,35 @@ def _linear_truth(parents, nodes):
 
 
 class _Node(nn.Module):
-    """Structural equation of one node: its parents' part, and its own noise."""
+    """Structural equation of one node: its parents' part, and its own noise.
 
-    def __init__(self, index, location=None, scale=1.0, log_scale=None):
+    With ``cuts`` it has levels, the numbers of cuts below less their middle.
+    """
+
+    def __init__(
+        self, index, shape, location=None, scale=1.0, log_scale=None, family=None
+    ):
         super().__init__()
-        self.index, self.scale = index, float(scale)
-        self.location, self.log_scale = location, log_scale
+        self.index, self.shape, self.scale = index, shape, float(scale)
+        self.location, self.log_scale, self.family = location, log_scale, family
+        self.cuts = None
 
     def forward(self, noise, *parents):
-        own = self.scale * noise[:, self.index, None]
-        if not parents:
-            return own
-        values = torch.cat(parents, 1)
-        if self.log_scale is not None:
-            own = _scale_factor(self.log_scale, values)[:, None] * own
-        return self.location(values)[:, None] + own
+        value = self.scale * self.shape(noise[:, self.index, None])
+        if parents:
+            values = torch.cat(parents, 1)
+            if self.log_scale is not None:
+                value = _scale_factor(self.log_scale, values)[:, None] * value
+            value = self.location(values)[:, None] + value
+        if self.cuts is None:
+            return value
+        levels = torch.bucketize(value.contiguous(), constant(self.cuts, value))
+        return (levels - len(self.cuts) / 2).to(value.dtype)
 
 
 def _scale_factor(log_scale, values):
     # Bounded by exp(1) both ways, so that no intervention makes rows explode.
     return log_scale(values).tanh().exp()
-
-
-class _Affine(nn.Module):
-    """Random linear function (n, n_parents) -> (n,) with a given deviation."""
-
-    def __init__(self, values, deviation, rng):
-        super().__init__()
-        n_parents = values.shape[1]
-        weight = rng.choice([-1.0, 1.0], n_parents) * rng.uniform(0.5, 1.5, n_parents)
-        self.weight = weight * deviation / np.std(values.numpy() @ weight)
-
-    def forward(self, values):
-        return values @ constant(self.weight, values)
-
-
-class _TanhNetwork(nn.Module):
-    """Random bounded function (n, n_parents) -> (n,) of mean 0 and given deviation."""
-
-    def __init__(self, values, deviation, rng):
-        super().__init__()
-        n_parents = values.shape[1]
-        self.inner = 1.5 / np.sqrt(n_parents) * rng.randn(n_parents, N_UNITS)
-        self.bias, self.outer = rng.randn(2, N_UNITS)
-        raw = self._raw(values)
-        self.mean, self.gain = float(raw.mean()), float(deviation / raw.std())
-
-    def _raw(self, values):
-        inner, bias, outer = (
-            constant(array, values) for array in (self.inner, self.bias, self.outer)
-        )
-        return torch.tanh(values @ inner + bias) @ outer
-
-    def forward(self, values):
-        return self.gain * (self._raw(values) - self.mean)
 
 
 class _Columns(nn.Module):

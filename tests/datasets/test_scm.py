@@ -5,9 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sklearn_icm.datasets import make_scm
+from sklearn_icm.datasets._scm_functions import FUNCTIONS, NOISES
 from sklearn_icm.interventions import Do, Scale, Shift
 
-MECHANISMS = ["additive", "location-scale", "linear"]
+MECHANISMS = [*FUNCTIONS, "mixture"]
 
 
 def descendants(graph, node):
@@ -22,11 +23,17 @@ def descendants(graph, node):
     n_nodes=st.integers(1, 9),
     density=st.floats(0, 1),
     mechanism=st.sampled_from(MECHANISMS),
+    noise=st.sampled_from([*NOISES, "mixture"]),
     seed=st.integers(0, 999),
 )
-def test_graphs_are_acyclic_and_rows_finite(n_nodes, density, mechanism, seed):
+def test_graphs_are_acyclic_and_rows_finite(n_nodes, density, mechanism, noise, seed):
     scm = make_scm(
-        20, n_nodes=n_nodes, density=density, mechanism=mechanism, random_state=seed
+        20,
+        n_nodes=n_nodes,
+        density=density,
+        mechanism=mechanism,
+        noise=noise,
+        random_state=seed,
     )
     seen = set()
     for name, parents in scm.graph.items():
@@ -55,7 +62,7 @@ def test_columns_are_in_no_causal_order():
     assert abs(causes.count("x0") - 50) < 5 * 5
 
 
-@pytest.mark.parametrize("mechanism", MECHANISMS)
+@pytest.mark.parametrize("mechanism", sorted(set(FUNCTIONS) - {"exp", "product"}))
 @pytest.mark.parametrize("seed", range(5))
 def test_nodes_are_of_mean_0_and_variance_1(mechanism, seed):
     scm = make_scm(5000, n_nodes=8, mechanism=mechanism, random_state=seed)
@@ -63,8 +70,47 @@ def test_nodes_are_of_mean_0_and_variance_1(mechanism, seed):
     assert np.allclose(scm.data.std(0), 1, atol=0.15)
 
 
+@pytest.mark.parametrize("noise", NOISES)
+def test_noise_has_mean_0_and_variance_1_and_grows_with_the_normal(noise):
+    """By quadrature."""
+    z, weights = np.polynomial.hermite_e.hermegauss(60)
+    shaped = NOISES[noise](torch.from_numpy(z)).numpy()
+    mean = shaped @ weights / weights.sum()
+    variance = shaped**2 @ weights / weights.sum()
+    assert np.allclose([mean, variance], [0, 1], atol=1e-9)
+    assert (np.diff(shaped) > 0).all()
+
+
+def test_mixtures_draw_functions_and_levels_for_every_node():
+    families, shares = set(), []
+    for seed in range(30):
+        scm = make_scm(900, n_nodes=6, mechanism="mixture", random_state=seed)
+        families |= set(scm.families.values())
+        assert set(scm.families) == {name for name, ps in scm.graph.items() if ps}
+        for name, values in scm.factors.items():
+            assert (set(values) <= {-1.0, 0.0, 1.0}) == (name in scm.levels)
+        shares.append(len(scm.levels) / 6)
+    assert families == set(FUNCTIONS)
+    assert abs(np.mean(shares) - 0.2) < 5 * np.sqrt(0.2 * 0.8 / 180)
+
+
+def test_products_are_products():
+    """Of two causes: what both change is not the sum of what each changes."""
+    scm = make_scm(50, n_nodes=3, density=1, mechanism="product", random_state=1)
+    one, other, effect = scm.graph
+    column = int(effect[1:])
+
+    def at(a, b):
+        return scm.render({one: a, other: b})[:, column]
+
+    # Twice the second difference for twice the step, for any function of this kind.
+    single, double = (at(0, 0) - at(h, 0) - at(0, h) + at(h, h) for h in (1.0, 2.0))
+    assert np.allclose(double, 4 * single)
+    assert np.abs(single).min() > 0.01
+
+
 @given(
-    mechanism=st.sampled_from(MECHANISMS),
+    mechanism=st.sampled_from([*FUNCTIONS]),
     node=st.integers(0, 6),
     value=st.floats(-5, 5),
     seed=st.integers(0, 99),
@@ -75,7 +121,11 @@ def test_only_descendants_change(mechanism, node, value, seed):
     assert (changed[:, node] == value).all()
     reached = descendants(scm.graph, f"x{node}")
     for k, (before, after) in enumerate(zip(scm.render().T, changed.T, strict=True)):
-        assert np.array_equal(before, after) == (f"x{k}" not in reached)
+        if f"x{k}" not in reached:
+            assert np.array_equal(before, after)
+        elif mechanism != "threshold":
+            # Which a small change need not pass.
+            assert not np.array_equal(before, after)
 
 
 def test_render_takes_all_kinds_of_interventions():
@@ -95,7 +145,7 @@ def test_render_takes_all_kinds_of_interventions():
 
 def test_noise_is_additive():
     """Own noise moves a node by the same amount in every row, unless it is scaled."""
-    for mechanism in MECHANISMS:
+    for mechanism in FUNCTIONS:
         scm = make_scm(50, density=1, mechanism=mechanism, random_state=0)
         last = list(scm.graph)[-1]
         moved = scm.noise.copy()
@@ -179,6 +229,7 @@ def test_environments():
         ({"density": 1.5}, ValueError, "density == 1.5, must be <= 1"),
         ({"density": np.nan}, ValueError, "density must be finite"),
         ({"n_unobserved": 5}, ValueError, "n_unobserved == 5, must be <= 4"),
+        ({"noise": "cauchy"}, ValueError, "noise must be one of .*skewed.*'cauchy'"),
         ({"mechanism": "cubic"}, ValueError, "one of .*linear.*got 'cubic'"),
         ({"interventions": {"x0": 1.0}}, TypeError, "environment: .node: interv"),
         ({"interventions": {0: {"x0": 1.0}}}, TypeError, "strings as environments"),
