@@ -18,6 +18,7 @@ from .interventions._base import (
     check_interventions,
     replaces_mechanism,
 )
+from .interventions._per_row import each_row
 from .interventions._places import EachRow
 from .models import Explains, GenerativeModel
 from .models._abduction import most_probable_noise
@@ -379,10 +380,12 @@ class CounterfactualMixin(HybridMixin):
         {'x1': 1.0}
         """
         record = []
+        n_samples = n_samples if X is None else None
+        interventions = self._each_row(interventions, X, n_samples)
         *_, chunks, _ = self._query(
             interventions,
             X,
-            n_samples if X is None else None,
+            n_samples,
             random_state,
             paired=False,
             noisy=False,
@@ -416,6 +419,15 @@ class CounterfactualMixin(HybridMixin):
         columns = ["parents", "outside", "distance", "distance_95", "limit"]
         table = pd.DataFrame.from_dict(rows, "index", columns=columns)
         return table.rename_axis("mechanism")
+
+    def _each_row(self, interventions, X, n_samples):
+        """Interventions in which arrays of a value for each row are marked."""
+        check_is_fitted(self)
+        return each_row(interventions, X, n_samples, self.nodes_, self._codes())
+
+    def _codes(self):
+        """By node with levels: a function of levels, one per row, to their codes."""
+        return {}
 
     def _fitted_values(self):
         """Values of nodes in rows of the fit, or in draws that stand for them.

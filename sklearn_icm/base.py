@@ -200,8 +200,10 @@ class BaseGenerator(
         ----------
         interventions : dict of str to intervention
             Node name to an object of `sklearn_icm.interventions`, a callable on a
-            tensor ``(n, *nodes_[name])``, or a number or array that the node is set
-            to. On the data node they act on observed values, noise included.
+            tensor ``(n, *nodes_[name])``, or a number or array that the node is set to;
+            with one axis more (at nodes of shape (1,): one in all), a value for each
+            row; or a Series, aligned with the index of X. On the data node they act on
+            observed values, noise included.
         X : array-like of shape (n_samples, n_features), optional
             Rows to change: what would they have been? (abduction, action, prediction)
         n_samples : int, optional
@@ -254,6 +256,7 @@ class BaseGenerator(
         was clearly better in 28 of these, "keep" in 6. Of the others it was in 12, and
         "drop" in 5.
         """
+        interventions = self._each_row(interventions, X, n_samples)
         record = [] if return_nodes else None
         queries, X, chunks, n_rows = self._query(
             interventions,

@@ -10,6 +10,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from .._counterfactual import HybridMixin
 from ..base import is_generator
+from ..interventions._per_row import aligned
 from ..rows._columns import are_names
 from ..rows._frames import as_frame
 from ..rows._space import Space
@@ -208,6 +209,7 @@ class GenerativePipeline(HybridMixin, Pipeline):
             As the generator's `intervene` returns them; values of nodes are its own.
         """
         inner, given = self._given(X, params)
+        interventions = aligned(interventions, X)
         found = self._generator.intervene(interventions, X=inner, **params)
         if not isinstance(found, tuple):
             return self._to_input(found, *given)

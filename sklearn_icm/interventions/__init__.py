@@ -6,6 +6,7 @@ from ._geometric import Flip, Rotate, Stretch, Translate
 from ._mechanisms import Reparametrise, SwapMechanism
 from ._mixing import Orthogonal, Permute
 from ._places import Units, Where
+from ._policies import Policy
 from ._soft import Clip, Scale, Shift
 from ._stochastic import Noise, Resample
 
@@ -20,6 +21,7 @@ __all__ = [
     "Noise",
     "Orthogonal",
     "Permute",
+    "Policy",
     "Reparametrise",
     "Resample",
     "Rotate",

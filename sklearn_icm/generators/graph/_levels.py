@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -25,10 +25,19 @@ from ...interventions._base import (
 )
 from ...interventions._mechanisms import swaps_of
 from ...interventions._places import EachRow
+from ...interventions._policies import Policy, rebound
 from ...rows._levels import codes_of, levels_of
 from ...utils.checks import plain
 
-__all__ = ["in_codes", "keeping_levels", "refuse_other_columns", "warn_of_unseen"]
+__all__ = [
+    "in_codes",
+    "keeping_levels",
+    "levels_in_rows",
+    "reading_columns",
+    "refuse_other_columns",
+    "refuse_rows_of_levels",
+    "warn_of_unseen",
+]
 
 
 def in_codes(name, change, levels):
@@ -52,7 +61,7 @@ def in_codes(name, change, levels):
         return Compose([in_codes(name, step, levels) for step in change.steps])
     if isinstance(change, (Where, Units)):
         return replace(change, then=in_codes(name, change.then, levels))
-    if replaces_mechanism(change) or isinstance(change, EachRow):
+    if replaces_mechanism(change) or isinstance(change, (EachRow, Policy)):
         return change
     if not isinstance(change, _Function):
         raise ValueError(
@@ -61,6 +70,44 @@ def in_codes(name, change, levels):
             "Resample([[level], ...]), or a callable that maps levels to levels."
         )
     return _OnLevels(name, change.function, levels)
+
+
+def levels_in_rows(levels, name, values):
+    """Codes of a level for each row."""
+    return _codes(name, values, levels)
+
+
+def refuse_rows_of_levels(name, values):
+    """Raise ValueError for whole rows, whose levels would have to be codes."""
+    raise ValueError(
+        f"The values for node {name!r} must not hold whole rows, for some of its "
+        "columns have levels: set the columns one by one."
+    )
+
+
+def reading_columns(change, columns, whole):
+    """An intervention whose policies are given columns as the rows show them.
+
+    Parameters
+    ----------
+    change : Intervention, callable, number or array
+    columns : dict of str to array or None
+        Levels of each column that has some.
+    whole : dict of str to (low, high)
+        Columns of whole numbers, and the range that these keep to.
+    """
+    if not isinstance(change, Intervention):
+        return change
+    return rebound(
+        change,
+        lambda policy: _OfColumns(
+            policy.function,
+            reads=policy.reads,
+            strength=policy.strength,
+            columns=columns,
+            whole=whole,
+        ),
+    )
 
 
 def refuse_other_columns(interventions, estimator):
@@ -97,8 +144,9 @@ def refuse_other_columns(interventions, estimator):
 def warn_of_unseen(name, change, levels, n_rows):
     """Warn if a level is set that no fitted row had, given their rows of each level."""
     step = None if change is None else steps_of(change)[-1]
-    if isinstance(step, (Do, Resample)):
-        codes = step.value if isinstance(step, Do) else step.from_
+    if isinstance(step, (Do, Resample, EachRow)):
+        kinds = {Do: "value", Resample: "from_", EachRow: "values"}
+        codes = getattr(step, kinds[type(step)])
         unseen = levels[[k for k in np.unique(codes).astype(int) if n_rows[k] == 0]]
         if len(unseen):
             warnings.warn(
@@ -164,6 +212,48 @@ class _LevelsKept(Intervention):
                     "or restrict it to other columns, by Units([...], ...)."
                 )
         return changed
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class _OfColumns(Policy):
+    """A policy on columns of a table, which it is given as the rows show them."""
+
+    columns: Mapping[str, np.ndarray | None] = field(kw_only=True)
+    whole: Mapping[str, tuple] = field(kw_only=True)
+
+    def check(self, node, shape, kind=None):
+        if self.columns.get(node) is not None and self.strength != 1:
+            raise ValueError(
+                f"{self!r}: the levels of node {node!r} are set or not, they have no "
+                "strength."
+            )
+
+    def asked(self, here, values):
+        shown = map(self._shown, self.reads, values)
+        return super().asked(here, list(shown))
+
+    def _shown(self, name, value):
+        if name not in self.columns:
+            return value
+        values = value[:, 0].double().cpu().numpy()
+        if self.columns[name] is not None:
+            return levels_of(values, self.columns[name])
+        if name in self.whole:
+            return np.clip(np.rint(values), *self.whole[name])
+        return values
+
+    def moved(self, value, made, here):
+        levels = self.columns.get(here.node)
+        if levels is not None:
+            made = np.asarray(made)
+            if made.ndim and made.shape != (len(value),):
+                raise ValueError(
+                    f"The policy on node {here.node!r} must return a level for each of "
+                    f"{len(value)} rows, or a single one, got shape {made.shape}."
+                )
+            made = np.broadcast_to(made, (len(value),))
+            made = _codes(here.node, made, levels)
+        return super().moved(value, made, here)
 
 
 @dataclass(frozen=True, eq=False)

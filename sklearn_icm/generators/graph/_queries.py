@@ -1,6 +1,7 @@
 """Questions to a fitted graph of columns: noise, densities, independence."""
 
 from collections.abc import Mapping
+from functools import partial
 from numbers import Integral
 
 import numpy as np
@@ -18,7 +19,10 @@ from ...utils.streams import query_entropy, stream_seed, torch_stream
 from ._levels import (
     in_codes,
     keeping_levels,
+    levels_in_rows,
+    reading_columns,
     refuse_other_columns,
+    refuse_rows_of_levels,
     warn_of_unseen,
 )
 from ._table import (
@@ -37,9 +41,9 @@ __all__ = ["GraphQueriesMixin"]
 def _as_columns_hold(chunks, numbers, ranges, free, places):
     """Chunks as the columns hold them: numbers that are set, whole numbers in ranges.
 
-    A column that is set has the number itself, not in float32. Columns of whole numbers
-    that are set, and not ``free``, remain as they were set. Of given rows what did not
-    change stays; the rest is rounded up or down by their places, uniform draws.
+    A column that is set has the numbers themselves, not in float32. Columns of whole
+    numbers that are set, and not ``free``, remain as they were set. Of given rows what
+    did not change stays; the rest is rounded up or down by their places, uniform draws.
     """
     start = 0
     for before, after in chunks:
@@ -58,7 +62,9 @@ def _as_columns_hold(chunks, numbers, ranges, free, places):
             for k, limits in ranges.items():
                 before[:, k] = np.clip(np.rint(before[:, k]), *limits)
         for k, number in numbers.items():
-            after[after[:, k].astype(np.float32) == np.float32(number), k] = number
+            number = number[rows] if np.ndim(number) else np.float64(number)
+            is_set = after[:, k].astype(np.float32) == number.astype(np.float32)
+            after[:, k] = np.where(is_set, number, after[:, k])
         yield before, after
 
 
@@ -340,9 +346,16 @@ class GraphQueriesMixin:
         refuse_other_columns(interventions, self)
         return interventions
 
+    def _codes(self):
+        codes = {k: partial(levels_in_rows, v) for k, v in self.categories_.items()}
+        data = self._fitted.model.graph.data_node
+        return codes | ({data: refuse_rows_of_levels} if codes else {})
+
     def _query(self, interventions, X=None, *args, **options):
         check_is_fitted(self)
-        interventions, names = self._checked(interventions), self._fitted.model.names
+        names = self._fitted.model.names
+        shown = self._showing_columns(interventions, given=X is not None)
+        interventions = self._checked(shown)
         data = self._fitted.model.graph.data_node
         if data in interventions:
             own = self._names_of_levels()
@@ -388,22 +401,35 @@ class GraphQueriesMixin:
             and k not in self._fitted.space.levels
         }
 
+    def _showing_columns(self, interventions, *, given):
+        """Interventions whose policies are given columns as rows show them."""
+        if not isinstance(interventions, Mapping):
+            return interventions
+        names = self._fitted.model.names
+        whole = {names[k]: v for k, v in self._limits_of_whole(given).items()}
+        shown = dict.fromkeys(names) | self.categories_
+        return {
+            name: reading_columns(change, shown, whole)
+            for name, change in interventions.items()
+        }
+
+    def _limits_of_whole(self, given):
+        """Least and largest value of the columns of whole numbers, by position."""
+        return {
+            k: (None, np.inf) if given else self._fitted.space.range[:, k].tolist()
+            for k in self._fitted.space.whole
+        }
+
     def _on_whole(self, interventions, *, given):
         """Interventions on columns of whole numbers are given whole numbers."""
         names, changes = self._fitted.model.names, dict(interventions)
-        for k in self._fitted.space.whole:
+        for k, limits in self._limits_of_whole(given).items():
             change = changes.get(names[k])
             if change is not None and is_set(change) and not isinstance(change, Do):
-                limits = (
-                    (None, np.inf) if given else self._fitted.space.range[:, k].tolist()
-                )
                 changes[names[k]] = Compose((Rounded({0: limits}), change))
         data = self._fitted.model.graph.data_node
         if data in changes and is_set(changes[data]) and not given:
-            ranges = {
-                k: self._fitted.space.range[:, k].tolist()
-                for k in self._fitted.space.whole
-            }
+            ranges = self._limits_of_whole(given)
             changes[data] = Compose((Rounded(ranges), changes[data]))
         return changes
 

@@ -9,6 +9,7 @@ import torch
 from ...exceptions import FarInterventionWarning
 from ...interventions import Compose, Do, Intervention
 from ...interventions._base import applied, replaces_mechanism, steps_of
+from ...interventions._places import EachRow
 from ...utils.rows import is_rounding
 
 __all__ = [
@@ -94,13 +95,15 @@ def refuse_missing(X, advice):
 
 
 def set_numbers(interventions, names):
-    """``{column: number}`` of the columns that are set to one number."""
+    """``{column: number}`` of those that are set to one, or an array of one per row."""
     found = {}
     for name, change in interventions.items():
         # Of several steps the last one counts.
         change = steps_of(change)[-1]
         if name in names and isinstance(change, Do) and change.value.size == 1:
             found[list(names).index(name)] = change.value.item()
+        elif name in names and isinstance(change, EachRow):
+            found[list(names).index(name)] = change.values[:, 0]
     return found
 
 
