@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import torch
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils import get_tags
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
+from ._conditional import intervened_given
 from ._counterfactual import CounterfactualMixin
 from ._fitting import TrainedEstimator
 from .independence._table import independence_table
@@ -24,7 +24,7 @@ from .rows._space import Space
 from .utils._sklearn import output_library
 from .utils.checks import check_scalar
 from .utils.environments import observational_rows
-from .utils.pipelines import last_step
+from .utils.pipelines import is_generator
 from .utils.streams import Streams, query_entropy, query_streams
 
 __all__ = ["BaseGenerator", "GeneratorMixin", "is_generator"]
@@ -55,29 +55,6 @@ class GeneratorMixin:
         tags = super().__sklearn_tags__()
         tags.estimator_type = "generator"
         return tags
-
-
-def is_generator(estimator):
-    """Whether an estimator, a pipeline's last step or a search's best is a generator.
-
-    Parameters
-    ----------
-    estimator : estimator
-
-    Returns
-    -------
-    bool
-
-    Examples
-    --------
-    >>> from sklearn.mixture import GaussianMixture
-    >>> is_generator(GaussianMixture())
-    False
-    """
-    estimator = last_step(estimator)
-    # A search of another library may have no tags.
-    tagged = hasattr(estimator, "__sklearn_tags__")
-    return tagged and get_tags(estimator).estimator_type == "generator"
 
 
 class BaseGenerator(
@@ -146,7 +123,9 @@ class BaseGenerator(
             )
         return self._fitted.model
 
-    def sample(self, n_samples=1, random_state=None, *, observation_noise=True):
+    def sample(
+        self, n_samples=1, random_state=None, *, observation_noise=True, given=None
+    ):
         """Draw rows from the fitted model.
 
         Parameters
@@ -158,6 +137,10 @@ class BaseGenerator(
             copies of a model, as in parallel workers, go on alike: see Notes.
         observation_noise : bool
             False gives the mean of each row instead of a draw about it.
+        given : dict of str to condition, optional
+            Rows under conditions on their columns: ``(low, high)`` is an interval of
+            numbers, with None for an open end, a list a set, all else one number or
+            level. They are those of many draws that fulfil them.
 
         Returns
         -------
@@ -179,6 +162,7 @@ class BaseGenerator(
             n_samples=n_samples,
             random_state=random_state,
             observation_noise=observation_noise,
+            given=given,
         )
 
     def intervene(
@@ -193,6 +177,7 @@ class BaseGenerator(
         observation_noise=True,
         residual="keep",
         abduction="encode",
+        given=None,
     ):
         """Draw rows with some nodes changed, or change given rows.
 
@@ -225,6 +210,9 @@ class BaseGenerator(
         abduction : {"encode", "optimise"} or Bunch
             With X: how the noise behind the rows is found, see `abduct`; or what
             `abduct` returned for these very rows.
+        given : dict of str to condition, optional
+            With `n_samples`: as in `sample`, of rows after the change. Those that
+            fulfilled conditions before it are ``X=sample(n, given=...)``.
 
         Returns
         -------
@@ -235,8 +223,9 @@ class BaseGenerator(
         Raises
         ------
         ValueError
-            For an unknown node, an intervention that does not fit its node, or one
-            that returns another shape or values that are not finite.
+            For an unknown node, an intervention that does not fit its node, one that
+            returns another shape or values that are not finite, or conditions that
+            fewer than one of 100,000 draws fulfil.
 
         Warns
         -----
@@ -257,6 +246,14 @@ class BaseGenerator(
         "drop" in 5.
         """
         interventions = self._each_row(interventions, X, n_samples)
+        if given is not None:
+            return intervened_given(
+                *(self, self._fitted.space, given),
+                *(interventions, X, n_samples, random_state),
+                return_factual=return_factual,
+                return_nodes=return_nodes,
+                observation_noise=observation_noise,
+            )
         record = [] if return_nodes else None
         queries, X, chunks, n_rows = self._query(
             interventions,

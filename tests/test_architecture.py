@@ -34,7 +34,9 @@ ALLOWED = {
     "utils": set(),
     "_counterfactual": {"models", "interventions", "rows", "utils"},
     "_fitting": {"_training", "models", "rows", "exceptions", "utils"},
+    "_conditional": {"interventions", "rows", "utils"},
     "base": {
+        "_conditional",
         "_counterfactual",
         "_fitting",
         "independence",
@@ -60,6 +62,7 @@ ALLOWED = {
     "metrics": {"base", "compose", "independence", "interventions", "utils"},
     "model_selection": {"base", "compose", "interventions", "metrics", "utils"},
     "compose": {
+        "_conditional",
         "_counterfactual",
         "base",
         "exceptions",
@@ -94,7 +97,7 @@ FROM_ROWS = {
     "all_numbers": {"compose"},
     "are_names": {"compose"},
     "as_floats": {"compose"},
-    "as_frame": {"compose"},
+    "as_frame": {"_conditional", "compose"},
     "as_numbers": {"compose"},
     "mean_change": {"_counterfactual"},
 }
@@ -247,6 +250,7 @@ def test_tests_mirror_the_package():
             "__main__",
             "exceptions",
             "base",
+            "_conditional",
             "_counterfactual",
             "_fitting",
         }:

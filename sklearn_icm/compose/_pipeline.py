@@ -8,6 +8,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
+from .._conditional import intervened_given
 from .._counterfactual import HybridMixin
 from ..base import is_generator
 from ..interventions._per_row import aligned
@@ -177,29 +178,30 @@ class GenerativePipeline(HybridMixin, Pipeline):
             return Pipeline(self.steps, memory=self.memory, verbose=self.verbose)[ind]
         return super().__getitem__(ind)
 
-    def sample(self, n_samples=1, random_state=None, **params):
+    def sample(self, n_samples=1, random_state=None, *, given=None, **params):
         """Draw rows in input space.
 
         Parameters
         ----------
-        n_samples, random_state, **params
-            As the generator's `sample` takes them.
+        n_samples, random_state, given, **params
+            As the generator's `sample` takes them; conditions are on the input.
 
         Returns
         -------
         array-like of shape (n_samples, n_features)
         """
-        return self._to_input(
-            self._generator.sample(n_samples, random_state=random_state, **params)
-        )
+        draw = {"n_samples": n_samples, "random_state": random_state, **params}
+        if given is not None:
+            return self.intervene({}, given=given, **draw)
+        return self._to_input(self._generator.sample(**draw))
 
-    def intervene(self, interventions, X=None, **params):
+    def intervene(self, interventions, X=None, *, given=None, **params):
         """Draw rows with some nodes changed, or change rows given in input space.
 
         Parameters
         ----------
-        interventions, **params
-            As the generator's `intervene` takes them.
+        interventions, given, **params
+            As the generator's `intervene` takes them; conditions are on the input.
         X : array-like of shape (n_samples, n_features), optional
             In input space.
 
@@ -208,13 +210,17 @@ class GenerativePipeline(HybridMixin, Pipeline):
         array-like of shape (n_samples, n_features), or tuple
             As the generator's `intervene` returns them; values of nodes are its own.
         """
-        inner, given = self._given(X, params)
+        if given is not None:
+            draw = {k: params.pop(k, None) for k in ("n_samples", "random_state")}
+            known = {"interventions": interventions, "X": X, **draw, **params}
+            return intervened_given(self, self.space_, given, **known)
+        inner, rows = self._given(X, params)
         interventions = aligned(interventions, X)
         found = self._generator.intervene(interventions, X=inner, **params)
         if not isinstance(found, tuple):
-            return self._to_input(found, *given)
+            return self._to_input(found, *rows)
         return tuple(
-            part if isinstance(part, dict) else self._to_input(part, *given)
+            part if isinstance(part, dict) else self._to_input(part, *rows)
             for part in found
         )
 

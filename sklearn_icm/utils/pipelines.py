@@ -1,6 +1,7 @@
 """Generators at the end of a Pipeline or in a search, and rows as they see them."""
 
 from sklearn.base import clone
+from sklearn.utils import get_tags
 from sklearn.utils.validation import check_is_fitted
 
 from .streams import stream_seed
@@ -50,6 +51,29 @@ def last_step(estimator):
     if hasattr(estimator, "steps"):
         return last_step(estimator.steps[-1][1])
     return estimator
+
+
+def is_generator(estimator):
+    """Whether an estimator, a pipeline's last step or a search's best is a generator.
+
+    Parameters
+    ----------
+    estimator : estimator
+
+    Returns
+    -------
+    bool
+
+    Examples
+    --------
+    >>> from sklearn.mixture import GaussianMixture
+    >>> is_generator(GaussianMixture())
+    False
+    """
+    estimator = last_step(estimator)
+    # A search of another library may have no tags.
+    tagged = hasattr(estimator, "__sklearn_tags__")
+    return tagged and get_tags(estimator).estimator_type == "generator"
 
 
 def before_last(estimator, X):
