@@ -16,6 +16,7 @@ from ._effects import average_effect
 from ._evaluate import evaluate
 from ._extrapolation import make_extrapolation_scorer
 from ._factor_scorers import make_identifiability_scorer
+from ._graph_test import graph_test
 from ._identifiability import amari_distance
 from ._image_statistics import layout_distance, patch_distance
 from ._levels import mcc_score
@@ -35,6 +36,7 @@ __all__ = [
     "evaluate",
     "extrapolation_skill",
     "fit_refits",
+    "graph_test",
     "layout_distance",
     "make_appearance_scorer",
     "make_density_scorer",

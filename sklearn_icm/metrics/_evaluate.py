@@ -15,6 +15,7 @@ from ..utils.pipelines import before_last, check_graph_generator
 from ..utils.reports import Report
 from ..utils.rows import is_rounding
 from ..utils.words import part_of
+from ._graph_test import FEWEST_ROWS, graph_test
 from ._inputs import direction_stream
 from ._mechanism_shift import families
 
@@ -49,7 +50,8 @@ def evaluate(estimator, X, *, n_draws=50, random_state=None):
         regression), cross-validated on X; ``skill`` and ``linear_skill``, the part of
         these that the mechanism saves (NaN if there is nothing to save); ``p_value`` of
         the independence of noise and parents (NaN of levels). ``sentences_``: all of
-        this in words, by column.
+        this in words, by column; and, at "the graph", what
+        :func:`~sklearn_icm.metrics.graph_test` says of these rows, if they are 40.
 
     Notes
     -----
@@ -91,6 +93,8 @@ def evaluate(estimator, X, *, n_draws=50, random_state=None):
         rows[name] = row = _row(*scores, tests.get(name, np.nan))
         judged = row["skill"], row["linear_skill"], row["p_value"]
         told[name] = _sentence(name, has_parents, *judged)
+    if len(values) >= FEWEST_ROWS:
+        told["the graph"] = graph_test(generator, X).sentences_["graph"]
     return Report(pd.DataFrame.from_dict(rows, "index"), pd.Series(told))
 
 
