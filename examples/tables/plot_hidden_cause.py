@@ -37,7 +37,7 @@ for model in models.values():
 # %%
 # Mean outcome under each dose. Rows at hand show what is seen, not what would be.
 doses = np.linspace(-1.5, 1.5, 7)
-figure, ax = plt.subplots(figsize=(6, 3.5))
+figure, ax = plt.subplots(figsize=(6, 3.5), layout="constrained")
 ax.plot(table["dose"], table["outcome"], ".", color="0.85", zorder=0)
 ax.plot(doses, np.sin(doses), "k--", label="truth")
 errors = {}
