@@ -41,11 +41,11 @@ for _ in range(50):
     effect = np.convolve(cause, rng.randn(12), mode="same")
     ratios.append((ratio(cause, effect), ratio(effect, cause)))
 ratios = np.array(ratios)
-plt.hist(ratios, bins=20, label=["cause to effect", "effect to cause"])
-plt.axvline(1, color="k", linewidth=0.5)
-plt.xlabel("spectral dependence ratio")
-plt.legend()
-plt.show()
+figure, ax = plt.subplots(figsize=(6, 3), layout="constrained")
+ax.hist(ratios, bins=20, label=["cause to effect", "effect to cause"])
+ax.axvline(1, color="k", linewidth=0.5)
+ax.set(xlabel="spectral dependence ratio", ylabel="filters")
+ax.legend()
 
 # %%
 # The finding.
