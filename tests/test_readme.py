@@ -11,13 +11,19 @@ README = Path(__file__).parents[1] / "README.md"
 @pytest.mark.example
 def test_examples_of_the_readme_run(capsys):
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(), re.S)
-    assert len(blocks) == 3
+    assert len(blocks) == 5
     namespace = {}
     for block in blocks:
         exec(compile(block, str(README), "exec"), namespace)
     shown = capsys.readouterr().out
     assert "conv1 -> conv2" in shown
     assert "icm_weight" in shown
+    # The first two blocks answer as their comments say.
+    low, high = map(float, re.search(r"interval (\S+) to (\S+) ", shown).groups())
+    assert low < -1 < high
+    slope, _, error, *_ = shown.splitlines()
+    assert abs(float(slope)) < 0.2
+    assert float(error) < 0.05
     assert namespace["search"].best_score_ > 0
     assert namespace["mine"].shape == (5, 64)
     assert "Fitted to all rows, stretch_width at" in shown

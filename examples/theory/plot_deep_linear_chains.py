@@ -65,7 +65,8 @@ for ax, init in zip(axes, ("small", "identity", "xavier"), strict=True):
             f"{errors[init, weight]:.3f}"
         )
         ax.plot(found, label=f"weight {weight:g}")
-    ax.set(title=f"{init} start", xlabel="eigenvalue", yscale="log")
+    ax.set(title=f"{init} start", xlabel="rank of the eigenvalue", yscale="log")
+axes[0].set_ylabel("mean eigenvalue of the output")
 axes[0].legend()
 
 # %%

@@ -66,17 +66,20 @@ runs = {f"weight {weight:g}": train(weight) for weight in (0.0, 0.1)}
 
 # %%
 # rho and errors along training, and the kernels at its end.
-figure, axes = plt.subplots(1, 4, figsize=(14, 3), layout="constrained")
+axes = plt.subplots(2, 2, figsize=(8, 5), layout="constrained")[1].ravel()
 steps = STEPS * np.arange(1, BLOCKS + 1)
+lags = np.arange(-32, 32)
 for name, ((k1, k2), path) in runs.items():
     axes[0].plot(steps, path[:, 1], label=name)
     axes[1].plot(steps, path[:, 2])
-    axes[2].plot(k1)
-    axes[3].plot(k2)
+    axes[2].plot(lags, k1)
+    axes[3].plot(lags, k2)
 titles = ("rho", "extrapolation error", "first kernel", "second kernel")
 for ax, title in zip(axes, titles, strict=True):
-    ax.set_title(title)
-axes[0].legend()
+    ax.set(title=title, xlabel="lag" if "kernel" in title else "step")
+for ax, kernel in zip(axes[2:], chain.kernels, strict=True):
+    ax.plot(lags, np.ravel(kernel), "k:", label="truth")
+axes[0].legend(), axes[3].legend()
 
 # %%
 # What the penalty does not do: from a random start the kernels end far from the truth.
