@@ -1,12 +1,11 @@
 """Sphinx configuration; build with `make doc`. Nothing of it needs a network."""
 
 import sys
-import warnings
 from pathlib import Path
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
-from _inventories import write_inventories
+from _pages import write_inventories
 from sphinx_gallery.sorting import ExplicitOrder
 
 from sklearn_icm import __version__
@@ -50,12 +49,10 @@ sphinx_gallery_conf = {
     "capture_repr": ("_repr_html_",),
     "image_srcset": ["2x"],
     "min_reported_time": 1e9,
+    "reset_modules": ("matplotlib", "_pages.link_to_pages"),
     "remove_config_comments": True,
     "show_memory": False,
 }
-# The same warnings that the tests ignore; others are shown on the page.
-warnings.filterwarnings("ignore", message="FigureCanvasAgg is non-interactive")
-
 html_theme = "pydata_sphinx_theme"
 html_title = "sklearn_icm"
 html_static_path = ["_static"]

@@ -31,6 +31,7 @@ from .rows._columns import (
 from .rows._space import Space
 from .utils._sklearn import Interval, StrOptions, fit_context, is_fold_of_search
 from .utils.checks import plain, unchanged_on_error
+from .utils.documentation import DocumentedMixin
 from .utils.environments import find_rows, resolve_environments
 from .utils.streams import Streams, new_entropy
 
@@ -116,7 +117,7 @@ class Fitted:
         }
 
 
-class TrainedEstimator(BaseEstimator):
+class TrainedEstimator(DocumentedMixin, BaseEstimator):
     """Estimator that trains a model, which subclasses build by ``_build(space)``."""
 
     __metadata_request__fit = {"environments": True}

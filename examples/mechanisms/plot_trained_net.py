@@ -61,6 +61,7 @@ graph = MechanismGraph(
 with torch.no_grad():
     X = net(torch.randn(200, 2)).flatten(1).numpy()
 model = FixedGenerator(graph, data_shape=(16, 16), random_state=0).fit(X)
+graph
 
 # %%
 # Given rows are explained by noise that is searched for, and then changed.

@@ -33,6 +33,7 @@ models = {
 }
 for model in models.values():
     model.set_params(max_epochs=30, random_state=0).fit(table)
+models["hidden node"]
 
 # %%
 # Mean outcome under each dose. Rows at hand show what is seen, not what would be.

@@ -19,6 +19,7 @@ from ..rows._columns import plain_rows
 from ..rows._frames import as_frame
 from ..utils._sklearn import Interval, fit_context, is_fold_of_search
 from ..utils.checks import check_level, plain, unchanged_on_error
+from ..utils.documentation import DocumentedMixin
 from ..utils.environments import resolve_environments
 from ..utils.pipelines import last_step, seeded_clone, seeds_of
 from ..utils.rows import take_rows
@@ -46,7 +47,7 @@ def _verb(name):
     return available_if(has)(ask)
 
 
-class BootstrapGenerator(MetaEstimatorMixin, BaseEstimator):
+class BootstrapGenerator(DocumentedMixin, MetaEstimatorMixin, BaseEstimator):
     """A generator, beside refits of it to resampled rows that make intervals honest.
 
     Intervals of a single fit count what is drawn, as if the fit were the truth. Those

@@ -17,6 +17,7 @@ from ..rows._frames import as_frame
 from ..rows._space import Space
 from ..utils._sklearn import output_library
 from ..utils.checks import unchanged_on_error
+from ..utils.documentation import DocumentedMixin
 from ..utils.environments import (
     find_rows,
     observational_rows,
@@ -28,7 +29,7 @@ from ._density import log_volume
 from ._inverse import check_inverse, check_keeps_columns, inverse_rows
 
 
-class GenerativePipeline(HybridMixin, Pipeline):
+class GenerativePipeline(DocumentedMixin, HybridMixin, Pipeline):
     """Transformers, then a generator whose rows are mapped back to input space.
 
     Parameters

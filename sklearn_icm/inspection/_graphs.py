@@ -3,6 +3,7 @@
 import numpy as np
 
 from ..compose._wrap import over_refits
+from ..utils.layers import layers_of
 from ..utils.pipelines import check_graph_generator
 from ._plotting import Display, inner_rows
 
@@ -146,15 +147,9 @@ def _effect(before, after, is_categorical):
 
 def _places(parents):
     """(x, y) of every node: below all of its parents, layers centred in turns."""
-    depth = {}
-    for name, read in parents.items():
-        depth[name] = 1 + max((depth[p] for p in read), default=-1)
-    layers = {}
-    for name, level in depth.items():
-        layers.setdefault(level, []).append(name)
     return {
         # Moved aside, so that an edge past a layer does not run through its nodes.
         name: (k - (len(names) - 1) / 2 + 0.3 * (level % 2), -level)
-        for level, names in layers.items()
+        for level, names in enumerate(layers_of(parents))
         for k, name in enumerate(names)
     }

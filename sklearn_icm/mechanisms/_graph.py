@@ -18,6 +18,7 @@ from ..interventions._base import (
 )
 from ..interventions._checks import kinds_of
 from ..utils.streams import Streams
+from ._drawing import as_svg
 from ._modules import LinkedMechanism, called_apart, deterministic
 
 # Rows that are tried: more than the channels that convolutions without rows often have.
@@ -283,6 +284,9 @@ class MechanismGraph(nn.Module):
         sizes = {k: f"{k}: {math.prod(s)}" for k, s in self.nodes.items()}
         made = {k: f"{sizes[k]} <- {', '.join(p)}" for k, p in self.parents.items()}
         return "\n".join((sizes | made).values())
+
+    def _repr_html_(self) -> str:
+        return as_svg(self.nodes, self.parents)
 
 
 def _value_of(

@@ -1,6 +1,11 @@
-"""Inventories of other projects, made of the few names that these pages link to."""
+"""Links of these pages to others: of other projects, and of estimators' HTML."""
 
 import zlib
+from pathlib import Path
+
+from sklearn_icm.utils import documentation
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
 
 # Address, how a page of it is called, and names of classes and functions.
 PROJECTS = {
@@ -61,3 +66,9 @@ def write_inventories(folder):
         path.write_bytes(head.format(project).encode() + text)
         mapping[project] = (address, str(path))
     return mapping
+
+
+def link_to_pages(gallery, name):
+    """Link the HTML of estimators to the pages beside, from the page of an example."""
+    (path,) = EXAMPLES.rglob(name)
+    documentation.ADDRESS = "../" * len(path.relative_to(EXAMPLES).parts)
