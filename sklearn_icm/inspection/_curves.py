@@ -2,12 +2,14 @@
 
 import numpy as np
 
-from ._plotting import Display, fitted_generator, inner_rows
+from ._plotting import COLOURS, Display, fitted_generator, inner_rows
 
 __all__ = ["IndependenceDisplay", "TrainingDisplay"]
 
 # Of p-values below which a dependence counts as found.
 LEVEL = 0.01
+# Gains in power beyond this one are drawn by their logarithm.
+LINEAR = 3
 
 
 class IndependenceDisplay(Display):
@@ -53,7 +55,10 @@ class IndependenceDisplay(Display):
 
     def _size(self):
         n_pairs = sum(len(table) for table in self.tables.values())
-        return 6, 1.2 + 0.45 * max(1, n_pairs)
+        columns = ["mechanism", "against", "pair"]
+        names = [t.filter(columns).sum(axis=1) for t in self.tables.values()]
+        longest = max((len(name) for table in names for name in table), default=0)
+        return max(6, 4.2 + 0.08 * longest), 1.4 + 0.45 * max(1, n_pairs)
 
     def _draw(self):
         self.points_, self.bands_, labels = [], [], []
@@ -64,28 +69,32 @@ class IndependenceDisplay(Display):
         for k, (name, table) in enumerate(self.tables.items()):
             y = np.arange(len(labels), len(labels) + len(table))
             low, high = table["low"].to_numpy(), table["high"].to_numpy()
-            style = {"left": low, "height": 0.5, "color": f"C{k}", "alpha": 0.25}
+            style = {"left": low, "height": 0.5, "color": COLOURS[k], "alpha": 0.3}
             self.bands_.append(self.ax_.barh(y, high - low, **style))
-            self.points_ += self.ax_.plot(
-                table["power_change"], y, f"oC{k}", label=name
-            )
+            points = {"color": COLOURS[k], "label": f"{name}, as trained"}
+            self.points_ += self.ax_.plot(table["power_change"], y, "o", **points)
             labels += [f"{name}: {pair}" for pair in table["pair"]]
         self.ax_.axvline(0, color="0.5", linewidth=1)
-        xlabel = "power that a random change gains\n(band: 95 % of random weights)"
-        self._label_rows(labels, xlabel)
+        if max(table["high"].max() for table in self.tables.values()) > LINEAR:
+            self.ax_.set_xscale("symlog", linthresh=1)
+        xlabel = "gain in power by a random change\n(bands: 95 % of random weights)"
+        self._label_rows(labels, xlabel, "Independence of successive mechanisms")
 
     def _draw_dependence(self):
         (table,) = self.tables.values()
         found = table["p_value"].to_numpy() < LEVEL
         y, dependence = np.arange(len(table)), table["dependence"].to_numpy()
         for chosen, face, label in (
-            (found, "C3", f"p < {LEVEL}"),
+            (found, COLOURS[5], f"p < {LEVEL}"),
             (~found, "white", f"p >= {LEVEL} or not tested"),
         ):
-            style = {"markerfacecolor": face, "color": "C3", "label": label}
+            style = {"markerfacecolor": face, "color": COLOURS[5], "label": label}
             self.points_ += self.ax_.plot(dependence[chosen], y[chosen], "o", **style)
         labels = table["mechanism"] + " against " + table["against"]
-        self._label_rows(labels, "dependence of the noise (0 = independent)")
+        self.ax_.axvline(0, color="0.5", linewidth=1)
+        self.ax_.locator_params(axis="x", nbins=5)
+        xlabel = "dependence of the noise (0 = independent)"
+        self._label_rows(labels, xlabel, "Independence of the noise of a table")
 
 
 class TrainingDisplay(Display):
@@ -119,10 +128,16 @@ class TrainingDisplay(Display):
     def _draw(self):
         epochs, terms = self.history.index, self.history.filter(regex=r"^(?!penalty)")
         terms = terms.drop(columns=["icm_weight", "duration"], errors="ignore")
-        self.lines_ = self.ax_.plot(epochs, terms, label=list(terms))
+        self.lines_, names = [], [name.removeprefix("valid_") for name in terms]
+        for name, values in terms.items():
+            place = list(dict.fromkeys(names)).index(name.removeprefix("valid_"))
+            style = {"color": COLOURS[place % len(COLOURS)], "label": name}
+            kind = "--" if name.startswith("valid_") else "-"
+            self.lines_ += self.ax_.plot(epochs, values, kind, **style)
         if "penalty" in self.history:
             style = {"linestyle": ":", "color": "0.4", "label": "penalty (right)"}
             right = self.ax_.twinx()
             self.lines_ += right.plot(epochs, self.history["penalty"], **style)
+            right.set_ylabel("penalty, not weighted")
         self.ax_.set(xlabel="epoch", ylabel="nats per feature")
-        self.ax_.legend(handles=self.lines_, fontsize="small")
+        self._legend("Training", self.lines_)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ._plotting import Display
+from ._plotting import COLOURS, Display
 
 __all__ = ["ExtrapolationDisplay"]
 
@@ -57,8 +57,9 @@ class ExtrapolationDisplay(Display):
         return cls(tables).plot(ax=ax)
 
     def _size(self):
-        n_rows = len(next(iter(self.tables.values())))
-        return 6, 1.5 + 0.5 * n_rows * len(self.tables)
+        names = next(iter(self.tables.values())).index.map(str)
+        width = max(6, 4.2 + 0.08 * max(map(len, names)))
+        return width, 1.7 + 0.4 * len(names) * len(self.tables)
 
     def _draw(self):
         # Without environments that cannot be told from usual rows.
@@ -68,6 +69,7 @@ class ExtrapolationDisplay(Display):
             y = places + 0.6 * ((k + 1) / (len(tables) + 1) - 0.5)
             beside = np.abs(table[["low", "high"]].sub(table["skill"], axis=0)).T
             style = {"xerr": beside, "fmt": "o", "capsize": 3, "label": name}
+            style["color"] = COLOURS[k % len(COLOURS)]
             self.points_.append(self.ax_.errorbar(table["skill"], y, **style))
         (self.baselines_,), (self.ceilings_,) = (
             self.ax_.plot(tables[0][column], places, color="0.4", **style)
@@ -75,7 +77,8 @@ class ExtrapolationDisplay(Display):
         )
         self.ax_.axvline(0, color="0.5", linewidth=1)
         xlabel = "skill (0 = the mean row, 1 = perfect; bar: interval)"
-        self._label_rows(tables[0].index.map(str), xlabel)
+        title = "Environments that were not fitted"
+        self._label_rows(tables[0].index.map(str), xlabel, title)
 
 
 def _shown(table):

@@ -9,11 +9,14 @@ from ._plotting import Display, inner_rows
 
 __all__ = ["GraphInterventionDisplay"]
 
+UNIT = "mean change in standard deviations\n(of levels: share of rows)"
+
 
 class GraphInterventionDisplay(Display):
     """A causal graph whose nodes are coloured by how far an intervention moves them.
 
-    Causes are above their effects; edges out of what moved are dark.
+    Causes are above their effects; edges out of what moved are dark, and what is
+    intervened on is a square.
 
     Parameters
     ----------
@@ -28,7 +31,7 @@ class GraphInterventionDisplay(Display):
 
     Attributes
     ----------
-    ax_, figure_, nodes_, edges_, labels_
+    ax_, figure_, nodes_, edges_, labels_, colorbar_
         Set by `plot`; one artist per edge and per label.
     """
 
@@ -88,7 +91,7 @@ class GraphInterventionDisplay(Display):
         return cls(parents, effects, targets, half if n_refits else None).plot(ax=ax)
 
     def _size(self):
-        return 6, 2.2 + 1.2 * max(-y for _, y in _places(self.parents).values())
+        return 7, 2.0 + 0.9 * max(-y for _, y in _places(self.parents).values())
 
     def _draw(self):
         places = _places(self.parents)
@@ -118,7 +121,15 @@ class GraphInterventionDisplay(Display):
             )
             for name, place in places.items()
         ]
-        self.ax_.margins(0.2)
+        self.colorbar_ = self.figure_.colorbar(
+            next(iter(self.nodes_.values())), ax=self.ax_, shrink=0.8, label=UNIT
+        )
+        self.ax_.set_title(f"do({', '.join(self.targets)})", fontsize="medium")
+        # On the right labels stand beside the nodes.
+        (left, right), (low, high) = self.ax_.get_xlim(), self.ax_.get_ylim()
+        space = max(right - left, 1.0)
+        self.ax_.set_xlim(left - 0.1 * space, right + 0.35 * space)
+        self.ax_.set_ylim(low - 0.2, high + 0.2)
         self.ax_.set_axis_off()
 
     def _told(self, name):

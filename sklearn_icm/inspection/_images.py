@@ -3,7 +3,8 @@
 import numpy as np
 
 from ..compose._wrap import rows_under
-from ._plotting import Display, draw_grid, drawn_as, first_rows
+from ..utils.pipelines import last_step
+from ._plotting import Display, draw_grid, drawn_as, first_rows, grid_size
 
 __all__ = ["SamplesDisplay"]
 
@@ -76,12 +77,13 @@ class SamplesDisplay(Display):
             real = np.pad(real, [(0, n_empty), (0, 0)], constant_values=np.nan)
             rows = np.concatenate([real.reshape(-1, n_columns, rows.shape[2]), rows])
             labels = ["real"] * (len(rows) - n_rows) + labels
-        display = cls(rows, **drawn_as(estimator), labels=labels)
+        title = f"Samples of {type(last_step(estimator)).__name__}"
+        display = cls(rows, **drawn_as(estimator), labels=labels, title=title)
         return display.plot(ax=ax)
 
     def _size(self):
-        n_rows, n_columns = self.rows.shape[:2]
-        return 1.0 + n_columns, max(0.5 + 0.6 * n_rows, 1.8)
+        has_head = self.title is not None or self.column_labels is not None
+        return grid_size(self.rows, self.data_shape, self.data_kind, has_head)
 
     def _draw(self):
         self.artists_ = draw_grid(
@@ -93,4 +95,4 @@ class SamplesDisplay(Display):
             data_kind=self.data_kind,
         )
         if self.title is not None:
-            self.ax_.set_title(self.title)
+            self.ax_.set_title(self.title, fontsize="medium")

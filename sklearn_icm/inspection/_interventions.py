@@ -124,7 +124,8 @@ class InterventionDisplay(SamplesDisplay):
         if truth is not None:
             rows.append(np.asarray(truth)[:n_columns])
             labels.append("truth")
-        display = cls(np.stack(rows), **drawn_as(estimator), labels=labels)
+        title = f"{intervention!r}, at one node after the other"
+        display = cls(np.stack(rows), **drawn_as(estimator), labels=labels, title=title)
         return display.plot(ax=ax)
 
     @classmethod
@@ -235,6 +236,7 @@ class NodeTraversalDisplay(SamplesDisplay):
             **drawn_as(estimator),
             labels=[f"{node}[{unit}]" for unit in units],
             column_labels=[f"{t:+.2g} sd" for t in shifts],
+            title=f"Units of {node}, moved by their standard deviations",
         )
         return display.plot(ax=ax)
 

@@ -9,15 +9,22 @@ from ..rows._layout import DataLayout
 from ..utils.pipelines import before_last, last_step
 
 __all__ = [
+    "COLOURS",
     "Display",
     "chosen_node",
     "drawn_as",
     "draw_grid",
     "first_rows",
+    "grid_size",
     "fitted_generator",
     "hidden_maps",
     "inner_rows",
 ]
+
+# Which people tell apart however they see colours (Okabe and Ito, 2008).
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000")
+# Of a cell with an image, in inches, and of all cells side by side.
+CELL, WIDEST = 0.75, 11
 
 
 class Display:
@@ -47,12 +54,27 @@ class Display:
         """Width and height in inches."""
         return 6, 3.5
 
-    def _label_rows(self, labels, xlabel):
+    def _label_rows(self, labels, xlabel, title):
         """Name rows 0, 1, ... from top to bottom, with a legend."""
         rows = np.arange(len(labels))
         self.ax_.set(yticks=rows, yticklabels=labels, xlabel=xlabel)
-        self.ax_.invert_yaxis()
-        self.ax_.legend(loc="best", fontsize="small")
+        self.ax_.set_ylim(len(labels) - 0.5, -0.5)
+        self._legend(title)
+
+    def _legend(self, title, handles=None):
+        """Title and legend above the axes, since values may be anywhere in them."""
+        if handles is None:
+            handles, _ = self.ax_.get_legend_handles_labels()
+        legend = self.ax_.legend(
+            handles=handles,
+            title=title,
+            ncols=min(3, max(1, len(handles))),
+            **{"loc": "lower center", "bbox_to_anchor": (0.5, 1.0), "frameon": False},
+            **{"fontsize": "small", "title_fontsize": "medium"},
+        )
+        if not handles:
+            legend.remove()
+            self.ax_.set_title(title, fontsize="medium")
 
 
 def _new_axes(figsize):
@@ -132,6 +154,18 @@ def drawn_as(estimator):
     return {"data_shape": tuple(shape), "data_kind": kind}
 
 
+def grid_size(rows, data_shape, data_kind, has_head):
+    """Width and height in inches of a grid of rows, with its labels and head."""
+    n_rows, n_columns, n_features = rows.shape
+    if DataLayout.of(n_features, data_shape, data_kind).is_signal:
+        width, height = min(1.2 * n_columns, WIDEST), 0.6 * n_rows
+    else:
+        aspect = data_shape[1] / data_shape[0]
+        cell = min(CELL * max(aspect, 1), WIDEST / n_columns)
+        width, height = cell * n_columns, cell / aspect * n_rows
+    return max(width + 1.3, 4), max(height + (0.6 if has_head else 0.1), 1.2)
+
+
 def draw_grid(ax, rows, data_shape, labels, column_labels=None, *, data_kind="auto"):
     """Draw rows (n_rows, n_columns, n_features) as one mosaic, or as signals.
 
@@ -157,6 +191,7 @@ def draw_grid(ax, rows, data_shape, labels, column_labels=None, *, data_kind="au
     image = ax.imshow(canvas, cmap="gray", vmin=low, vmax=high, interpolation="nearest")
     middles = [i * (height + gap) + (height - 1) / 2 for i in range(n_rows)]
     ax.set(yticks=middles, yticklabels=labels)
+    ax.tick_params(axis="y", labelsize="small")
     centres = [j * (width + gap) + (width - 1) / 2 for j in range(n_columns)]
     _label_columns(ax, centres, column_labels)
     ax.tick_params(length=0)
@@ -174,7 +209,7 @@ def _label_columns(ax, places, labels):
 
 
 def _draw_signals(ax, cells, labels, column_labels):
-    """Draw a curve per cell, coloured by row; or one per channel, coloured by these."""
+    """Draw a curve per cell; or one per channel, coloured by these."""
     n_rows, n_columns, length = cells.shape[:3]
     cells = cells.reshape(n_rows, n_columns, length, -1)
     n_channels = cells.shape[3]
@@ -184,11 +219,21 @@ def _draw_signals(ax, cells, labels, column_labels):
         for j in range(n_columns):
             x = np.arange(length) + j * 1.1 * length
             for c in range(n_channels):
-                colour = f"C{i if n_channels == 1 else c}"
                 y = cells[i, j, :, c] - i * step
-                lines += ax.plot(x, y, color=colour, linewidth=1)
+                style = {"color": COLOURS[c % len(COLOURS)], "linewidth": 1}
+                lines += ax.plot(x, y, **style)
     middles = [float(np.nanmean(cells[i])) - i * step for i in range(n_rows)]
     ax.set(yticks=middles, yticklabels=labels)
+    ax.tick_params(length=0, labelsize="small")
+    ax.spines[:].set_visible(False)
+    if n_channels > 1:
+        shown = [f"channel {c}" for c in range(n_channels)]
+        ax.legend(
+            lines[:n_channels],
+            shown,
+            **{"loc": "upper center", "bbox_to_anchor": (0.5, 0.0), "frameon": False},
+            **{"ncols": min(n_channels, 4), "fontsize": "small"},
+        )
     _label_columns(
         ax, [(0.5 + 1.1 * j) * length for j in range(n_columns)], column_labels
     )

@@ -5,7 +5,7 @@ from numbers import Real
 import numpy as np
 
 from ..model_selection import search_results
-from ._plotting import Display
+from ._plotting import COLOURS, Display
 
 __all__ = ["SearchDisplay"]
 
@@ -75,21 +75,17 @@ class SearchDisplay(Display):
             self.right_ax_.set_ylabel("other scores")
         self.lines_ = {}
         for k, name in enumerate(self.scorers):
-            ax, style = (self.right_ax_, f"C{k - 1}:s") if k else (self.ax_, "k-o")
+            ax, style = (self.right_ax_, ":s") if k else (self.ax_, "-o")
             self.lines_[name], *_ = ax.errorbar(
                 places,
                 table[f"mean_test_{name}"],
                 yerr=table[f"se_test_{name}"],
-                fmt=style,
-                label=name if k else f"{name} (left)",
+                **{"fmt": style, "capsize": 3, "color": COLOURS[k % len(COLOURS)]},
             )
+            self.lines_[name].set_label(f"{name} (left)" if others and not k else name)
         self.ax_.set(xlabel=self.param, ylabel=first)
-        # Above the axes, since curves may be anywhere within them.
-        self.ax_.legend(
-            handles=list(self.lines_.values()),
-            **{"loc": "lower center", "bbox_to_anchor": (0.5, 1.0)},
-            **{"ncols": 3, "fontsize": "small"},
-        )
+        title = f"Scores along {self.param}, with standard errors over folds"
+        self._legend(title, list(self.lines_.values()))
 
     def _along(self):
         """Rows in the order of the parameter, and where they are drawn."""
