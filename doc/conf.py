@@ -44,7 +44,6 @@ sphinx_gallery_conf = {
     "within_subsection_order": "FileNameSortKey",
     "backreferences_dir": "generated/backreferences",
     "doc_module": ("sklearn_icm",),
-    "reference_url": {"sklearn_icm": None},
     "abort_on_example_error": True,
     "capture_repr": ("_repr_html_",),
     "image_srcset": ["2x"],
