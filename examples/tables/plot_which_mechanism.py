@@ -43,7 +43,7 @@ model = BootstrapGenerator(graph, n_estimators=10, random_state=0)
 model.fit(table, environments=labels)
 
 # %%
-# Every column has moved, and one mechanism has changed.
+# All columns behind the valve have moved, and one mechanism has changed.
 report = mechanism_shift(model, table, labels)
 print(report)
 shifts = report.table_.set_index("node")
