@@ -11,12 +11,12 @@ node for the colour; an ordinary one has latents, where one adds the step betwee
 # Real digits in colour. `left_out` marks the rows that are not fitted.
 import numpy as np
 import torch
+from sklearn.base import clone
 from sklearn.datasets import load_digits
 from torch import nn
 
 from sklearn_icm.generators import VAEGenerator
 from sklearn_icm.inspection import SamplesDisplay
-from sklearn_icm.interventions import Do
 from sklearn_icm.mechanisms import MechanismGraph
 from sklearn_icm.model_selection import LeaveCombinationOut
 
@@ -59,12 +59,10 @@ def shape_times_colour(n, data_shape):
 
 # %%
 # Both are asked for odd digits that are not blue, in blue.
-training = {"n_latents": 16, "max_epochs": 40, "observational": "seen"}
-own = VAEGenerator(
-    (8, 8, 3), decoder=shape_times_colour, **training, random_state=0
-).fit(X, part)
-usual = VAEGenerator((8, 8, 3), **training, random_state=0).fit(X, part)
-
+settings = {"n_latents": 16, "max_epochs": 40, "observational": "seen"}
+usual = VAEGenerator((8, 8, 3), **settings, random_state=0)
+own = clone(usual).set_params(decoder=shape_times_colour)
+usual.fit(X, part), own.fit(X, part)
 ask = (kind == "odd") & (colour != "blue")
 even = {name: (kind == "even") & (colour == name) for name in COLOURS}
 blue = own.node_values(X=X[even["blue"]])["colour"].mean(0)
@@ -73,9 +71,7 @@ means = {name: latents[rows].mean(0) for name, rows in even.items()}
 moved = latents[ask] + [means["blue"] - means[name] for name in colour[ask]]
 answers = {
     "as seen": X[ask],
-    "a shape, times a colour": own.intervene(
-        {"colour": Do(blue)}, X=X[ask], residual="drop"
-    ),
+    "shape x colour": own.intervene({"colour": blue}, X=X[ask], residual="drop"),
     "latents, plus a step": usual.inverse_transform(moved),
     "truth": painted(digits[ask], ["blue"] * ask.sum()),
 }
@@ -91,8 +87,7 @@ display = SamplesDisplay(
 
 # %%
 # How far is each answer from the truth? 1 is as far as the mean image.
-def error(rows):
-    truth = answers["truth"]
+def error(rows, truth=answers["truth"]):
     return np.square(rows - truth).sum() / np.square(truth - truth.mean(0)).sum()
 
 

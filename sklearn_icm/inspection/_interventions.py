@@ -124,7 +124,8 @@ class InterventionDisplay(SamplesDisplay):
         if truth is not None:
             rows.append(np.asarray(truth)[:n_columns])
             labels.append("truth")
-        title = f"{intervention!r}, at one node after the other"
+        told = intervention if isinstance(intervention, Intervention) else "A change"
+        title = f"{told}, at one node after the other"
         display = cls(np.stack(rows), **drawn_as(estimator), labels=labels, title=title)
         return display.plot(ax=ax)
 
