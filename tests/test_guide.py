@@ -18,8 +18,10 @@ pages = pytest.mark.parametrize("page", PAGES, ids=lambda p: p.stem)
 
 def blocks_of(text):
     """Code and, where the page shows it, what it prints."""
-    found = [(kind, re.sub("^    ", "", code, flags=re.M)) for kind, code in
-             BLOCK.findall(text)]
+    found = [
+        (kind, re.sub("^    ", "", code, flags=re.M))
+        for kind, code in BLOCK.findall(text)
+    ]
     for k, (kind, code) in enumerate(found):
         if kind == "python":
             shown = found[k + 1 : k + 2]

@@ -1,0 +1,1 @@
+"""Figures of the guide, one function for each page, named as it."""
