@@ -1,4 +1,4 @@
-"""Families of generators, complete, with what `doc/authors.rst` documents."""
+"""Families of generators, complete, with what `doc/guide/authors.rst` documents."""
 
 import math
 

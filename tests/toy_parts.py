@@ -1,4 +1,4 @@
-"""Parts of one's own, with what `doc/authors.rst` documents."""
+"""Parts of one's own, with what `doc/guide/authors.rst` documents."""
 
 from dataclasses import dataclass, replace
 
