@@ -1,4 +1,4 @@
-"""Make the figures of the guide: ``python doc/guide/figures.py [--out DIR] [NAME ...]``.
+"""Make figures of the guide: ``python doc/guide/figures.py [--out DIR] [NAME ...]``.
 
 All are computed by the package from seeds, but for diagrams (`drawings`) and what is
 copied from ``benchmarks/RESULTS.md`` (`peers`), which says so. It takes minutes.

@@ -19,21 +19,32 @@ def box(ax, x, y, text, kind="answer"):
     )
 
 
-def arrow(start, end, text=""):
-    """Draw an arrow between the edges of two boxes."""
-    ax, (x0, y0), (x1, y1) = start.axes, start.get_position(), end.get_position()
-    style = {
-        "arrowstyle": "-|>",
-        "color": "0.35",
-        "patchA": start.get_bbox_patch(),
-        "patchB": end.get_bbox_patch(),
-    }
+def edge(shape, towards):
+    """Where the line from the middle of a box towards a point leaves it."""
+    ax, (x, y) = shape.axes, shape.get_position()
+    bounds = shape.get_bbox_patch().get_window_extent()
+    bounds = bounds.transformed(ax.transData.inverted())
+    dx, dy = towards[0] - x, towards[1] - y
+    share = min(
+        (bounds.width / 2) / max(abs(dx), 1e-9),
+        (bounds.height / 2) / max(abs(dy), 1e-9),
+    )
+    return x + share * dx, y + share * dy
+
+
+def arrow(start, end, text="", at=0.5):
+    """Draw an arrow between the edges of two boxes, with a word at a share of it."""
+    ax = start.axes
+    ax.figure.canvas.draw()  # boxes have their size once they are drawn
+    x0, y0 = edge(start, end.get_position())
+    x1, y1 = edge(end, start.get_position())
+    style = {"arrowstyle": "-|>", "color": "0.35", "shrinkA": 0, "shrinkB": 0}
     ax.annotate("", (x1, y1), (x0, y0), arrowprops=style, zorder=1)
     if text:
         white = {"facecolor": "w", "edgecolor": "none", "pad": 1}
-        middle = (x0 + x1) / 2, (y0 + y1) / 2
+        place = x0 + at * (x1 - x0), y0 + at * (y1 - y0)
         ax.text(
-            *middle, text, fontsize=8, ha="center", va="center", zorder=2, bbox=white
+            *place, text, fontsize=8, ha="center", va="center", zorder=2, bbox=white
         )
 
 
@@ -65,15 +76,15 @@ def which():
         ax,
         4.9,
         0.3,
-        "around any of them: GenerativePipeline (scalers), BootstrapGenerator (intervals), "
-        "GridSearchCV (choices)",
+        "around any of them: GenerativePipeline (scalers), "
+        "BootstrapGenerator (intervals), GridSearchCV (choices)",
     )
     for start, end, text in (
         (known, fixed, "yes"),
         (known, row, "no"),
-        (row, graph, "a record of columns"),
-        (row, chain, "of a linear chain"),
-        (row, change, "an image or signal"),
+        (row, graph, "columns"),
+        (row, chain, "a linear\nchain"),
+        (row, change, "an image\nor signal"),
         (graph, blind, "no"),
         (graph, common, "yes"),
         (common, hidden, "no"),
@@ -122,8 +133,8 @@ def authors():
     arrow(estimator, model, "makes")
     arrow(model, graph, "has")
     arrow(penalty, model, "is added to")
-    arrow(change, graph, "changes a node")
-    arrow(measure, graph, "asks pairs of")
+    arrow(change, graph, "changes")
+    arrow(measure, graph, "asks")
     arrow(mechanism, graph, "is part of")
     return figure
 

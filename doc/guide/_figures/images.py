@@ -9,13 +9,16 @@ from .style import BLUE, ORANGE, axes
 def show_images(figure_rows, row_labels, column_labels, shape, size):
     """Draw images, a list of rows of images."""
     n_rows, n_columns = len(figure_rows), len(figure_rows[0])
+    brightest = max(image.max() for images in figure_rows for image in images)
     figure, grid = plt.subplots(
         n_rows, n_columns, figsize=size, squeeze=False, layout="constrained"
     )
     for r in range(n_rows):
         for c in range(n_columns):
             ax = grid[r, c]
-            ax.imshow(figure_rows[r][c].reshape(shape), cmap="gray", vmin=0, vmax=1)
+            ax.imshow(
+                figure_rows[r][c].reshape(shape), cmap="gray_r", vmin=0, vmax=brightest
+            )
             ax.set(xticks=[], yticks=[])
             if column_labels and r == 0:
                 ax.set_title(column_labels[c], fontsize=8.5)
@@ -132,7 +135,7 @@ def signals():
     top.plot(time, truth, "k--", linewidth=1, label="truth")
     top.set(ylabel="channel 0")
     low.set(xlabel="time", ylabel="off by")
-    top.legend(loc="upper left", fontsize=7.5)
+    top.legend(loc="upper right", fontsize=7.5)
     return figure
 
 
@@ -208,7 +211,7 @@ def scoring():
         "energy",
         "mmd",
         "sliced\nWasserstein",
-        "1 - true error\n(pairs known)",
+        "1 - true\nerror",
     ]
     ax.set(
         xticks=range(5),

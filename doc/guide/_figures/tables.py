@@ -115,10 +115,11 @@ def tables():
     )
     graph = {"drug": "severity", "stay": ["severity", "drug"], "cost": "stay"}
     model = GraphGenerator(graph, random_state=0).fit(table)
-    display = GraphInterventionDisplay.from_estimator(
-        model, {"drug": "yes"}, n_samples=2000, random_state=0
+    figure, ax = axes(width=5, height=2.6)
+    GraphInterventionDisplay.from_estimator(
+        model, {"drug": "yes"}, n_samples=2000, random_state=0, ax=ax
     )
-    return display.figure_
+    return figure
 
 
 def hidden_causes():
@@ -205,29 +206,29 @@ def uncertainty():
     rng = np.random.RandomState(1)
     dose = rng.normal(0, 1, 200)
     X = np.column_stack([dose, np.tanh(dose) + rng.normal(0, 0.4, 200)])
-    graph = GraphGenerator([(0, 1)], random_state=0)
-    models = {
-        "draws and refits": BootstrapGenerator(graph, random_state=0).fit(X),
-        "draws only": graph.fit(X),
-    }
     values = np.linspace(-4, 4, 17)
-    figure, ax = axes()
-    for (name, model), colour in zip(models.items(), (BLUE, ORANGE), strict=True):
-        found = [average_effect(model, "x0", v, 0.0, 1, random_state=0) for v in values]
-        low, high = ([getattr(f, end) for f in found] for end in ("low", "high"))
-        ax.fill_between(
-            values,
-            low,
-            high,
-            color=colour,
-            alpha=0.35 if colour == BLUE else 1,
-            label=name,
-        )
-    ax.plot(values, np.tanh(values), "k--", label="truth")
-    ax.axvspan(dose.min(), dose.max(), color="0.95", zorder=0)
-    ax.text(0, -3.2, "rows", ha="center", color="0.4")
-    ax.set(xlabel="value that is set", ylabel="effect against 0")
-    ax.legend()
+    figure, both = axes(2, 7.4, 3, sharey=True)
+    for ax, kind in zip(both, ("linear", "auto"), strict=True):
+        graph = GraphGenerator([(0, 1)], mechanism=kind, random_state=0)
+        models = {
+            "draws and refits": (BootstrapGenerator(graph, random_state=0), BLUE, 0.35),
+            "draws only": (graph, ORANGE, 1),
+        }
+        for name, (model, colour, alpha) in models.items():
+            model.fit(X)
+            found = [
+                average_effect(model, "x0", v, 0.0, 1, random_state=0) for v in values
+            ]
+            low, high = ([getattr(f, end) for f in found] for end in ("low", "high"))
+            ax.fill_between(values, low, high, color=colour, alpha=alpha, label=name)
+            if colour == ORANGE:  # too narrow to be seen
+                ax.plot(values, low, color=colour)
+        ax.plot(values, np.tanh(values), "k--", label="truth")
+        ax.axvspan(dose.min(), dose.max(), color="0.95", zorder=0)
+        ax.set(xlabel="value that is set", title=f'mechanism="{kind}"')
+    both[0].text(0, -3.4, "rows", ha="center", color="0.4")
+    both[0].set_ylabel("effect against 0")
+    both[0].legend(loc="upper left")
     return figure
 
 
@@ -319,7 +320,7 @@ def peers():
     }
     figure, both = axes(2, 7.4, 2.8, sharey=True)
     for k, (ax, columns) in enumerate(zip(both, (5, 30), strict=True)):
-        for row, (name, skills) in enumerate(found.items()):
+        for row, skills in enumerate(found.values()):
             for shift, (skill, colour) in enumerate(
                 zip(skills[k], (BLUE, ORANGE), strict=True)
             ):
@@ -334,5 +335,5 @@ def peers():
         ax.set(yticks=range(len(found)), yticklabels=list(found))
         ax.axvline(0, color="k", linewidth=0.6)
     both[0].invert_yaxis()
-    both[1].legend(loc="lower right")
+    both[1].legend(loc="lower left", fontsize=7.5)
     return figure

@@ -12,13 +12,15 @@ def independence():
     from sklearn_icm.inspection import IndependenceDisplay
 
     X = load_digits().data[:800] / 16
-    figure, both = axes(2, 7.6, 2.6, sharex=True)
+    figure, both = axes(2, 8.4, 2.6, sharex=True)
     for ax, weight in zip(both, (0.0, 0.1), strict=True):
         model = VAEGenerator(
             hidden=(64, 64), max_epochs=15, icm_weight=weight, random_state=0
         ).fit(X)
         IndependenceDisplay.from_estimator(model, ax=ax)
-        ax.set_title(f"icm_weight={weight:g}")
+        ax.set(
+            title=f"icm_weight={weight:g}", xlabel="power that a random change gains"
+        )
     return figure
 
 
