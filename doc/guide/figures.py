@@ -41,7 +41,7 @@ FIGURES = {
 def save(figure, path):
     """Write a PNG of few colours, which is small and the same wherever it is made."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110, bbox_inches="tight", pad_inches=0.05)
+    figure.savefig(buffer, format="png", dpi=110, bbox_inches="tight", pad_inches=0.1)
     plt.close("all")
     colours = Image.open(buffer).convert("RGB").quantize(64, dither=Image.Dither.NONE)
     colours.save(path, optimize=True)

@@ -65,13 +65,13 @@ def which():
     graph = box(ax, 1.6, 5.9, "Do you know\nwhat causes what?", "question")
     chain = box(ax, 4.6, 5.6, "ChainGenerator")
     change = box(ax, 7.9, 5.9, "What is to be changed?", "question")
-    blind = box(ax, 0.5, 3.7, "VAEGenerator\n(samples;\nno effects)")
+    blind = box(ax, 0.65, 3.7, "VAEGenerator\n(samples;\nno effects)")
     common = box(ax, 2.6, 3.7, "Are all common\ncauses columns?", "question")
     hidden = box(ax, 1.6, 1.8, "GraphGenerator(\nunobserved=...)")
     table = box(ax, 4.2, 1.8, "GraphGenerator")
     parts = box(ax, 5.6, 3.5, "VAEGenerator(\nparts_decoder)")
     maps = box(ax, 7.6, 1.8, "VAEGenerator(\nmap_decoder, a penalty)")
-    other = box(ax, 9.5, 3.5, "VAEGenerator(\ndata_shape)")
+    other = box(ax, 9.3, 3.5, "VAEGenerator(\ndata_shape)")
     box(
         ax,
         4.9,
