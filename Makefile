@@ -22,7 +22,7 @@ device: $(STAMP)
 	$(BIN)/python -m pytest -m device -s -rs tests/test_device.py
 
 examples: $(STAMP)
-	$(BIN)/python -m pytest $(TOGETHER) -m example tests/test_examples.py tests/test_readme.py
+	$(BIN)/python -m pytest $(TOGETHER) -m example tests/test_examples.py tests/test_readme.py tests/test_guide.py
 
 # Small runs of all benchmarks, and jobs that people come with.
 jobs: $(STAMP)

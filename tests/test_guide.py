@@ -2,8 +2,11 @@
 
 import doctest
 import re
+import runpy
+import sys
 from pathlib import Path
 
+import matplotlib
 import matplotlib.pyplot as plt
 import pytest
 
@@ -61,3 +64,27 @@ def test_page_has_no_code_that_does_not_run(page):
     assert not re.findall(r"^(?!\s*\.\. ).*::$", text, re.M)
     languages = re.findall(r"\.\. code-block:: *(\S*)", text)
     assert len(languages) == len(BLOCK.findall(text))
+
+
+def run_figures(monkeypatch, *arguments):
+    script = GUIDE / "figures.py"
+    monkeypatch.setattr("sys.argv", [str(script), *map(str, arguments)])
+    monkeypatch.setattr("sys.path", list(sys.path))
+    with matplotlib.rc_context():
+        return runpy.run_path(str(script), run_name="__main__")
+
+
+def test_script_makes_every_figure(tmp_path, monkeypatch):
+    made = run_figures(monkeypatch, "--out", tmp_path, "glossary")["FIGURES"]
+    named = {f"figures/{name}.png" for names in made.values() for name in names}
+    assert named == {
+        name for page in PAGES for name, _ in FIGURE.findall(page.read_text())
+    }
+    assert [path.name for path in tmp_path.iterdir()] == ["glossary.png"]
+
+
+@pytest.mark.slow
+def test_figures_can_be_made_anew(tmp_path, monkeypatch):
+    run_figures(monkeypatch, "--out", tmp_path)
+    kept = {path.name for path in (GUIDE / "figures").iterdir()}
+    assert {path.name for path in tmp_path.iterdir()} == kept
