@@ -16,8 +16,8 @@ from PIL import Image
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
-from _figures import drawings, images, tables, theory  # noqa: E402
-from _figures.style import STYLE  # noqa: E402
+from _figures import drawings, images, tables, theory
+from _figures.style import STYLE
 
 FIGURES = {
     drawings: ("which", "glossary", "authors", "bibliography"),
