@@ -12,15 +12,13 @@ def independence():
     from sklearn_icm.inspection import IndependenceDisplay
 
     X = load_digits().data[:800] / 16
-    figure, both = axes(2, 8.4, 2.6, sharex=True)
+    figure, both = axes(2, 10, 3, sharex=True)
     for ax, weight in zip(both, (0.0, 0.1), strict=True):
         model = VAEGenerator(
             hidden=(64, 64), max_epochs=15, icm_weight=weight, random_state=0
         ).fit(X)
         IndependenceDisplay.from_estimator(model, ax=ax)
-        ax.set(
-            title=f"icm_weight={weight:g}", xlabel="power that a random change gains"
-        )
+        ax.set_xlabel(f"power that a random change gains, icm_weight={weight:g}")
     return figure
 
 
