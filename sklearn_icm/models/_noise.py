@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
+from torch.nn.functional import pad
 from torch.nn.utils.rnn import pad_sequence
 
 from ..utils.streams import Streams
@@ -21,6 +22,8 @@ N_BLOCKS = (1, 2, 4, 8, 16, 32, 64)
 LEAST_BLOCK = 5
 N_PARTS = 4
 MOST_CHOOSING = 1024
+# Columns whose densities are compared at once, which bounds the memory.
+MOST_COLUMNS = 16
 # Of the deviation of all, where a density needs one: a value may be a block.
 LEAST_WIDTH = 1e-3
 SLACK = 1e-4
@@ -105,14 +108,16 @@ class KernelNoise(nn.Module):
         Of fewer than two it is standard normal. How many blocks they are cut into is
         chosen, or left as it was.
         """
-        parts = []
-        for k, own in enumerate(residuals):
-            if len(own) < 2:
-                parts.append(_STANDARD.to(self.points))
-                continue
+        parts = [_STANDARD.to(self.points)] * len(residuals)
+        for places in _of_one_size(residuals):
+            own = _sorted(torch.stack([residuals[k] for k in places]))
+            where = torch.tensor(places, device=own.device)
             if choose:
-                self.n_blocks[k] = chosen_blocks(own, self.options)
-            parts.append(mixture(_sorted(own), int(self.n_blocks[k])))
+                self.n_blocks[where] = chosen_blocks(own, self.options)
+            for k, part in zip(
+                places, mixtures(own, self.n_blocks[where]), strict=True
+            ):
+                parts[k] = part[part[:, 2] > 0]
         self.points, self.width, self.share = pad_sequence(parts).unbind(2)
 
     def draw(self, n: int, streams: Streams) -> Tensor:
@@ -142,80 +147,118 @@ class KernelNoise(nn.Module):
 _STANDARD = torch.tensor([[0.0, 1.0, 1.0]])
 
 
-def mixture(rows: Tensor, n_blocks: int) -> Tensor:
-    """Mean, deviation and share of blocks of sorted residuals with weights, (-1, 3)."""
-    ordered, weight = rows[:, 0], rows[:, 1] / rows[:, 1].sum()
-    if n_blocks == 1:
-        mean = ordered[0] + weight @ (ordered - ordered[0])
-        unbiased = len(rows) / (len(rows) - 1)
-        variance = weight @ (ordered - mean).square() * unbiased
-        return torch.stack([mean, variance.sqrt(), torch.ones_like(mean)])[None]
-    middle, parts = weight.cumsum(0) - 0.5 * weight, []
-    run = ordered.unique_consecutive(return_inverse=True)[1]
-    fills = _sums(weight, run)[run] * n_blocks >= 1 - SLACK
-    new_value = (run.diff() > 0) & (fills[1:] | fills[:-1])
+def mixtures(rows: Tensor, n_blocks: Tensor) -> Tensor:
+    """Mean, deviation and share of blocks of sorted residuals with weights.
+
+    Of several columns at once: (n_columns, n, 2), cut into as many blocks as are given
+    for each, become (n_columns, k, 3), in which some shares are 0.
+    """
+    ordered, weight = rows.unbind(2)
+    weight = weight / weight.sum(1, keepdim=True)
+    wanted, is_normal = n_blocks[:, None], n_blocks == 1
+    middle = weight.cumsum(1) - 0.5 * weight
+    is_new = ordered.diff(dim=1) > 0
+    run = pad(is_new.cumsum(1), (1, 0))
+    fills = _sums(weight, run).gather(1, run) * wanted >= 1 - SLACK
+    is_new &= (wanted > 1) & (fills[:, 1:] | fills[:, :-1])
+    parts = []
     for shift in (0.0, 0.5):
-        block = (middle * n_blocks + shift).long()
-        block[1:] = ((block.diff() > 0) | new_value).cumsum(0)
-        block[0] = 0
-        count, share = block.bincount(), _sums(weight, block)
+        block = (middle * wanted + shift * (wanted > 1)).long()
+        block = pad(((block.diff(dim=1) > 0) | is_new).cumsum(1), (1, 0))
+        count, share = _sums(torch.ones_like(weight), block), _sums(weight, block)
+        share = share.clamp(min=torch.finfo(share.dtype).tiny)
         # From the first value on, so that the mean of equal values is exact.
-        first = ordered[count.cumsum(0) - count]
-        mean = first + _sums(weight * (ordered - first[block]), block) / share
-        left = (ordered - mean[block]).square()
+        start = (count.cumsum(1) - count).long().clamp(max=rows.shape[1] - 1)
+        first = ordered.gather(1, start)
+        mean = first + _sums(weight * (ordered - first.gather(1, block)), block) / share
+        left = (ordered - mean.gather(1, block)).square()
         deviation = (_sums(weight * left, block) / share).sqrt()
-        parts.append(torch.stack([mean, deviation, 0.5 * share], 1))
-    return torch.cat(parts)
+        part = torch.stack([mean, deviation, 0.5 * share * (count > 0)], 2)
+        parts.append(part)
+    # A normal density is one block, and unbiased.
+    unbiased = math.sqrt(rows.shape[1] / (rows.shape[1] - 1))
+    one = torch.stack([torch.ones(()), torch.tensor(unbiased), torch.tensor(2.0)])
+    parts[0] = torch.where(is_normal[:, None, None], parts[0] * one.to(rows), parts[0])
+    parts[1][:, :, 2] *= ~is_normal[:, None]
+    return torch.cat(parts, 1)
 
 
-def _sums(values: Tensor, block: Tensor) -> Tensor:
-    n_blocks = int(block[-1]) + 1
-    return torch.zeros(n_blocks).to(values).index_add_(0, block, values)
+def _sums(values: Tensor, place: Tensor) -> Tensor:
+    """Sums of the values at each place, (n_columns, n) -> (n_columns, n_places)."""
+    n_places = int(place.max()) + 1
+    return values.new_zeros(len(values), n_places).scatter_add_(1, place, values)
 
 
 def _sorted(rows: Tensor) -> Tensor:
-    return rows[rows[:, 0].argsort()]
+    """Rows of every column, (n_columns, n, 2), by the first entry."""
+    order = rows[:, :, :1].argsort(1)
+    return rows.gather(1, order.expand_as(rows))
+
+
+def _of_one_size(residuals: Sequence[Tensor]) -> Iterator[list[int]]:
+    """Columns with as many residuals, at least two, a few at a time."""
+    sizes = [len(own) for own in residuals]
+    for size in sorted({size for size in sizes if size > 1}):
+        places = [k for k, own in enumerate(sizes) if own == size]
+        for start in range(0, len(places), MOST_COLUMNS):
+            yield places[start : start + MOST_COLUMNS]
 
 
 def log_density(value: Tensor, part: Tensor) -> Tensor:
-    """Log density of a mixture at some values; 0 if it is constant."""
-    points, width, share = part.T
-    variance = share @ (width.square() + (points - share @ points).square())
-    if variance <= 0:
-        return torch.zeros_like(value)
-    width = width.clamp(min=LEAST_WIDTH * variance.sqrt())
-    distance = (value[:, None] - points) / width
-    parts = -0.5 * distance.square() + (share / width).log()
-    return parts.logsumexp(1) - 0.5 * math.log(2 * math.pi)
+    """Log density of mixtures, (..., k, 3), at values, (..., n); 0 of constant ones."""
+    points, width, share = part.unbind(-1)
+    mean = (share * points).sum(-1, keepdim=True)
+    squares = width.square() + (points - mean).square()
+    variance = (share * squares).sum(-1, keepdim=True)
+    varies = variance > 0
+    width = width.maximum(LEAST_WIDTH * variance.sqrt()).where(varies, 1.0)
+    distance = (value[..., None] - points[..., None, :]) / width[..., None, :]
+    parts = -0.5 * distance.square() + (share / width).log()[..., None, :]
+    density = parts.logsumexp(-1) - 0.5 * math.log(2 * math.pi)
+    return density.where(varies, 0.0)
 
 
-def chosen_blocks(residuals: Tensor, options: Sequence[int] = N_BLOCKS) -> int:
-    """Blocks whose density at left-out residuals is best; one if none is clearly."""
-    most = len(residuals) // (2 * LEAST_BLOCK)
-    options = [n_blocks for n_blocks in options if n_blocks <= most]
+def chosen_blocks(residuals: Tensor, options: Sequence[int] = N_BLOCKS) -> Tensor:
+    """Blocks whose density at left-out residuals is best, (n_columns,).
+
+    One if none is clearly better.
+    """
+    n_columns, n_rows, _ = residuals.shape
+    kept = torch.ones(n_columns, dtype=torch.long, device=residuals.device)
+    options = [own for own in options if own <= n_rows // (2 * LEAST_BLOCK)]
     if len(options) < 2:
-        return 1
+        return kept
     fixed = torch.Generator().manual_seed(0)
-    order = torch.randperm(len(residuals), generator=fixed)[:MOST_CHOOSING]
-    parts = residuals[order.to(residuals.device)].tensor_split(N_PARTS)
-    rest = [_sorted(torch.cat(parts[:k] + parts[k + 1 :])) for k in range(N_PARTS)]
-    kept, best = 1, None
+    order = torch.randperm(n_rows, generator=fixed)[:MOST_CHOOSING]
+    # Parts of one size.
+    order = order[: len(order) // N_PARTS * N_PARTS].to(residuals.device)
+    own = residuals[:, order].unflatten(1, (N_PARTS, -1))
+    rest = [own[:, torch.arange(N_PARTS) != k].flatten(1, 2) for k in range(N_PARTS)]
+    rest = _sorted(torch.stack(rest, 1).flatten(0, 1))
+    values, best = own[..., 0].flatten(0, 1), None
     for n_blocks in options:
-        pairs = zip(parts, rest, strict=True)
-        density = [log_density(own[:, 0], mixture(kin, n_blocks)) for own, kin in pairs]
-        density = torch.cat(density)
-        gain = 0.0 if best is None else clipped(density - best)
+        cut = mixtures(rest, torch.full((len(rest),), n_blocks).to(kept))
+        density = log_density(values, cut).view(n_columns, -1)
+        if best is None:
+            best = density
+            continue
+        gain = clipped(density - best)
         # Where it is not normal, there is nothing simple left to hold on to.
-        if best is None or is_clear(gain) or (kept > 1 and gain.mean() > 0):
-            kept, best = n_blocks, density
+        better = are_clear(gain) | ((kept > 1) & (gain.mean(1) > 0))
+        kept = torch.where(better, n_blocks, kept)
+        best = torch.where(better[:, None], density, best)
     return kept
+
+
+def are_clear(gains: Tensor) -> Tensor:
+    """Which means of gains, (..., n), are above what chance would give."""
+    error = gains.std(-1) / math.sqrt(gains.shape[-1])
+    return gains.mean(-1) > CLEARLY * error
 
 
 def is_clear(gain: Tensor) -> bool:
     """Whether the mean of some gains is above what chance would give."""
-    if len(gain) < 2:
-        return False
-    return bool(gain.mean() > CLEARLY * gain.std() / math.sqrt(len(gain)))
+    return len(gain) > 1 and bool(are_clear(gain))
 
 
 def clipped(gain: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 from sklearn_icm.generators import GraphGenerator
 from sklearn_icm.generators.graph.columns._energy import MonotoneCurves
 from sklearn_icm.metrics import extrapolation_skill
-from sklearn_icm.models._noise import N_BLOCKS, KernelNoise, mixture
+from sklearn_icm.models._noise import N_BLOCKS, KernelNoise, mixtures
 from sklearn_icm.utils.streams import Streams
 
 N = 1000
@@ -161,7 +161,9 @@ def test_residuals_of_two_kinds_keep_their_detail(seed):
 def test_any_number_of_blocks_keeps_mean_and_variance(n_blocks, n):
     rng = torch.Generator().manual_seed(0)
     residuals = torch.rand(n, generator=rng).square() * 3
-    points, width, share = mixture(weighted(residuals.sort().values), n_blocks).T
+    own = weighted(residuals.sort().values)[None]
+    (part,) = mixtures(own, torch.tensor([n_blocks]))
+    points, width, share = part.T
     assert share.sum().item() == pytest.approx(1, 1e-5)
     mean = share @ points
     assert mean.item() == pytest.approx(residuals.mean().item(), 1e-4)
