@@ -79,6 +79,17 @@ class Progress:
         going = Going(self.going.optimisers, self.going.streams)
         return replace(self, going=going)
 
+    def of_part(self, k: int, streams: Mapping[str, Any]) -> Progress:
+        """That of one of several models that were trained together to the end."""
+        history = [
+            {name: v[k] if isinstance(v, list) else v for name, v in row.items()}
+            for row in self.history
+        ]
+        optimisers = _leaves(
+            self.going.optimisers, Tensor, lambda v: v[k].clone() if v.ndim else v
+        )
+        return Progress(history, Going(optimisers, streams))
+
     def columns(self) -> dict[str, np.ndarray]:
         """Losses as columns, in which NaN stands for what an epoch lacks."""
         names = dict.fromkeys(name for row in self.history for name in row)

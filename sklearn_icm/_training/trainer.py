@@ -354,7 +354,8 @@ class _Run:
         if loss.requires_grad and optimiser is not None:
             # Of several players each moves its own weights alone.
             alone = len(self.players) == 1
-            loss.backward(inputs=None if alone else list(player.parameters))
+            # (Models that are trained together have a loss each.)
+            loss.sum().backward(inputs=None if alone else list(player.parameters))
         if is_first:
             self._tell("grads_computed", batch)
         if optimiser is not None:
@@ -378,7 +379,7 @@ class _Run:
 
     def _check_losses(self, row: Mapping[str, float]) -> None:
         """Go back to the last model of finite losses if those of a row are not."""
-        bad = [name for name, value in row.items() if not math.isfinite(value)]
+        bad = [name for name, value in row.items() if not np.isfinite(value).all()]
         if not bad:
             return
         restore(self.model, self.good)
@@ -409,4 +410,4 @@ class _Run:
         self.model.train()
         players = self.players.values()
         found = [player.loss_terms(self.first)[0].values() for player in players]
-        return all(bool(value.isfinite()) for terms in found for value in terms)
+        return all(bool(v.isfinite().all()) for terms in found for v in terms)

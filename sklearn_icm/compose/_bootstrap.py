@@ -1,7 +1,9 @@
 """A generator beside refits of it to resampled rows, which say how sure it is."""
 
 import warnings
+from contextlib import suppress
 from functools import wraps
+from itertools import chain
 from numbers import Integral
 
 import numpy as np
@@ -29,6 +31,8 @@ from ._wrap import in_input_space, over_refits
 LEAST_REFITS = 2
 # To draw rows among which is each level.
 MOST_TRIES = 20
+# Refits that are trained as one, and numbers in their rows, which bound the memory.
+MOST_TOGETHER, MOST_NUMBERS = 10, 2**24
 # Parameters by which rows of some environments count otherwise than others.
 OF_ENVIRONMENTS = ("observational", "targets")
 
@@ -214,17 +218,19 @@ fit_intervention` and the displays of these take it and say so; `interval` gives
         X = X if hasattr(X, "shape") else np.asarray(X)
         reads = environments is not None or _reads_labels(first)
         of_rows = _group_of_rows(len(X), labels if reads else None), _levels_of_rows(X)
+        size = _n_together(first, X)
+        places = range(self.n_estimators)
         jobs = (
-            delayed(_refit)(first, entropy, k, X, labels, *of_rows)
-            for k in range(self.n_estimators)
+            delayed(_refits)(first, entropy, places[k : k + size], X, labels, *of_rows)
+            for k in places[::size]
         )
         self._keep(Parallel(n_jobs=self.n_jobs, return_as="generator")(jobs))
 
     def _keep(self, refits):
-        """Keep the refits, which come one by one."""
+        """Keep the refits, which come a few at a time."""
         kept, diverged = [], []
         try:
-            for k, refit in enumerate(refits):
+            for k, refit in enumerate(chain.from_iterable(refits)):
                 if refit is None:
                     diverged.append(k)
                 else:
@@ -392,18 +398,44 @@ def _drawn(group, levels, stream):
     return drawn
 
 
-def _refit(first, entropy, k, X, labels, *of_rows):
-    """A refit to resampled rows, or None if it diverges."""
-    stream = np.random.RandomState(stream_seed(entropy, "rows", k))
-    drawn = _drawn(*of_rows, stream)
-    labels = None if labels is None else take_rows(labels, drawn)
+def _n_together(first, X):
+    """How many refits are trained as one: a single one where that cannot be."""
+    is_plain = getattr(type(first), "fit", None) is BaseGenerator.fit
+    if not (is_plain and first.__refits_train_together__):
+        return 1
+    return max(1, min(MOST_TOGETHER, MOST_NUMBERS // max(1, np.size(X))))
+
+
+def _refits(first, entropy, places, X, labels, *of_rows):
+    """Refits to resampled rows; None stands for one that diverges."""
+    samples = [_sample(X, labels, entropy, k, *of_rows) for k in places]
+    if len(places) > 1:
+        refits = [seeded_clone(first, entropy, k) for k in places]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            # What fails together is told, and counted, one by one.
+            with suppress(FitDivergedError, ValueError):
+                if first.__fit_together__(refits, samples):
+                    return refits
+    pairs = zip(places, samples, strict=True)
+    return [_refit(first, entropy, k, *sample) for k, sample in pairs]
+
+
+def _sample(X, labels, entropy, k, *of_rows):
+    """Resampled rows and their labels."""
+    drawn = _drawn(*of_rows, np.random.RandomState(stream_seed(entropy, "rows", k)))
+    return take_rows(X, drawn), None if labels is None else take_rows(labels, drawn)
+
+
+def _refit(first, entropy, k, X, labels):
+    """A refit to a sample of rows, or None if it diverges."""
     refit = seeded_clone(first, entropy, k)
     with warnings.catch_warnings():
         # Of these rows the first fit has warned.
         warnings.simplefilter("ignore")
         warnings.simplefilter("error", FitInterruptedWarning)
         try:
-            return refit.fit(take_rows(X, drawn), labels)
+            return refit.fit(X, labels)
         except FitDivergedError:
             return None
         except ValueError as error:

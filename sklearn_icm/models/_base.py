@@ -78,6 +78,9 @@ class GenerativeModel(nn.Module, ABC):
     graph: MechanismGraph
     likelihood: nn.Module
     layout: DataLayout
+    # Whether several can be trained as one: rows are in folds, and `loss_terms` draws
+    # nothing, and takes weights and batches with a dimension for models in front.
+    stacks = False
 
     def __init__(self) -> None:
         super().__init__()

@@ -22,9 +22,9 @@ class Batch(NamedTuple):
     ``x``, (n, ...), are values of the data node, and ``generator`` is the one source of
     random numbers. Where they are given, ``changes`` are the interventions that the
     rows are under, ``weights``, (n,), count the rows, ``known``, (n, n_columns), says
-    which entries are there and made by the column's own mechanism, ``fold``, (n,),
-    which part of the rows each belongs to, and ``inputs``, (n, n_inputs), are known
-    values of the noise behind the rows.
+    which entries are there and made by the column's own mechanism, ``fold`` which part
+    of the rows each belongs to, (n,), or how often it is in each, (n, n_folds), and
+    ``inputs``, (n, n_inputs), are known values of the noise behind the rows.
     """
 
     x: Tensor

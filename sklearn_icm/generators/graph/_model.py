@@ -83,6 +83,11 @@ class GraphModule(GenerativeModel, Explains, Scores):
         self.register_buffer("renewals", torch.zeros((), dtype=torch.long))
         self.likelihood = ExactLikelihood(layout.node_shape)
 
+    @property
+    def stacks(self) -> bool:
+        """Whether it draws nothing in training, so that several are trained as one."""
+        return not self.hidden and "energy" not in self.fit.banks
+
     def train(self, mode: bool = True) -> GraphModule:
         """Change the mode of the whole alone: it has many parts, and none differs."""
         self.training = mode
@@ -139,12 +144,12 @@ class GraphModule(GenerativeModel, Explains, Scores):
         if self.is_numeric:
             read = self.likelihood.standardised(x)
             return read, read
-        read = [reader(x[:, k, None]) for k, reader in enumerate(self.readers)]
+        read = [reader(x[..., k, None]) for k, reader in enumerate(self.readers)]
         targets = [
-            r if isinstance(reader, NumericReader) else x[:, k, None]
+            r if isinstance(reader, NumericReader) else x[..., k, None]
             for k, (r, reader) in enumerate(zip(read, self.readers, strict=True))
         ]
-        return torch.cat(read, 1), torch.cat(targets, 1)
+        return torch.cat(read, -1), torch.cat(targets, -1)
 
     def posterior(self, x: Tensor, known: Tensor | None = None) -> Posterior:
         """Noise behind the unobserved nodes, given the columns that tell of it.

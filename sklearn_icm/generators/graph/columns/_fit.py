@@ -239,6 +239,7 @@ class FittedBanks(nn.Module):
         And, with a penalty, the noise of the columns, see `_noise`.
         """
         joint = None if batch.known is None else self._joint(inputs, batch.known)
+        drawn, counted = _counts(batch)
         # Filled, not masked afterwards: a NaN would pass through zero gradients.
         inputs, targets = inputs.nan_to_num(), targets.nan_to_num()
         banks, heads = dict(self.banks), {}
@@ -246,7 +247,7 @@ class FittedBanks(nn.Module):
         if self.is_penalised:
             banks, terms = {"linear": self.line_bank, **banks}, {}
         for name, bank in banks.items():
-            own = targets[:, bank.columns]
+            own = targets[..., bank.columns]
             if name == "energy":
                 loss = bank.losses(inputs, own, batch)[:, None]
             else:
@@ -254,40 +255,38 @@ class FittedBanks(nn.Module):
                 if name == "linear":
                     trains = self.uncertain[bank.columns]
                     heads[name] = heads[name].where(trains, heads[name].detach())
-                loss = self._losses(name, own, heads, batch)
-            counts = torch.ones_like(loss)
-            if batch.weights is not None:
-                counts = counts * batch.weights[:, None, None]
-            if bank.n_copies > 1:
-                copies = torch.arange(bank.n_copies).to(batch.fold)
-                counts = counts * (batch.fold[:, None] != copies)[:, :, None]
+                loss = self._losses(name, own, heads, drawn)
+            counts = counted if bank.n_copies > 1 else drawn
             if joint is not None:
-                counts = counts * joint[:, None, bank.columns]
+                counts = counts * joint[..., None, bank.columns]
             tiny = torch.finfo(loss.dtype).tiny
-            total = (loss * counts).sum(0) / counts.sum(0).clamp(min=tiny)
+            total = (loss * counts).sum(-3) / counts.sum(-3).clamp(min=tiny)
             kind = name.split()[0]
-            terms[kind] = terms.get(kind, 0.0) + total.mean(0).sum()
+            terms[kind] = terms.get(kind, 0.0) + total.mean(-2).sum(-1)
         if not self.is_penalised:
             return terms, []
         return terms, self._noise(heads, targets, batch.fold, joint)
 
     def _losses(
-        self, name: str, targets: Tensor, heads: dict[str, Tensor], batch: Batch
+        self, name: str, targets: Tensor, heads: dict[str, Tensor], drawn: Tensor
     ) -> Tensor:
         """Losses of rows in a bank, (n, n_copies, n_columns)."""
         own = heads[name]
         if name == "categorical":
-            return _cross_entropies(own[:, 0], targets, self.banks[name].heads)[:, None]
+            widths = self.banks[name].heads
+            return _cross_entropies(own[..., 0, :], targets, widths)[..., None, :]
         if name in ("linear", "additive"):
-            return 0.5 * (targets[:, None] - own).square()
+            return 0.5 * (targets[..., None, :] - own).square()
         if name == "location-scale":
             means, columns = (self.banks[k].columns for k in ("additive", name))
             # Of the means of networks, which do not know of it; both are in order.
             places = torch.searchsorted(means, columns)
-            size = (targets[:, None] - heads["additive"].detach()[..., places]).abs()
+            means = heads["additive"].detach()[..., places]
+            size = (targets[..., None, :] - means).abs()
             scale = scale_of(own)
             tiny = torch.finfo(size.dtype).tiny
-            return size / batch.mean(size).clamp(min=tiny) / scale + scale.log()
+            mean = (size * drawn).sum(-3, keepdim=True) / drawn.sum(-3, keepdim=True)
+            return size / mean.clamp(min=tiny) / scale + scale.log()
         location, scale = self._hidden_moments(name, own)
         return 0.5 * ((targets[:, None] - location) / scale).square() + scale.log()
 
@@ -454,6 +453,18 @@ class FittedBanks(nn.Module):
         return Part(self._sums(k).clamp(min=LEAST_COUNT).log().to(self.left))
 
 
+def _counts(batch: Batch) -> tuple[Tensor, Tensor | None]:
+    """How much rows count, (..., n, 1, 1), and for copies without a fold of them."""
+    weights = batch.x.new_ones(len(batch.x)) if batch.weights is None else batch.weights
+    if batch.fold is None:
+        return weights[:, None, None], None
+    fold = batch.fold
+    if fold.ndim == 1:
+        fold = weights[:, None] * (fold[:, None] == torch.arange(N_FOLDS).to(fold))
+    drawn = fold.sum(-1, keepdim=True)
+    return drawn[..., None], (drawn - fold)[..., None]
+
+
 def _of_folds(values: Tensor, fold: Tensor) -> Sequence[Tensor]:
     """By column, values of the copy that a row was left out by."""
     places = fold.long()[:, None, None].expand(-1, 1, values.shape[2])
@@ -470,9 +481,9 @@ def _of_others(heads: Tensor, fold: Tensor) -> Tensor:
 
 
 def _cross_entropies(heads: Tensor, codes: Tensor, widths: Sequence[int]) -> Tensor:
-    """Of the levels of every column, (n, n_columns)."""
+    """Of the levels of every column, (..., n, n_columns)."""
     losses = [
-        functional.cross_entropy(own, code.long(), reduction="none")
-        for own, code in zip(heads.split(widths, 1), codes.unbind(1), strict=True)
+        -own.log_softmax(-1).gather(-1, code.long())
+        for own, code in zip(heads.split(widths, -1), codes.split(1, -1), strict=True)
     ]
-    return torch.stack(losses, 1)
+    return torch.cat(losses, -1)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from ....models._likelihood import Affine
@@ -47,7 +48,8 @@ class ColumnBank(nn.Module):
     of torch. Copies differ in their start and in the rows that they are trained on; the
     function of a column is their mean. ``reads``, (n_columns of the table, n_inputs),
     says which inputs a column sees: there are weights for no others. Each column has
-    one head, or as many as ``heads`` say.
+    one head, or as many as ``heads`` say. Where tables are fitted together, parameters
+    and inputs have a leading dimension: the tables.
     """
 
     def __init__(
@@ -84,25 +86,19 @@ class ColumnBank(nn.Module):
             self.outer = nn.Parameter(torch.zeros(n_copies, len(owner), n_units))
         self.weight = nn.Parameter(weight)
 
-    def _rows(self) -> Tensor:
-        """First weights with zeros at what is not seen, (-1, n_inputs)."""
-        size = self.n_copies, sum(self.rows) * self.n_inputs
-        dense = self.weight.new_zeros(size).index_copy(1, self.read, self.weight)
-        return dense.view(-1, self.n_inputs)
-
     def forward(self, inputs: Tensor) -> Tensor:
-        weight = self._rows()
+        if not self.is_linear and len(self.owner) == len(self.columns):
+            own = self.weight, self.shift, self.outer, self.bias
+            return _TanhSums.apply(inputs, *own, self.read)
+        weight = _dense(self.weight, self.read, sum(self.rows), inputs.shape[-1])
+        weight = weight.flatten(-3, -2)
         if self.is_linear:
             value = functional.linear(inputs, weight, self.bias.flatten())
             return value.unflatten(1, self.bias.shape)
-        # tanh(x) = 2 sigmoid(2 x) - 1, which is twice as fast to compute.
-        shift = 2 * self.shift.flatten()
-        units = functional.linear(inputs, 2 * weight, shift).sigmoid()
-        units = units.unflatten(1, self.shift.shape)
-        if len(self.owner) > len(self.columns):
-            units = units[:, :, self.owner]
-        # Several times faster than einsum or matmul for these small sizes.
-        return (units * (2 * self.outer)).sum(-1) + (self.bias - self.outer.sum(-1))
+        shift = self.shift.flatten(-3).unsqueeze(-2)
+        units = 2 * (2 * (inputs @ weight.mT + shift)).sigmoid() - 1
+        units = units.unflatten(-1, self.shift.shape[-3:])[..., self.owner, :]
+        return (units * self.outer.unsqueeze(-4)).sum(-1) + self.bias.unsqueeze(-3)
 
     @torch.no_grad()
     def disturb(self, columns: Sequence[int]) -> None:
@@ -137,6 +133,84 @@ class ColumnBank(nn.Module):
             shift=2 * self.shift[:, place].flatten(),
             outer=outer,
         )
+
+
+def _dense(weight: Tensor, read: Tensor, n_rows: int, n_inputs: int) -> Tensor:
+    """First weights, zeros where nothing is seen, (..., n_copies, n_rows, n_inputs)."""
+    dense = weight.new_zeros(*weight.shape[:-1], n_rows * n_inputs)
+    return dense.index_copy(-1, read, weight).unflatten(-1, (n_rows, n_inputs))
+
+
+class _TanhSums(torch.autograd.Function):
+    """Networks of a bank with a head per column, (..., n, n_copies, n_columns).
+
+    By hand, as they are what fits spend their time on: table by table, so that numbers
+    stay in the cache, in few calls, and with products in the order that is four times
+    as fast as in torch's own gradients.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        inputs: Tensor,
+        weight: Tensor,
+        shift: Tensor,
+        outer: Tensor,
+        bias: Tensor,
+        read: Tensor,
+    ) -> Tensor:
+        n, n_inputs = inputs.shape[-2:]
+        shape = outer.shape[-3:]
+        # tanh(x) = 2 sigmoid(2 x) - 1, which is twice as fast to compute.
+        first = 2 * _dense(weight, read, shape[1:].numel(), n_inputs)
+        tables, first = inputs.reshape(-1, n, n_inputs), first.flatten(-3, -2)
+        first = first.reshape(len(tables), -1, n_inputs)
+        start, factor = (
+            2 * shift.reshape(len(tables), -1),
+            2 * outer.reshape(-1, *shape),
+        )
+        units = inputs.new_empty(len(tables), n, *shape)
+        heads = inputs.new_empty(units.shape[:-1])
+        work, ones = torch.empty_like(units[0]), outer.new_ones(shape[-1])
+        for k, own in enumerate(units):
+            torch.addmm(start[k], tables[k], first[k].T, out=own.view(n, -1)).sigmoid_()
+            torch.mul(own, factor[k], out=work)
+            torch.mv(work.view(-1, len(ones)), ones, out=heads[k].view(-1))
+        ctx.save_for_backward(tables, first, factor, units, read)
+        ctx.lead = inputs.shape[:-2]
+        heads += (bias - outer.sum(-1)).reshape(len(tables), 1, *shape[:-1])
+        return heads.view(*ctx.lead, *heads.shape[1:])
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, slopes: Tensor) -> tuple[Tensor | None, ...]:
+        tables, first, factor, units, read = ctx.saved_tensors
+        slopes = slopes.reshape(units.shape[:-1])
+        # With a column of ones, whose weights are the shifts.
+        wider = functional.pad(tables, (0, 1), value=1.0)
+        to_first = first.new_empty(len(first), wider.shape[2], first.shape[1])
+        to_inputs = torch.empty_like(tables) if ctx.needs_input_grad[0] else None
+        to_outer, work = torch.empty_like(factor), torch.empty_like(units[0])
+        flat, ones = work.view(len(work), -1), first.new_ones(len(work))
+        for k, own in enumerate(units):
+            torch.mul(own, slopes[k, ..., None], out=work)
+            torch.mv(flat.T, ones, out=to_outer[k].view(-1))
+            # u' = u (1 - u), and the outer weight, which all rows share.
+            work.addcmul_(work, own, value=-1)
+            torch.mm(wider[k].T, flat, out=to_first[k]).mul_(2 * factor[k].flatten())
+            if to_inputs is not None:
+                torch.mm(flat * factor[k].flatten(), first[k], out=to_inputs[k])
+        to_bias = slopes.sum(1)
+        to_weight = to_first[:, :-1].mT.reshape(len(first), factor.shape[1], -1)
+        found = (
+            to_inputs,
+            to_weight.index_select(-1, read),
+            to_first[:, -1].view_as(factor),
+            2 * to_outer - to_bias[..., None],
+            to_bias,
+        )
+        parts = [None if v is None else v.view(*ctx.lead, *v.shape[1:]) for v in found]
+        return *parts, None
 
 
 class ColumnFunction(nn.Module):
