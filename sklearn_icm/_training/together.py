@@ -9,9 +9,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from ..models import GenerativeModel, Player
-from ..models._state import appearance, places, restore
+from ..models._state import places, restore
 from ..rows._batches import Batch, Rows
 from ..utils.streams import Streams
 from .progress import Progress
@@ -35,7 +36,7 @@ def are_alike(models: Sequence[GenerativeModel], rows: Sequence[Rows]) -> bool:
 def _form(model: GenerativeModel, rows: Rows) -> list[Any]:
     """What of a model and its rows is no number."""
     shapes = {name: getattr(*place).shape for name, place in places(model).items()}
-    return [appearance(model), shapes, len(rows), list(_beside(rows))]
+    return [shapes, len(rows), list(_beside(rows))]
 
 
 def _beside(rows: Rows) -> dict[str, Any]:
@@ -128,13 +129,12 @@ class RowsTogether:
     ) -> None:
         self.first, self.streams = rows[0], streams
         parts = [_distinct(own) for own in rows]
-        most = max(len(own["x"]) for own in parts)
-        values = {
-            name: [_filled(own[name], most) for own in parts] for name in parts[0]
-        }
-        for k, own in enumerate(parts):
-            # What fills up the rows of a model counts for nothing.
-            values["fold"][k][len(own["x"]) :] = 0
+        self.sizes = [len(own["x"]) for own in parts]
+        # The last rows fill up batches, and count for nothing.
+        n = max(self.sizes) + 1
+        values = {name: [_filled(own[name], n) for own in parts] for name in parts[0]}
+        for size, fold in zip(self.sizes, values["fold"], strict=True):
+            fold[size:] = 0
         self.values = {name: torch.stack(own) for name, own in values.items()}
 
     def __len__(self) -> int:
@@ -147,16 +147,21 @@ class RowsTogether:
     def batches(
         self, size: int, generator: torch.Generator, epoch: int = 0
     ) -> Iterator[Batch]:
-        """Yield all rows once, in random orders by the streams of the models."""
-        n_models, n = self.values["x"].shape[:2]
-        orders = [torch.randperm(n, generator=own) for own in self.streams]
-        index = torch.arange(n_models)[:, None], torch.stack(orders)
-        parts = {
-            name: value[index].tensor_split(self.n_batches(size), 1)
-            for name, value in self.values.items()
-        }
-        for own in zip(*parts.values(), strict=True):
-            yield Batch(**dict(zip(parts, own, strict=True)), epoch=epoch)
+        """Yield all rows once, in random orders by the streams of the models.
+
+        What a model sees does not depend on the others.
+        """
+        n_batches, member = self.n_batches(size), torch.arange(len(self.sizes))
+        n = -(-max(self.sizes) // n_batches) * n_batches
+        orders = [
+            functional.pad(torch.randperm(k, generator=own), (0, n - k), value=k)
+            for k, own in zip(self.sizes, self.streams, strict=True)
+        ]
+        # In turn, so that batches are of one size.
+        places = torch.stack(orders).unflatten(1, (-1, n_batches))
+        for index in places.unbind(2):
+            own = {k: value[member[:, None], index] for k, value in self.values.items()}
+            yield Batch(**own, epoch=epoch)
 
 
 def _distinct(rows: Rows) -> dict[str, Tensor]:

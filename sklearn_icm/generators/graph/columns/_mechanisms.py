@@ -163,21 +163,21 @@ class _TanhSums(torch.autograd.Function):
         shape = outer.shape[-3:]
         # tanh(x) = 2 sigmoid(2 x) - 1, which is twice as fast to compute.
         first = 2 * _dense(weight, read, shape[1:].numel(), n_inputs)
-        tables, first = inputs.reshape(-1, n, n_inputs), first.flatten(-3, -2)
+        tables = inputs.reshape(-1, n, n_inputs)
         first = first.reshape(len(tables), -1, n_inputs)
-        start, factor = (
-            2 * shift.reshape(len(tables), -1),
-            2 * outer.reshape(-1, *shape),
-        )
-        units = inputs.new_empty(len(tables), n, *shape)
-        heads = inputs.new_empty(units.shape[:-1])
+        start, factor = (2 * v.reshape(len(tables), -1) for v in (shift, outer))
+        units = inputs.new_empty(len(tables), n, shape.numel())
+        heads = inputs.new_empty(len(tables), n, *shape[:-1])
         work, ones = torch.empty_like(units[0]), outer.new_ones(shape[-1])
-        for k, own in enumerate(units):
-            torch.addmm(start[k], tables[k], first[k].T, out=own.view(n, -1)).sigmoid_()
-            torch.mul(own, factor[k], out=work)
-            torch.mv(work.view(-1, len(ones)), ones, out=heads[k].view(-1))
+        each = zip(
+            units, start, tables, first.mT, factor, heads.flatten(1), strict=True
+        )
+        for own, shifts, read_of, weights, factors, out in each:
+            torch.addmm(shifts, read_of, weights, out=own).sigmoid_()
+            torch.mul(own, factors, out=work)
+            torch.mv(work.view(-1, len(ones)), ones, out=out)
         ctx.save_for_backward(tables, first, factor, units, read)
-        ctx.lead = inputs.shape[:-2]
+        ctx.lead, ctx.shape = inputs.shape[:-2], shape
         heads += (bias - outer.sum(-1)).reshape(len(tables), 1, *shape[:-1])
         return heads.view(*ctx.lead, *heads.shape[1:])
 
@@ -185,28 +185,31 @@ class _TanhSums(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, slopes: Tensor) -> tuple[Tensor | None, ...]:
         tables, first, factor, units, read = ctx.saved_tensors
-        slopes = slopes.reshape(units.shape[:-1])
+        n_tables, n, n_all = units.shape
+        slopes = slopes.reshape(n_tables, n, -1, 1)
         # With a column of ones, whose weights are the shifts.
         wider = functional.pad(tables, (0, 1), value=1.0)
-        to_first = first.new_empty(len(first), wider.shape[2], first.shape[1])
-        to_inputs = torch.empty_like(tables) if ctx.needs_input_grad[0] else None
+        to_first = first.new_empty(n_tables, wider.shape[2], n_all)
         to_outer, work = torch.empty_like(factor), torch.empty_like(units[0])
-        flat, ones = work.view(len(work), -1), first.new_ones(len(work))
-        for k, own in enumerate(units):
-            torch.mul(own, slopes[k, ..., None], out=work)
-            torch.mv(flat.T, ones, out=to_outer[k].view(-1))
+        ones, by_head = first.new_ones(n), (n, slopes.shape[2], -1)
+        each = zip(units, slopes, wider.mT, to_outer, to_first, strict=True)
+        to_inputs = []
+        for k, (own, slope, read_of, outer, weights) in enumerate(each):
+            torch.mul(own.view(by_head), slope, out=work.view(by_head))
+            torch.mv(work.T, ones, out=outer)
             # u' = u (1 - u), and the outer weight, which all rows share.
             work.addcmul_(work, own, value=-1)
-            torch.mm(wider[k].T, flat, out=to_first[k]).mul_(2 * factor[k].flatten())
-            if to_inputs is not None:
-                torch.mm(flat * factor[k].flatten(), first[k], out=to_inputs[k])
-        to_bias = slopes.sum(1)
-        to_weight = to_first[:, :-1].mT.reshape(len(first), factor.shape[1], -1)
+            torch.mm(read_of, work, out=weights)
+            if ctx.needs_input_grad[0]:
+                to_inputs.append((work * factor[k]) @ first[k])
+        to_first *= 2 * factor[:, None]
+        to_weight = to_first[:, :-1].mT.reshape(n_tables, ctx.shape[0], -1)
+        to_bias = slopes.sum(1).view(n_tables, *ctx.shape[:-1])
         found = (
-            to_inputs,
+            torch.stack(to_inputs) if to_inputs else None,
             to_weight.index_select(-1, read),
-            to_first[:, -1].view_as(factor),
-            2 * to_outer - to_bias[..., None],
+            to_first[:, -1].view(n_tables, *ctx.shape),
+            2 * to_outer.view(n_tables, *ctx.shape) - to_bias[..., None],
             to_bias,
         )
         parts = [None if v is None else v.view(*ctx.lead, *v.shape[1:]) for v in found]
