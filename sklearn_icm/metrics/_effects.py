@@ -152,11 +152,16 @@ def average_effect(
             raise ValueError("X must have at least 2 rows for an interval, got 1.")
         is_choice = under[0].dtype == bool or len(levels) == 2
         of_draws = _mean_of_pairs if is_choice else _mean_difference
-        return *of_draws(*under, level), n_rows
+        # No difference of two values is larger than theirs.
+        known = np.asarray(levels if len(levels) == 2 else (0, 1), dtype=np.float64)
+        reach = np.ptp(known) if is_choice else 0.0
+        return *of_draws(*under, level), reach, n_rows
 
     found, half, n_refits = over_refits(estimator, ask, level=level, changes=sides)
-    effect, low, high, n_rows = map(float, found)
+    effect, low, high, reach, n_rows = map(float, found)
     ends = map(float, widened(effect, low, high, half[0]))
+    if reach:
+        ends = (float(np.clip(end, -reach, reach)) for end in ends)
     counts = what_is_counted("the draws" if X is None else "the rows X", n_refits)
     return AverageEffect(effect, *ends, level, int(n_rows), counts)
 
