@@ -50,8 +50,11 @@ def test_lines_show_the_results_in_the_order_of_the_parameter(search):
     assert display.ax_.get_xscale() == "symlog"
     assert display.ax_.get_xlabel() == "icm_weight"
     display.figure_.canvas.draw()
-    legend = display.ax_.get_legend().get_window_extent()
-    assert not legend.overlaps(display.ax_.get_window_extent())
+    legend = display.ax_.get_legend()
+    named = [text.get_text() for text in legend.get_texts()]
+    assert named == ["likelihood (left)", "dependence"]
+    extent = legend.get_window_extent()
+    assert not extent.overlaps(display.ax_.get_window_extent())
 
 
 def test_one_scorer_is_drawn_into_given_axes(search):
