@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 from torch import nn
@@ -11,8 +12,9 @@ from ._graph import MechanismGraph
 from ._modules import ACTIVATIONS, ConvMechanism, DenseMechanism
 
 SMALLEST_MAP = 3
-# Along any axis of the first map, where a decoder has as many as it takes.
-LARGEST_FIRST = 8
+# Of the first map, where there are as many maps as it takes: places along any axis of a
+# full-grid decoder, and in all (8 x 8) of others.
+LARGEST_FIRST, MOST_PLACES = 8, 64
 LAST_KERNEL = 3
 RESIZINGS = ("nearest", "linear")
 
@@ -77,7 +79,7 @@ def dense_encoder(
 def conv_decoder(
     n_latents: int,
     data_shape: Sequence[int],
-    hidden: Sequence[int] = (32, 16),
+    hidden: Sequence[int] | None = None,
     *,
     kernel_size: int = 5,
     activation: str = "silu",
@@ -90,15 +92,19 @@ def conv_decoder(
     n_latents : int
     data_shape : tuple of int
         Channels first: ``(channels, length)`` or ``(channels, height, width)``.
-    hidden : sequence of int
+    hidden : sequence of int, optional
         Channels of the hidden maps ``conv1``, ``conv2``, ... Each axis doubles from
-        one map to the next, except where a map would become smaller than 3.
+        one map to the next, except where a map would become smaller than 3. None: 32
+        for the first and 16 for the others, of which there are as many as it takes
+        that the first has at most 64 places, 8 x 8 (at least two).
     kernel_size : int
     activation : {"silu", "relu", "softplus", "tanh", "identity"}
     resize : {"nearest", "linear"}
         How a map is brought to the next one's grid before it is convolved.
     """
     check_count("n_latents", n_latents)
+    check_map_shape(data_shape)
+    hidden = default_channels(data_shape) if hidden is None else hidden
     _check_conv(data_shape, hidden, kernel_size, activation)
     check_choice("resize", resize, RESIZINGS)
     shapes = _hidden_shapes(data_shape, hidden)
@@ -126,8 +132,8 @@ def map_decoder(
         Channels first: ``(channels, length)`` or ``(channels, height, width)``.
     hidden : sequence of int, optional
         Channels of the maps ``conv1``, ``conv2``, ..., which double in size as those of
-        `conv_decoder`. None: 32 for the first and 16 for the others, of which there are
-        as many as it takes that no axis of the first is longer than 8 (at least two).
+        `conv_decoder`. None: as there, but of as many that no axis of the first is
+        longer than 8.
     n_maps : int
         Channels of ``map``.
     n_parts : int
@@ -158,7 +164,8 @@ def map_decoder(
     """
     check_count("n_latents", n_latents)
     check_map_shape(data_shape)
-    hidden = default_channels(data_shape) if hidden is None else hidden
+    if hidden is None:
+        hidden = default_channels(data_shape, longest=LARGEST_FIRST)
     _check_conv(data_shape, hidden, kernel_size, activation)
     check_choice("resize", resize, RESIZINGS)
     check_count("n_maps", n_maps)
@@ -171,16 +178,20 @@ def map_decoder(
     return _conv_path(n_latents, shapes, kernels, kernel_size, activation, resize)
 
 
-def default_channels(data_shape: Sequence[int]) -> tuple[int, ...]:
+def default_channels(
+    data_shape: Sequence[int], longest: float = math.inf
+) -> tuple[int, ...]:
     """Channels of as many hidden maps as make the first one small.
 
     >>> default_channels((1, 28, 28)), default_channels((3, 128, 128))
     ((32, 16), (32, 16, 16, 16))
     """
     n_maps = 2
-    while max(map_sizes(data_shape[1:], n_maps)[0]) > LARGEST_FIRST:
+    while True:
+        first = map_sizes(data_shape[1:], n_maps)[0]
+        if math.prod(first) <= MOST_PLACES and max(first) <= longest:
+            return (32, *[16] * (n_maps - 1))
         n_maps += 1
-    return (32, *[16] * (n_maps - 1))
 
 
 def _hidden_shapes(
@@ -222,7 +233,7 @@ def _conv_path(
 def conv_encoder(
     data_shape: Sequence[int],
     n_outputs: int,
-    hidden: Sequence[int] = (32, 16),
+    hidden: Sequence[int] | None = None,
     *,
     kernel_size: int = 5,
     activation: str = "silu",
@@ -235,8 +246,9 @@ def conv_encoder(
         (channels, length) or (channels, height, width) of a row.
     n_outputs : int
         Of the node "posterior": twice the latents of a `VAEGenerator`.
-    hidden : tuple of int, default=(32, 16)
-        Channels, those of the decoder: they are passed in reverse order.
+    hidden : tuple of int, optional
+        Channels, those of the decoder: they are passed in reverse order. None: as many
+        as `conv_decoder` has.
     kernel_size : int, default=5
     activation : str, default="silu"
         A key of `ACTIVATIONS`.
@@ -246,6 +258,8 @@ def conv_encoder(
     MechanismGraph
     """
     check_count("n_outputs", n_outputs)
+    check_map_shape(data_shape)
+    hidden = default_channels(data_shape) if hidden is None else hidden
     _check_conv(data_shape, hidden, kernel_size, activation)
     sizes = map_sizes(data_shape[1:], len(hidden))
     shapes = [(c, *s) for c, s in zip(hidden, sizes, strict=True)]

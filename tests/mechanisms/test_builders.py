@@ -46,6 +46,18 @@ def test_maps_double_towards_the_data(size):
     assert nodes["conv2"][1] == -(-size // 2)
 
 
+@given(shape=SHAPES | st.tuples(st.just(3), st.just(128), st.integers(1, 130)))
+def test_by_default_the_first_map_is_small(shape):
+    decoder, encoder = conv_decoder(3, shape), conv_encoder(shape, 6)
+    maps = {k: v for k, v in decoder.nodes.items() if k.startswith("conv")}
+    assert maps.items() <= encoder.nodes.items()
+    first, second, *_ = (math.prod(v[1:]) for v in maps.values())
+    assert first <= 64
+    # As many maps as that takes, and not one more.
+    assert len(maps) == 2 or second > 64
+    assert [v[0] for v in maps.values()] == [32, *[16] * (len(maps) - 1)]
+
+
 @given(shape=SHAPES)
 def test_a_map_decoder_has_a_map_on_the_grid_of_the_data(shape):
     graph = map_decoder(3, shape, n_maps=2, n_parts=3)
@@ -109,6 +121,29 @@ def test_gradient_reaches_every_parameter(activation):
         torch.manual_seed(0)
         graph(torch.randn(20, 3))["data"].square().sum().backward()
         assert all(p.grad.abs().sum() > 0 for p in graph.parameters())
+
+
+@pytest.mark.parametrize("down", [False, True])
+@pytest.mark.parametrize("kernel_size", [1, 2, 3, 5, 6])
+def test_borders_are_padded_with_zeros_to_the_last_bit(kernel_size, down):
+    before, after = (kernel_size - 1) // 2, kernel_size // 2
+    generator = torch.Generator().manual_seed(0)
+    value = torch.randn(4, 3, 8, 6, generator=generator, requires_grad=True)
+    out_shape, factors = ((2, 4, 3), (2, 2)) if down else ((2, 8, 6), (1, 1))
+    mechanism = ConvMechanism(
+        *(3, out_shape, factors),
+        **{"kernel_size": kernel_size, "activation": "identity", "down": down},
+    )
+    padded = nn.functional.pad(value, [before, after] * 2)
+    conv = mechanism.conv
+    plain = nn.functional.conv2d(padded, conv.weight, conv.bias, stride=factors)
+    found = mechanism(value)
+    assert torch.equal(found, plain)
+    inputs = value, *conv.parameters()
+    gradients = (
+        torch.autograd.grad(own.square().sum(), inputs) for own in (found, plain)
+    )
+    assert all(map(torch.equal, *gradients))
 
 
 @pytest.mark.parametrize("resize", ["nearest", "linear"])

@@ -43,7 +43,8 @@ class VAEGenerator(BaseGenerator):
         Dimensions of the noise node.
     hidden : sequence of int, default=None
         Widths of the hidden nodes, from the noise to the data; None is ``(256, 256)``
-        units for a table and ``(32, 16)`` channels otherwise.
+        units for a table and ``(32, 16)`` channels otherwise, with 16 more for each
+        map that it takes to begin with at most 64 places (8 x 8).
     kernel_size : int, default=5
         Of the convolutions.
     activation : {"silu", "relu", "softplus", "tanh", "identity"}, default="silu"
