@@ -36,7 +36,7 @@ class FoldedResize(nn.Module):
         for matrix, before in per_axis:
             self.kernel.append(matrix.shape[1])
             padding.append((before, matrix.shape[1] - 1 - before))
-        self.padding = [n for pair in reversed(padding) for n in pair]
+        self.padding = padding
         n_taps = kernel_size ** len(self.factors)
         self.register_buffer("fold", fold.reshape(-1, n_taps), persistent=False)
 
@@ -52,11 +52,12 @@ class FoldedResize(nn.Module):
         folded = (weight.flatten(2) @ self.fold.T).unflatten(2, (phases, -1))
         folded = folded.transpose(1, 2).reshape(n_out * phases, n_in, *self.kernel)
         convolve = (functional.conv1d, functional.conv2d)[n_axes - 1]
-        small = convolve(
-            functional.pad(value, self.padding),
-            folded,
-            bias.repeat_interleave(phases),
-        )
+        both, padded = tuple(before for before, _ in self.padding), value
+        if any(before != after for before, after in self.padding):
+            ends = [n for pair in reversed(self.padding) for n in pair]
+            both, padded = 0, functional.pad(value, ends)
+        bias = bias.repeat_interleave(phases)
+        small = convolve(padded, folded, bias, padding=both)
         small = small.unflatten(1, (n_out, *self.factors))
         # (n, out, *factors, *size): every factor goes behind its own axis.
         order = [k for a in range(n_axes) for k in (2 + n_axes + a, 2 + a)]

@@ -120,13 +120,16 @@ class ConvMechanism(nn.Module):
         conv = {1: nn.Conv1d, 2: nn.Conv2d}[n_axes]
         self.out_shape, self.factors = tuple(out_shape), tuple(factors)
         self.resize, self.down = resize, down
+        before, after = (kernel_size - 1) // 2, kernel_size // 2
         self.conv = conv(
             in_channels,
             out_shape[0],
             kernel_size,
             stride=self.factors if down else 1,
+            # The same numbers as of a padded map, in less time.
+            padding=before if before == after else 0,
         )
-        self.padding = [(kernel_size - 1) // 2, kernel_size // 2] * n_axes
+        self.padding = [before, after] * n_axes
         self.activation = ACTIVATIONS[activation]()
         self.folded = None
         if resize == "nearest" and not down and max(self.factors) > 1:
@@ -143,7 +146,10 @@ class ConvMechanism(nn.Module):
         return self.activation(value)
 
     def _convolved(self, value: Tensor) -> Tensor:
-        return self.conv(functional.pad(value, self.padding))
+        before, after = self.padding[:2]
+        if before != after:
+            value = functional.pad(value, self.padding)
+        return self.conv(value)
 
     def _folded(self, parent: Tensor) -> Tensor:
         value = self.folded(parent, self.conv.weight, self.conv.bias)
