@@ -312,14 +312,26 @@ def _name_of(value: Any) -> str:
 
 def acts_on(group: Any, node: str, shape: tuple[int, ...], kind: str) -> bool:
     try:
-        group = as_group(group, shape)
-        group.check(node, shape, kind)
-        if kind == "points" and isinstance(group, InterventionFamily):
-            # Draws act outside of a query, where values go by their shape.
-            group.check(node, shape, "vector")
+        check_acts(group, node, shape, kind)
     except ValueError:
         return False
     return True
+
+
+def check_acts(group: Any, node: str, shape: tuple[int, ...], kind: str) -> None:
+    """Raise ValueError if random changes of a group cannot be made to a node."""
+    group = as_group(group, shape)
+    group.check(node, shape, kind)
+    if kind == "points" and isinstance(group, InterventionFamily):
+        # Draws act outside of a query, where values go by their shape.
+        try:
+            group.check(node, shape, "vector")
+        except ValueError as error:
+            raise ValueError(
+                f"{group!r} moves the points of node {node!r} in queries alone; in "
+                "training it would take them for a map. Name a node that holds maps: "
+                "what is drawn at points is not changed by moving them."
+            ) from error
 
 
 def changed_values(

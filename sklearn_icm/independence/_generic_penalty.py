@@ -16,6 +16,7 @@ from ._contrasts import power
 from ._generic import (
     acts_on,
     changed_values,
+    check_acts,
     check_parts,
     contrast_of,
     ratio_to_mean,
@@ -164,8 +165,8 @@ class GenericPenalty(PenaltyValue):
                     f"GenericPenalty: node must be one of the hidden nodes {hidden}, "
                     f"got {self.node!r}."
                 )
-            shape, kind = graph.nodes[self.node], graph.kinds[self.node]
-            as_group(self.group, shape).check(self.node, shape, kind)
+            known = graph.nodes[self.node], graph.kinds[self.node]
+            check_acts(self.group, self.node, *known)
         if is_distribution(self.contrast):
             return self._compared(graph)
         pairs = _only_children(graph, self.group)
@@ -177,14 +178,20 @@ class GenericPenalty(PenaltyValue):
             return
         shape = graph.nodes[graph.data_node]
         self.contrast.check(shape)
-        for node in graph.parents:
+        named = self.node is not None
+        full = [
+            node
+            for node in graph.parents
+            if node != graph.data_node and graph.nodes[node][1:] == shape[1:]
+        ]
+        for node in [self.node] if named else full:
             known = graph.nodes[node], graph.kinds[node]
-            fits = known[0][1:] == shape[1:] and node != graph.data_node
-            if node == self.node or (
-                self.node is None and fits and acts_on(self.group, node, *known)
-            ):
+            if named or acts_on(self.group, node, *known):
                 yield node, None
                 return
+        if full and len(shape) > 1:
+            # Says why not.
+            check_acts(self.group, full[0], graph.nodes[full[0]], graph.kinds[full[0]])
 
     def _genericity(self, step: Step, node: str, child: str) -> tuple[Tensor, Tensor]:
         """Squared logarithm of a ratio, and the response."""

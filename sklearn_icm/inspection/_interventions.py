@@ -9,7 +9,13 @@ from ..interventions import Do, Intervention, Shift, Units
 from ..utils.checks import check_scalar
 from ..utils.pipelines import last_step
 from ._images import SamplesDisplay
-from ._plotting import chosen_node, drawn_as, first_rows, hidden_maps
+from ._plotting import (
+    chosen_node,
+    drawn_as,
+    first_rows,
+    fitted_generator,
+    hidden_maps,
+)
 
 __all__ = ["InterventionDisplay", "NodeTraversalDisplay"]
 
@@ -155,7 +161,13 @@ class InterventionDisplay(SamplesDisplay):
         draw: one that is not needed has next to none.
         """
         node = chosen_node(estimator, node)
-        n_parts = last_step(estimator).nodes_[node][0]
+        graph = fitted_generator(estimator).graph_
+        if graph.kinds[node] == "points":
+            raise ValueError(
+                "node must be one whose units draw nothing where they are 0, such as "
+                f"'parts', but {node!r} holds places: 0 is the middle of the image."
+            )
+        n_parts = graph.nodes[node][0]
         estimator = in_input_space(estimator)
         plain = {"observation_noise": False} if X is None else {"residual": "drop"}
         draws = _draws(X, n_columns, {**plain, **params})
@@ -174,7 +186,7 @@ class InterventionDisplay(SamplesDisplay):
             np.stack([whole, *alone]),
             **drawn_as(estimator),
             labels=["all parts", *labels],
-            title=f"What each part of {node} draws",
+            title=f"What each unit of {node!r} draws",
         )
         return display.plot(ax=ax)
 

@@ -23,6 +23,7 @@ from sklearn_icm.mechanisms import (
     dense_decoder,
     layout_decoder,
     map_decoder,
+    parts_decoder,
 )
 from sklearn_icm.metrics import energy_distance
 from sklearn_icm.rows._batches import Batch
@@ -201,7 +202,7 @@ X = np.random.RandomState(0).uniform(size=(20, 64))
             lambda: image_model(
                 icm_penalty=GenericPenalty("stretch", PATCHES), hidden=(4, 3)
             ).fit(X),
-            "sees nothing in a graph.*a hidden map with the grid of the data",
+            "sees nothing in a graph.*with the grid of the data .*map_decoder",
         ),
         (
             lambda: image_model(
@@ -226,6 +227,18 @@ X = np.random.RandomState(0).uniform(size=(20, 64))
                 dense_decoder(2, (4,), (3,))
             ),
             "needs images or signals.*for vectors Marginals",
+        ),
+        (
+            lambda: GenericPenalty(WIDER, PATCHES, node="places").applies_to(
+                parts_decoder(2, (1, 8, 8))
+            ),
+            "points of node 'places' in queries alone.*Name a node that holds maps",
+        ),
+        (
+            lambda: GenericPenalty("stretch_height", PATCHES).applies_to(
+                map_decoder(2, (1, 16))
+            ),
+            "axis='height'.*does not fit node 'map'",
         ),
         (
             lambda: generic_ratio(torch.nn.Identity(), np.eye(3), contrast=PATCHES),

@@ -236,6 +236,8 @@ def test_what_each_part_draws():
     shares = [int(label.split()[-1].rstrip("%")) for label in display.labels[1:]]
     assert min(shares[:2]) > 0 == shares[2]
     assert "parts" in display.ax_.get_title()
+    with pytest.raises(ValueError, match="units draw nothing.*'places' holds places"):
+        InterventionDisplay.from_parts(model, node="places")
 
 
 def test_channels_of_a_map_are_parts_too(fitted, pairs):
