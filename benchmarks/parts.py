@@ -27,7 +27,7 @@ from sklearn_icm.datasets import make_faces, make_glyph_pairs
 from sklearn_icm.exceptions import CollapsedDecoderWarning, UnexplainedRowsWarning
 from sklearn_icm.generators import VAEGenerator
 from sklearn_icm.interventions import Stretch
-from sklearn_icm.mechanisms import layout_decoder, parts_decoder
+from sklearn_icm.mechanisms import parts_decoder
 from sklearn_icm.model_selection import LeaveCombinationOut
 
 N_TRAIN, N_TEST = 1200, 300
@@ -44,7 +44,6 @@ WORLDS = {
 ARMS = {
     "parts": (parts_decoder, ["places"]),
     "default": (None, ["conv2"]),
-    "layout": (layout_decoder, ["layout", "places"]),
     "4 parts": (partial(parts_decoder, n_parts=4), ["places"]),
     "8 parts": (partial(parts_decoder, n_parts=8), ["places"]),
     "patches of 11": (partial(parts_decoder, patch_size=11), ["places"]),
@@ -95,7 +94,7 @@ def judged(name, arm, seed, epochs):
     found["rebuilt"] = counterfactual_error(
         model.intervene({}, X=test, residual="drop"), test
     )
-    if arm not in ("default", "layout"):
+    if arm != "default":
         found["shares"] = shares_of_parts(model, test)
     for factor in FACTORS:
         truth = world.render(factor)[N_TRAIN:]
@@ -145,7 +144,7 @@ def main():
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--epochs", type=int, default=200)
-    parser.add_argument("--arms", nargs="*", default=["parts", "default", "layout"])
+    parser.add_argument("--arms", nargs="*", default=["parts", "default"])
     parser.add_argument("--worlds", nargs="*", default=[*WORLDS, "unseen"])
     parser.add_argument("--quick", action="store_true", help="checks that it runs")
     options = parser.parse_args()

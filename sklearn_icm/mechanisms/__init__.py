@@ -8,7 +8,6 @@ from ._builders import (
     map_decoder,
 )
 from ._graph import MechanismGraph
-from ._layouts import layout_decoder
 from ._modules import ConvMechanism, DenseMechanism
 from ._operators import LinearOperator
 from ._parts import parts_decoder
@@ -22,7 +21,6 @@ __all__ = [
     "conv_encoder",
     "dense_decoder",
     "dense_encoder",
-    "layout_decoder",
     "map_decoder",
     "parts_decoder",
 ]

@@ -11,9 +11,10 @@ from torch.nn import functional
 
 from ._checks import check_choice, check_count, check_map_shape
 from ._graph import MechanismGraph
-from ._layouts import Places, dense_layers, from_middle
-from ._modules import ACTIVATIONS
+from ._modules import ACTIVATIONS, DenseMechanism
 
+# Of the largest axis: how far places reach from where each part starts.
+REACH = 1 / 8
 COMPOSITIONS = ("sum", "over")
 # Share of each axis over which parts lie when training starts.
 SPREAD = 0.5
@@ -132,8 +133,8 @@ def parts_decoder(
     start = SPREAD * torch.tensor(grid) * (torch.rand(n_parts, len(grid)) - 0.5)
     layers = hidden, activation
     mechanisms: dict[str, tuple[str | Sequence[str], nn.Module]] = {
-        "places": ("noise", Places(n_latents, start, grid, *layers)),
-        "looks": ("noise", dense_layers(n_latents, (n_parts, n_features), *layers)),
+        "places": ("noise", _Places(n_latents, start, grid, *layers)),
+        "looks": ("noise", _dense_layers(n_latents, (n_parts, n_features), *layers)),
     }
     if poses:
         mechanisms["poses"] = "noise", _Poses(n_latents, n_parts, len(grid), *layers)
@@ -150,6 +151,45 @@ def parts_decoder(
     )
 
 
+def _dense_layers(
+    n_latents: int, out_shape: Sequence[int], hidden: int, activation: str
+) -> nn.Sequential:
+    """Latents to values of a shape, through two layers."""
+    return nn.Sequential(
+        DenseMechanism((n_latents,), (hidden,), activation),
+        DenseMechanism((hidden,), (hidden,), activation),
+        DenseMechanism((hidden,), out_shape, "identity"),
+    )
+
+
+class _Places(nn.Module):
+    """Latents to the place of each part, (n, parts, axes), in pixels from the middle.
+
+    They move about those where training starts, (parts, axes).
+    """
+
+    def __init__(
+        self,
+        n_latents: int,
+        start: Tensor,
+        grid: Sequence[int],
+        hidden: int,
+        activation: str,
+    ) -> None:
+        super().__init__()
+        self.reach = REACH * max(grid)
+        self.layers = _dense_layers(n_latents, tuple(start.shape), hidden, activation)
+        self.start = nn.Parameter(start)
+
+    def forward(self, noise: Tensor) -> Tensor:
+        return self.start + self.reach * self.layers(noise)
+
+
+def _from_middle(size: int) -> Tensor:
+    """Offsets of the pixels of an axis from its middle."""
+    return torch.arange(size) - (size - 1) / 2
+
+
 class _Poses(nn.Module):
     """Latents to the logarithm of the scale of each part, and of images an angle."""
 
@@ -157,7 +197,7 @@ class _Poses(nn.Module):
         self, n_latents: int, n_parts: int, n_axes: int, hidden: int, activation: str
     ) -> None:
         super().__init__()
-        self.layers = dense_layers(n_latents, (n_parts, n_axes), hidden, activation)
+        self.layers = _dense_layers(n_latents, (n_parts, n_axes), hidden, activation)
         self.register_buffer("units", torch.tensor([LOG_SCALE, DEGREES][:n_axes]))
 
     def forward(self, noise: Tensor) -> Tensor:
@@ -188,12 +228,12 @@ class _Patches(nn.Module):
             nn.Linear(hidden, math.prod(self.shape)),
         )
         self.own = nn.Parameter(OWN * torch.randn(n_parts, n_features))
-        profile = (-0.5 * (from_middle(size) / (WIDTH * size)).square()).exp()
+        profile = (-0.5 * (_from_middle(size) / (WIDTH * size)).square()).exp()
         window = profile
         for _ in range(n_axes - 1):
             window = window[..., None] * profile
         self.register_buffer("window", window)
-        self.register_buffer("offsets", from_middle(size))
+        self.register_buffer("offsets", _from_middle(size))
 
     def forward(
         self, places: Tensor, looks: Tensor, poses: Tensor | None = None
@@ -206,7 +246,7 @@ class _Patches(nn.Module):
                 patches = _turned(patches, poses[..., 1])
         places = places - scales[..., None] * self._centres(patches)
         for axis, size in enumerate(self.grid):
-            pixels = from_middle(size).to(places)
+            pixels = _from_middle(size).to(places)
             at = (pixels - places[..., axis, None]) / scales[..., None]
             weights = (1 - (at[..., None] - self.offsets).abs()).clamp(min=0)
             along = patches.movedim(axis + 3, -1)

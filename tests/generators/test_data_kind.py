@@ -16,7 +16,7 @@ from sklearn_icm.inspection import (
     SamplesDisplay,
 )
 from sklearn_icm.interventions import Flip, Permute, Stretch, Translate
-from sklearn_icm.mechanisms import layout_decoder
+from sklearn_icm.mechanisms import map_decoder
 from sklearn_icm.rows._layout import DataLayout
 
 LENGTH, CHANNELS = 16, 3
@@ -81,11 +81,11 @@ def test_the_kind_is_part_of_the_state(model):
         again.partial_fit(ROWS)
 
 
-def test_layouts_and_given_graphs_take_signals():
-    graph = layout_decoder(2, (CHANNELS, LENGTH), n_parts=2)
+def test_given_graphs_take_signals():
+    graph = map_decoder(2, (CHANNELS, LENGTH), n_maps=4)
     truth = FixedGenerator(graph, **SIGNALS).fit(ROWS)
-    assert truth.nodes_["layout"] == (4, LENGTH)
-    assert truth.intervene({"layout": Stretch(1.2)}, n_samples=2).shape == (2, 48)
+    assert truth.nodes_["map"] == (4, LENGTH)
+    assert truth.intervene({"map": Stretch(1.2)}, n_samples=2).shape == (2, 48)
     free = FixedGenerator(**SIGNALS).fit(ROWS)
     assert np.allclose(free.intervene({}, X=ROWS), ROWS)
 

@@ -14,7 +14,7 @@ from torch import nn
 from sklearn_icm.exceptions import FitInterruptedWarning
 from sklearn_icm.generators import ChainGenerator, FixedGenerator, GraphGenerator
 from sklearn_icm.independence import GenericPenalty
-from sklearn_icm.mechanisms import MechanismGraph, layout_decoder
+from sklearn_icm.mechanisms import MechanismGraph, parts_decoder
 
 IMAGES = np.random.RandomState(0).uniform(size=(20, 48))
 EDGES = {"x0": [], "x1": ["x0"], "x2": ["x0", "x1"], "x3": ["x2"]}
@@ -45,8 +45,8 @@ MOVING = {
         hidden=(8, 8), icm_penalty=GenericPenalty(), icm_weight=0.1, icm_warmup=3, **p
     ),
     "vae, images": lambda **p: small(data_shape=(6, 8), hidden=(4, 3), **p),
-    "vae, layout": lambda **p: small(
-        data_shape=(6, 8), decoder=layout_decoder, optimizer="sgd", **p
+    "vae, parts": lambda **p: small(
+        data_shape=(6, 8), decoder=parts_decoder, optimizer="sgd", **p
     ),
     "table": table,
     "table, penalty": lambda **p: table(icm_weight=1.0, mechanism="linear", **p),
@@ -67,7 +67,7 @@ def rows_of(case):
         return LEVELS
     if "holes" in case:
         return HOLES
-    return IMAGES if "images" in case or "layout" in case else TABLE
+    return IMAGES if "images" in case or "parts" in case else TABLE
 
 
 def by_pickle(model):

@@ -31,7 +31,7 @@ from sklearn_icm.independence import (
 from sklearn_icm.independence._generic_penalty import is_distribution
 from sklearn_icm.interventions import Scale, families_for
 from sklearn_icm.interventions._groups import GROUPS
-from sklearn_icm.mechanisms import layout_decoder
+from sklearn_icm.mechanisms import map_decoder, parts_decoder
 from sklearn_icm.rows._batches import Batch, Rows
 
 GRAPH = {"x0": [], "x1": ["x0"], "x2": ["x0", "x1"], "x3": ["x2"]}
@@ -60,9 +60,11 @@ FITS = {
     "vae, dense": lambda: small(hidden=(8, 8)).fit(TABLE),
     "vae, image": lambda: small(data_shape=(6, 8), hidden=(4, 3)).fit(IMAGES),
     "vae, bernoulli": lambda: small(likelihood="bernoulli").fit(TABLE),
-    "vae, layout": lambda: small(
-        data_shape=(6, 8),
-        decoder=partial(layout_decoder, n_parts=2, hidden=8, n_maps=4, kernel_size=3),
+    "vae, map": lambda: small(
+        data_shape=(6, 8), decoder=partial(map_decoder, n_maps=4, n_parts=4)
+    ).fit(IMAGES),
+    "vae, parts": lambda: small(
+        data_shape=(6, 8), decoder=partial(parts_decoder, n_parts=2, hidden=8)
     ).fit(IMAGES),
     "table": table,
     "table, energy": lambda: table("energy"),
@@ -118,11 +120,11 @@ def penalties_of(graph):
     ]
     if len(graph.nodes[graph.data_node]) > 1:
         # (The default decoder's last hidden map is coarser than the data.)
-        node = [name for name in graph.nodes if graph.kinds[name] == "map"][-2]
-        found += [
-            GenericPenalty("stretch", PatchDistribution((2, 3), 20), node=node),
-            GenericPenalty("translate", Marginals(), node=node),
-        ]
+        for node in [name for name in graph.nodes if graph.kinds[name] == "map"][-2:-1]:
+            found += [
+                GenericPenalty("stretch", PatchDistribution((2, 3), 20), node=node),
+                GenericPenalty("translate", Marginals(), node=node),
+            ]
     elif len(graph.roots) == 1:
         found.append(GenericPenalty("scale", Marginals(), n_draws=3))
     return [penalty for penalty in found if penalty.applies_to(graph)]

@@ -21,7 +21,6 @@ from sklearn_icm.interventions import InterventionFamily, Stretch
 from sklearn_icm.mechanisms import (
     conv_decoder,
     dense_decoder,
-    layout_decoder,
     map_decoder,
     parts_decoder,
 )
@@ -128,10 +127,10 @@ def test_values():
 
 
 def test_a_penalty_compares_what_is_behind_the_first_full_map():
-    graph = layout_decoder(2, (1, 12, 12), n_parts=2, hidden=8, n_maps=4)
+    graph = map_decoder(2, (1, 12, 12), (3,), n_maps=2, n_parts=2)
     step = step_of(graph)
     found = GenericPenalty(WIDER, PATCHES).terms(step)
-    named = GenericPenalty(WIDER, PATCHES, node="layout").terms(
+    named = GenericPenalty(WIDER, PATCHES, node="map").terms(
         step._replace(batch=step.batch._replace(generator=rng(2)))
     )
     assert list(found) == ["distance", "response"]
@@ -142,7 +141,7 @@ def test_a_penalty_compares_what_is_behind_the_first_full_map():
         name: [p.grad is not None for p in graph.mechanism(name).parameters()]
         for name in graph.parents
     }
-    assert moved["places"] + moved["parts"] + moved["data"]
+    assert moved["map"] + moved["parts"] + moved["data"]
     assert all(all(parts) for parts in moved.values())
 
 

@@ -16,7 +16,7 @@ from sklearn_icm.inspection import (
     TrainingDisplay,
 )
 from sklearn_icm.interventions import Do, Shift, Stretch, Units
-from sklearn_icm.mechanisms import dense_decoder, layout_decoder, parts_decoder
+from sklearn_icm.mechanisms import dense_decoder, map_decoder, parts_decoder
 
 
 @pytest.fixture(autouse=True)
@@ -181,21 +181,21 @@ def test_unknown_nodes_are_listed(fitted):
         ask(fitted, node=np.ones(3))
 
 
-def layout_graph():
-    return FixedGenerator(layout_decoder(2, (1, 6, 6)), data_shape=(6, 6))
+def full_grid():
+    return FixedGenerator(map_decoder(2, (1, 6, 6)), data_shape=(6, 6))
 
 
 @pytest.mark.parametrize(
     ("make", "intervention", "node"),
     [
         (lambda: VAEGenerator((12, 3), hidden=(2, 3, 3)), Stretch(1.2), "conv3"),
-        (layout_graph, Stretch(1.2), "layout"),
+        (full_grid, Stretch(1.2), "map"),
         (lambda: ChainGenerator("conv", data_shape=(6, 6)), Stretch(1.2), "conv1"),
         (lambda: FixedGenerator(data_shape=(6, 6)), Stretch(1.2), "data"),
         (lambda: VAEGenerator((6, 6), hidden=(2,)), Shift(np.ones(12)), "noise"),
         (lambda: VAEGenerator((6, 6), decoder=dense_decoder), Shift(1.0), "dense1"),
     ],
-    ids=["conv", "layout", "chain", "no hidden node", "where it fits", "vectors"],
+    ids=["conv", "map", "chain", "no hidden node", "where it fits", "vectors"],
 )
 def test_a_node_is_chosen_and_named(make, intervention, node):
     X = np.random.RandomState(0).uniform(size=(10, 36))

@@ -26,7 +26,7 @@ from sklearn_icm.interventions import (
     families_for,
 )
 from sklearn_icm.interventions._places import EachRow
-from sklearn_icm.mechanisms import MechanismGraph, layout_decoder
+from sklearn_icm.mechanisms import MechanismGraph, parts_decoder
 from sklearn_icm.models import _query
 
 ROWS = np.random.RandomState(0).normal(size=(40, 4))
@@ -275,13 +275,12 @@ def test_the_state_rests_where_nothing_is_drawn(fitted):
 
 # ---------------------------------------------------------------------- kinds
 def test_kinds_are_declared_or_go_by_the_shape():
-    graph = layout_decoder(5, (1, 24, 24), n_parts=3)
+    graph = parts_decoder(5, (1, 24, 24), n_parts=3)
     assert graph.kinds == {
         "noise": "vector",
         "places": "points",
-        "heights": "vector",
-        "layout": "map",
-        "parts": "map",
+        "looks": "vector",
+        "parts": "vector",
         "data": "map",
     }
     identity = {"data": ("noise", torch.nn.Identity())}
@@ -291,12 +290,12 @@ def test_kinds_are_declared_or_go_by_the_shape():
 
 
 def test_interventions_check_kinds_and_not_ranks():
-    graph = layout_decoder(5, (1, 24), n_parts=6, n_features=2)
-    assert graph.nodes["heights"] == (6, 2)
+    graph = parts_decoder(5, (1, 24), n_parts=6, n_features=2)
+    assert graph.nodes["looks"] == (6, 2)
     for change in (Stretch(1.5, axis="length"), Translate(1.0)):
         with pytest.raises(ValueError, match="is not a map, its kind is 'vector'"):
-            graph.check_interventions({"heights": change})
-        graph.check_interventions({"layout": change})
+            graph.check_interventions({"looks": change})
+        graph.check_interventions({"data": change})
         graph.check_interventions({"places": change})
     names = {family.name for family in families_for((6, 2), "vector")}
     assert names == {"shift", "scale", "affine", "noise"}

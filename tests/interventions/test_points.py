@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch import nn
 
 from sklearn_icm.independence._generic import acts_on
 from sklearn_icm.interventions import (
@@ -14,7 +15,6 @@ from sklearn_icm.interventions import (
     families_for,
 )
 from sklearn_icm.mechanisms import MechanismGraph
-from sklearn_icm.mechanisms._layouts import RandomBumps
 
 GRID = 41, 33
 ON_IMAGES = [
@@ -29,13 +29,29 @@ ON_IMAGES = [
 ]
 
 
+class Bumps(nn.Module):
+    """Places to maps of one bump each, (n, maps, *grid)."""
+
+    def __init__(self, grid):
+        super().__init__()
+        self.grid = grid
+
+    def forward(self, places):
+        maps = places.new_ones(places.shape[:2])
+        for axis, size in enumerate(self.grid):
+            pixels = torch.arange(size) - (size - 1) / 2
+            profile = (-((pixels - places[..., axis, None]) ** 2) / 4.5).exp()
+            between = [1] * axis
+            maps = maps[..., None] * profile.view(*maps.shape[:2], *between, size)
+        return maps
+
+
 def placed(n_axes):
     """A graph whose node of points is its root."""
-    bumps = RandomBumps(GRID[:n_axes], 1.5, None).eval()
     return MechanismGraph(
-        {"places": (3, n_axes), "heights": (3, 1)},
-        {"data": (("places", "heights"), bumps)},
-        {"places": "points", "heights": "vector"},
+        {"places": (3, n_axes)},
+        {"data": ("places", Bumps(GRID[:n_axes]))},
+        {"places": "points"},
     )
 
 
@@ -52,7 +68,7 @@ def centres(maps):
 
 @pytest.mark.parametrize("change", ON_IMAGES, ids=repr)
 def test_points_go_where_a_map_goes(change):
-    noise = {"places": 8 * torch.rand(4, 3, 2) - 4, "heights": torch.ones(4, 3, 1)}
+    noise = {"places": 8 * torch.rand(4, 3, 2) - 4}
     graph = placed(2)
     moved = graph(noise, {"places": change})
     expected = centres(graph(noise, {"data": change})["data"])
@@ -61,7 +77,7 @@ def test_points_go_where_a_map_goes(change):
 
 @pytest.mark.parametrize("change", [Stretch(1.5), Stretch(2, "length"), Translate(3)])
 def test_points_of_signals_have_one_coordinate(change):
-    noise = {"places": 8 * torch.rand(4, 3, 1) - 4, "heights": torch.ones(4, 3, 1)}
+    noise = {"places": 8 * torch.rand(4, 3, 1) - 4}
     graph = placed(1)
     moved = graph(noise, {"places": change})["places"]
     expected = centres(graph(noise, {"data": change})["data"])
@@ -70,7 +86,7 @@ def test_points_of_signals_have_one_coordinate(change):
 
 @pytest.mark.parametrize("change", ON_IMAGES, ids=repr)
 def test_changes_of_points_invert_and_are_told_in_full(change):
-    noise = {"places": torch.randn(4, 3, 2), "heights": torch.ones(4, 3, 1)}
+    noise = {"places": torch.randn(4, 3, 2)}
     there = placed(2)(noise, {"places": change >> change.inverse()})["places"]
     assert torch.allclose(there, noise["places"], atol=1e-5)
     assert Intervention.from_dict(change.to_dict()) == change
@@ -79,7 +95,7 @@ def test_changes_of_points_invert_and_are_told_in_full(change):
 
 
 def test_some_points_alone():
-    noise = {"places": torch.randn(4, 3, 2), "heights": torch.ones(4, 3, 1)}
+    noise = {"places": torch.randn(4, 3, 2)}
     moved = placed(2)(noise, {"places": Units([0, 2], Rotate(180))})["places"]
     assert torch.equal(moved[:, 1], noise["places"][:, 1])
     assert torch.allclose(moved[:, [0, 2]], -noise["places"][:, [0, 2]], atol=1e-5)

@@ -9,7 +9,7 @@ from sklearn_icm.datasets import make_faces
 from sklearn_icm.generators import VAEGenerator
 from sklearn_icm.inspection import InterventionDisplay
 from sklearn_icm.interventions import Stretch
-from sklearn_icm.mechanisms import layout_decoder
+from sklearn_icm.mechanisms import parts_decoder
 
 faces = make_faces(500, stretch=1.5, random_state=0)
 seen, stretched = faces.data[faces.pairs]
@@ -17,7 +17,7 @@ seen, stretched = faces.data[faces.pairs]
 # %%
 model = VAEGenerator(
     faces.data_shape,
-    decoder=layout_decoder,
+    decoder=parts_decoder,
     n_latents=5,
     beta=0.02,
     batch_size=32,
@@ -37,15 +37,15 @@ def error(rows):
 
 
 change = Stretch(1.5)
-layout = error(model.intervene({"layout": change}, X=seen))
+places = error(model.intervene({"places": change}, X=seen))
 pixels = error(model.intervene({"data": change}, X=seen))
-print(f"Error of a stretched layout {layout:.2f}, of stretched pixels {pixels:.2f}.")
-assert layout < 0.8 * pixels
+print(f"Error of stretched places {places:.2f}, of stretched pixels {pixels:.2f}.")
+assert places < 0.8 * pixels
 
 # %%
 display = InterventionDisplay.from_estimator(model, change, seen, strengths=[0, 1, 2])
 print(display.ax_.get_title())
-assert "layout" in display.ax_.get_title()
+assert "places" in display.ax_.get_title()
 with tempfile.TemporaryDirectory() as folder:
     path = Path(folder) / "stretched.png"
     display.figure_.savefig(path)

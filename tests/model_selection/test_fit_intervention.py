@@ -15,7 +15,7 @@ from sklearn_icm.compose import GenerativePipeline
 from sklearn_icm.datasets import make_faces
 from sklearn_icm.generators import FixedGenerator
 from sklearn_icm.interventions import InterventionFamily, Scale, Shift, Stretch
-from sklearn_icm.mechanisms import layout_decoder
+from sklearn_icm.mechanisms import parts_decoder
 from sklearn_icm.metrics import energy_distance, mmd2
 from sklearn_icm.model_selection import fit_intervention
 from sklearn_icm.model_selection._candidates import _distances, ends_that_matter
@@ -47,15 +47,15 @@ def test_a_ready_family_is_searched_as_far_as_the_data_lie(value):
 
 def test_families_of_maps_are_tried_at_points_and_not_at_vectors():
     torch.manual_seed(0)
-    decoder = layout_decoder(3, (1, 12), n_parts=3, hidden=4, n_maps=2)
+    decoder = parts_decoder(3, (1, 12), n_parts=3, hidden=4)
     rows = np.random.RandomState(0).rand(40, 12)
     model = FixedGenerator(decoder, data_shape=(12,), random_state=0).fit(rows)
     found = fit_intervention(
         model, Stretch(1.4), model.sample(40), random_state=0, **QUICK
     )
-    assert set(found.table_["node"]) == {"places", "layout", "parts", "data"}
+    assert set(found.table_["node"]) == {"places", "data"}
     with pytest.raises(ValueError, match=r"No family fits .*its kind is 'vector'"):
-        fit_intervention(model, "stretch_length", rows, "heights", **QUICK)
+        fit_intervention(model, "stretch_length", rows, "looks", **QUICK)
 
 
 def test_ends_are_said_of_every_node_that_may_hold_the_answer():

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from ...exceptions import CollapsedDecoderWarning
 from ...interventions._base import Intervention
 from ...mechanisms import MechanismGraph
-from ...mechanisms._layouts import RandomBumps
 from ...models import Explains, GenerativeModel, Scores
 from ...models._base import Nodes
 from ...models._noise import MixtureNoise
@@ -114,11 +113,8 @@ class VAEModule(GenerativeModel, Explains, Scores):
         return terms, nodes
 
     def track(self, batch: Batch, nodes: Nodes) -> None:
-        """Let the variance, and what draws by steps, follow a step of training."""
+        """Let the variance follow a step of training."""
         self.likelihood.track(batch.x, nodes[self.graph.data_node], batch.weights)
-        for part in self.graph.modules():
-            if isinstance(part, RandomBumps):
-                part.step += 1
 
     @torch.no_grad()
     def finish(self, rows: Rows, streams: Streams, *, renew: bool = False) -> list:
