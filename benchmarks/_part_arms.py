@@ -15,7 +15,6 @@ from sklearn_icm.independence import GenericPenalty, PatchDistribution
 from sklearn_icm.interventions import InterventionFamily, Stretch
 from sklearn_icm.mechanisms import (
     conv_decoder,
-    layout_decoder,
     map_decoder,
     parts_decoder,
 )
@@ -72,11 +71,6 @@ def smooth_decoder(n_latents, data_shape):
     return conv_decoder(n_latents, data_shape, (32, 16), resize="linear")
 
 
-def blunt_layout_decoder(n_latents, data_shape):
-    """Like `layout_decoder`, with bumps of one width in training."""
-    return layout_decoder(n_latents, data_shape, random_widths=None)
-
-
 def patch_penalty(weight, world, strongest):
     """Parameters of a fit that keeps patches as they are under stretches."""
     group = InterventionFamily(
@@ -94,8 +88,6 @@ ARMS = {
     "default": Arm(),
     "default, pixels too": Arm(augmented=True),
     "linear resizing": Arm(params={"decoder": smooth_decoder}),
-    "layout": Arm("layout", {"decoder": layout_decoder}),
-    "layout, one width": Arm("layout", {"decoder": blunt_layout_decoder}),
     "map": Arm("map", ON_MAP),
     **{
         f"map + patches {weight:g}": Arm("map", ON_MAP, partial(patch_penalty, weight))

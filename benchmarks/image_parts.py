@@ -37,9 +37,7 @@ CANDIDATES = (
     "linear resizing",
     "map",
     "map + patches 10",
-    "layout",
     "parts",
-    "layout, one width",
     "default, pixels too",
 )
 N_CANDIDATES = 6
