@@ -94,7 +94,9 @@ class _SumOverParents(_Calibrated):
 class Saturating(_SumOverParents):
     """Straight on one side, level on the other."""
 
-    activation = staticmethod(lambda u: -softplus(-2 * u))
+    @staticmethod
+    def activation(u):
+        return -softplus(-2 * u)
 
 
 class Exponential(_SumOverParents):
@@ -106,7 +108,9 @@ class Exponential(_SumOverParents):
 class Threshold(_SumOverParents):
     """A step for each parent."""
 
-    activation = staticmethod(lambda u: (u > 0).to(u.dtype))
+    @staticmethod
+    def activation(u):
+        return (u > 0).to(u.dtype)
 
 
 class Product(_Calibrated):
@@ -137,6 +141,10 @@ FUNCTIONS = {
 }
 
 
+def _normal(z):
+    return z
+
+
 def _skewed(z, strength=0.8):
     mean = np.exp(strength**2 / 2)
     return ((strength * z).exp() - mean) / (mean * np.sqrt(np.expm1(strength**2)))
@@ -147,4 +155,4 @@ def _heavy_tailed(z):
 
 
 # Increasing functions of normal noise, of mean 0 and variance 1.
-NOISES = {"normal": lambda z: z, "skewed": _skewed, "heavy-tailed": _heavy_tailed}
+NOISES = {"normal": _normal, "skewed": _skewed, "heavy-tailed": _heavy_tailed}

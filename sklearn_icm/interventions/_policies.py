@@ -50,6 +50,7 @@ class Policy(Intervention):
     >>> X = pd.DataFrame({"age": rng.uniform(20, 60, 200)})
     >>> X["dose"] = X["age"] / 10 + rng.randn(200)
     >>> graph = GraphGenerator([("age", "dose")], mechanism="linear", random_state=0)
+    >>> graph = graph.set_output(transform="pandas")
     >>> halves = Policy(lambda age: np.where(age > 40, 2.0, 4.0), reads=["age"])
     >>> changed = graph.fit(X).intervene({"dose": halves}, X=X)
     >>> changed["dose"].groupby(X["age"] > 40).mean().to_dict()

@@ -84,12 +84,12 @@ def graph_test(estimator, X, *, alpha=0.05, n_draws=999, random_state=None):
     --------
     >>> import numpy as np
     >>> from sklearn_icm.generators import GraphGenerator
-    >>> rng = np.random.RandomState(0)
+    >>> rng = np.random.RandomState(1)
     >>> cause, other = rng.randn(2, 300)
     >>> X = np.column_stack([cause, cause + other, other])
     >>> model = GraphGenerator([(0, 1)], max_epochs=1, random_state=0).fit(X)
     >>> graph_test(model, X).table_.query("refuted")[["one", "other"]].values.tolist()
-    [['x1', 'x2']]
+    [['x2', 'x1']]
     """
     check_level(alpha, "alpha")
     check_scalar(n_draws, "n_draws", Integral, min_val=1)

@@ -33,7 +33,7 @@ WORLDS = {
     "conv_chain": make_conv_chain,
     **{
         f"scm-{kind}": partial(make_scm, mechanism=kind, **SCM)
-        for kind in ("additive", "location-scale", "linear")
+        for kind in ("additive", "location-scale", "linear", "threshold")
     },
 }
 every_world = pytest.mark.parametrize("make", WORLDS.values(), ids=WORLDS)
