@@ -107,7 +107,7 @@ fit_intervention` and the displays of these take it and say so; `interval` gives
 
     All is fitted afresh, with other seeds, and kinds of mechanisms are chosen anew, so
     that an unsure choice counts. With what is there twice rich ones are chosen a little
-    too often: intervals of a line are about a fifth wider by ``mechanism="auto"``.
+    too often: intervals of a line are a sixth wider by ``mechanism="auto"``.
 
     The units of a hidden node have no identity across refits, which find them in
     another order. So intervals are refused of interventions on hidden nodes that do not
