@@ -162,8 +162,8 @@ class TrainedEstimator(DocumentedMixin, BaseEstimator):
             `numpy.memmap` is read batch by batch, never as a whole (but the rows that
             `observational` selects are copied into memory).
         y, environments : array-like of shape (n_samples,), optional
-            Environment labels. Only the rows labelled `observational` are fitted;
-            without `observational` the labels are ignored.
+            Environment labels. Only the rows labelled `observational` are fitted (and
+            those that `targets` names); without either the labels are ignored.
 
         Returns
         -------

@@ -4,7 +4,8 @@ Do hidden maps move parts and keep their texture?
 
 Stretching an image's pixels widens all that it shows. Stretching a hidden map of a
 generator may instead move the parts apart and leave their shapes as they are. Two
-distances tell: of small patches, scaled to unit norm, and of the coarse layout.
+distances tell: of small patches, scaled to unit norm, and of the coarse layout. (A
+decoder that moves parts as they are is in "Parts that move and stay what they are".)
 """
 
 # %%

@@ -63,7 +63,7 @@ class PartSplitter(BaseEstimator):
         parts = self._parts(X, y, environments)
         return np.any([left_out for left_out, _ in parts], axis=0)
 
-    def get_n_splits(self, X=None, y=None, groups=None, environments=None):
+    def get_n_splits(self, X=None, y=None, groups=None, environments=None, pairs=None):
         """Number of folds: `n_splits` times the parts that are left out in turn.
 
         Parameters are those of `split`.

@@ -2,9 +2,14 @@
 
 import numpy as np
 import pytest
+import sklearn
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.model_selection import GridSearchCV
 
+from sklearn_icm.generators import GraphGenerator
+from sklearn_icm.interventions import Shift
+from sklearn_icm.metrics import make_extrapolation_scorer
 from sklearn_icm.model_selection import (
     LeaveCombinationOut,
     LeaveEnvironmentOut,
@@ -87,3 +92,20 @@ def test_wrong_numbers_of_folds_and_rows(splitter):
         next(make(n_splits=1).split(rows, rows))
     with pytest.raises(ValueError, match="inconsistent numbers of samples"):
         next(make().split(rows[:5], rows))
+
+
+def test_searches_pass_ids_of_pairs_on():
+    X = np.random.RandomState(0).randn(40, 2)
+    labels, ids = np.repeat(["a", "b"], 20), np.tile(np.arange(20), 2)
+    scorer = make_extrapolation_scorer({"b": {"x0": Shift(0.0)}}, observational="a")
+    model = GraphGenerator(observational="a", max_epochs=1, random_state=0)
+    with sklearn.config_context(enable_metadata_routing=True):
+        search = GridSearchCV(
+            model,
+            {"mechanism": ["linear"]},
+            scoring=scorer,
+            cv=LeaveEnvironmentOut("a", n_splits=2),
+            refit=False,
+        )
+        search.fit(X, labels, pairs=ids)
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
