@@ -3,11 +3,16 @@
 import numpy as np
 import pandas as pd
 import torch
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.decomposition import PCA
 
 from sklearn_icm.base import GeneratorMixin
-from sklearn_icm.generators import VAEGenerator
+from sklearn_icm.generators import (
+    ChainGenerator,
+    FixedGenerator,
+    GraphGenerator,
+    VAEGenerator,
+)
 from sklearn_icm.independence._hsic import NoiseMeasure, p_value_of_dependence
 from sklearn_icm.independence._pairs import MechanismPair
 from sklearn_icm.interventions import Shift
@@ -16,6 +21,24 @@ from sklearn_icm.metrics import make_extrapolation_scorer
 TABLE = np.random.RandomState(0).uniform(size=(40, 4))
 NAMES = ["cause", "middle", "effect", "alone"]
 EDGES = [("cause", "middle"), ("cause", "effect"), ("middle", "effect")]
+
+# One generator of every family that trains in no time, and rows that it is fitted to.
+FAMILY_ROWS = np.random.RandomState(0).normal(size=(40, 4))
+FAMILIES = {
+    "table": VAEGenerator(n_latents=3, hidden=(4, 4), max_epochs=1, bounds=None),
+    "image": VAEGenerator((2, 2), n_latents=3, hidden=(4, 4), max_epochs=1),
+    "simulator": FixedGenerator(),
+    "chain": ChainGenerator(n_layers=3, max_iter=5),
+    "columns": GraphGenerator([(0, 1), (1, 2), (0, 3)], n_units=4, max_epochs=1),
+}
+
+
+def fitted_families():
+    """All of them, fitted."""
+    return {
+        name: clone(model).set_params(random_state=0).fit(FAMILY_ROWS)
+        for name, model in FAMILIES.items()
+    }
 
 
 def small(**params):

@@ -3,27 +3,16 @@
 import numpy as np
 import pandas as pd
 import pytest
+from helpers import FAMILIES, FAMILY_ROWS
 from sklearn.base import clone
 from sklearn.preprocessing import MinMaxScaler
 
 from sklearn_icm import _conditional
 from sklearn_icm.compose import GenerativePipeline
 from sklearn_icm.generators import (
-    ChainGenerator,
-    FixedGenerator,
     GraphGenerator,
-    VAEGenerator,
 )
 from sklearn_icm.interventions import Policy, Shift
-
-ROWS = np.random.RandomState(0).normal(size=(40, 4))
-FAMILIES = {
-    "table": VAEGenerator(n_latents=3, hidden=(4, 4), max_epochs=1, bounds=None),
-    "image": VAEGenerator((2, 2), n_latents=3, hidden=(4, 4), max_epochs=1),
-    "simulator": FixedGenerator(),
-    "chain": ChainGenerator(n_layers=3, max_iter=5),
-    "columns": GraphGenerator([(0, 1), (1, 2), (0, 3)], n_units=4, max_epochs=1),
-}
 
 
 def customers(n=300):
@@ -43,7 +32,7 @@ def model():
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_family_draws_under_conditions(family):
-    est = clone(FAMILIES[family]).set_params(random_state=0).fit(ROWS)
+    est = clone(FAMILIES[family]).set_params(random_state=0).fit(FAMILY_ROWS)
     middle = float(np.median(est.sample(500, random_state=1)[:, 0]))
     draw = {"given": {"x0": (middle, None)}, "random_state": 3}
     rows = est.sample(30, **draw)

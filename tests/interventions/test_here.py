@@ -5,13 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import torch
-from sklearn.base import clone
+from helpers import FAMILIES, FAMILY_ROWS, fitted_families
 
 from sklearn_icm.generators import (
-    ChainGenerator,
-    FixedGenerator,
     GraphGenerator,
-    VAEGenerator,
 )
 from sklearn_icm.interventions import (
     Here,
@@ -29,23 +26,12 @@ from sklearn_icm.interventions._places import EachRow
 from sklearn_icm.mechanisms import MechanismGraph, parts_decoder
 from sklearn_icm.models import _query
 
-ROWS = np.random.RandomState(0).normal(size=(40, 4))
-FAMILIES = {
-    "table": VAEGenerator(n_latents=3, hidden=(4, 4), max_epochs=1, bounds=None),
-    "image": VAEGenerator((2, 2), n_latents=3, hidden=(4, 4), max_epochs=1),
-    "simulator": FixedGenerator(),
-    "chain": ChainGenerator(n_layers=3, max_iter=5),
-    "columns": GraphGenerator([(0, 1), (1, 2), (0, 3)], n_units=4, max_epochs=1),
-}
 families = pytest.mark.parametrize("family", FAMILIES)
 
 
 @pytest.fixture(scope="module")
 def fitted():
-    return {
-        name: clone(model).set_params(random_state=0).fit(ROWS)
-        for name, model in FAMILIES.items()
-    }
+    return fitted_families()
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,7 +184,7 @@ def test_what_is_read_cannot_be_written_to(fitted):
         return value
 
     change = {"x3": Odd(writing, "x0")}
-    assert np.array_equal(model.intervene(change, X=ROWS), ROWS)
+    assert np.array_equal(model.intervene(change, X=FAMILY_ROWS), FAMILY_ROWS)
     factual, changed = model.intervene(change, n_samples=5, return_factual=True)
     assert np.array_equal(factual, changed)
     for call in (writing, lambda value, here: here.nodes["x0"]):
@@ -267,9 +253,9 @@ def test_steps_of_a_composition_have_streams_of_their_own():
 def test_the_state_rests_where_nothing_is_drawn(fitted):
     model = fitted["table"]
     before = model.random_state_.get_state()[2]
-    model.intervene({"dense1": Shift(1.0)}, X=ROWS)
+    model.intervene({"dense1": Shift(1.0)}, X=FAMILY_ROWS)
     assert model.random_state_.get_state()[2] == before
-    model.intervene({"dense1": Units(0, Noise(1.0))}, X=ROWS)
+    model.intervene({"dense1": Units(0, Noise(1.0))}, X=FAMILY_ROWS)
     assert model.random_state_.get_state()[2] != before
 
 
@@ -304,6 +290,6 @@ def test_interventions_check_kinds_and_not_ranks():
 def test_columns_of_levels_say_so():
     model = GraphGenerator(
         [(0, 1)], categorical_features=[1], max_epochs=1, random_state=0
-    ).fit(np.column_stack([ROWS[:, 0], ROWS[:, 1] > 0]))
+    ).fit(np.column_stack([FAMILY_ROWS[:, 0], FAMILY_ROWS[:, 1] > 0]))
     kinds = {"noise": "vector", "x0": "vector", "x1": "levels", "data": "vector"}
     assert model.graph_.kinds == kinds

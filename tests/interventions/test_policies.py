@@ -7,36 +7,22 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from sklearn.base import clone
+from helpers import FAMILIES, FAMILY_ROWS, fitted_families
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_icm.compose import GenerativePipeline
 from sklearn_icm.datasets import make_scm
 from sklearn_icm.generators import (
-    ChainGenerator,
-    FixedGenerator,
     GraphGenerator,
-    VAEGenerator,
 )
 from sklearn_icm.interventions import Intervention, Policy, Scale, Shift, Units, Where
 
-ROWS = np.random.RandomState(0).normal(size=(40, 4))
-FAMILIES = {
-    "table": VAEGenerator(n_latents=3, hidden=(4, 4), max_epochs=1, bounds=None),
-    "image": VAEGenerator((2, 2), n_latents=3, hidden=(4, 4), max_epochs=1),
-    "simulator": FixedGenerator(),
-    "chain": ChainGenerator(n_layers=3, max_iter=5),
-    "columns": GraphGenerator([(0, 1), (1, 2), (0, 3)], n_units=4, max_epochs=1),
-}
 families = pytest.mark.parametrize("family", FAMILIES)
 
 
 @pytest.fixture(scope="module")
 def fitted():
-    return {
-        name: clone(model).set_params(random_state=0).fit(ROWS)
-        for name, model in FAMILIES.items()
-    }
+    return fitted_families()
 
 
 def table(n=300):
@@ -60,10 +46,10 @@ def customers():
 @pytest.mark.parametrize("given", [False, True], ids=["drawn", "given"])
 def test_every_node_takes_a_value_for_each_row(fitted, family, given):
     model = fitted[family]
-    query = {"X": ROWS} if given else {"n_samples": len(ROWS)}
+    query = {"X": FAMILY_ROWS} if given else {"n_samples": len(FAMILY_ROWS)}
     query["random_state"] = 0
     for node, shape in model.nodes_.items():
-        values = np.random.RandomState(3).normal(size=(len(ROWS), *shape))
+        values = np.random.RandomState(3).normal(size=(len(FAMILY_ROWS), *shape))
         rows, nodes = model.intervene({node: values}, return_nodes=True, **query)
         if node != model.graph_.data_node:
             np.testing.assert_allclose(nodes[node][1], values, rtol=1e-6)
@@ -78,7 +64,7 @@ def test_an_array_of_the_shape_of_the_node_is_one_value(fitted):
     model = fitted["table"]
     node = next(name for name, shape in model.nodes_.items() if shape == (4,))
     value = np.arange(4.0)
-    *_, nodes = model.intervene({node: value}, X=ROWS[:4], return_nodes=True)
+    *_, nodes = model.intervene({node: value}, X=FAMILY_ROWS[:4], return_nodes=True)
     np.testing.assert_allclose(nodes[node][1], np.tile(value, (4, 1)))
 
 
