@@ -7,6 +7,7 @@ from ._images import SamplesDisplay
 from ._interventions import InterventionDisplay, NodeTraversalDisplay
 from ._reports import identifiability_report
 from ._search import SearchDisplay
+from ._what_if import what_if_report
 
 __all__ = [
     "GraphInterventionDisplay",
@@ -18,4 +19,5 @@ __all__ = [
     "SamplesDisplay",
     "SearchDisplay",
     "TrainingDisplay",
+    "what_if_report",
 ]

@@ -20,6 +20,8 @@ from ._inputs import name_changes
 
 __all__ = ["counterfactual_errors"]
 
+# An error that is rounding, or as good as none.
+NEGLIGIBLE = 1e-4
 SENTENCES = {
     "composition": "Changing nothing moves the rows by {} of their spread (0 %: the "
     "model reproduces them; 100 %: it knows no more than their mean).",
@@ -191,6 +193,8 @@ def _answer(question, axiom, name):
         error = float(errors.std(ddof=1) / np.sqrt(len(errors)))
     sure = "" if np.isnan(error) else f" (standard error {100 * error:.2g} %)"
     amount = f"{100 * value:.3g} %{sure}"
+    if 0 < value < NEGLIGIBLE:
+        amount = "less than 0.01 %"
     told = (amount,) if axiom == "composition" else (name, amount)
     return value, error, SENTENCES[axiom].format(*told)
 

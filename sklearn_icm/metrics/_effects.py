@@ -184,6 +184,15 @@ def _changes(node, side):
     return dict(side) if node is None else {node: side}
 
 
+def paired_mean(first, second, level):
+    """Mean difference of paired values, or of shares of truth values; and its interval.
+
+    Three numbers, (mean, low, high); it is of the draws or rows alone.
+    """
+    of_draws = _mean_of_pairs if first.dtype == bool else _mean_difference
+    return of_draws(first, second, level)
+
+
 def _mean_of_pairs(first, second, level):
     """The mean difference of two values, and its interval.
 
