@@ -1,13 +1,19 @@
-"""What the benchmarks share: one torch thread, interleaved timing, a table."""
+"""What the benchmarks share: one torch thread, timing, a cache on disk, a table."""
 
+import hashlib
+import json
 import platform
 import time
+from pathlib import Path
 
 import numpy as np
 import sklearn
 import torch
 
+import sklearn_icm
+
 torch.set_num_threads(1)
+HERE, PACKAGE = Path(__file__).parent, Path(sklearn_icm.__file__).parent
 
 
 def versions():
@@ -28,6 +34,33 @@ def interleaved(arms, repeats, clock=time.perf_counter):
             list(arms.values())[k]()
             seconds[repeat, k] = clock() - start
     return seconds
+
+
+def cached(make, sources):
+    """Keep what a function of names and numbers returns on disk, so that runs go on.
+
+    Parameters
+    ----------
+    make : callable
+        What it returns is kept as JSON.
+    sources : list of str
+        Patterns of files, in the package or beside this one, which it depends on.
+    """
+    files = [
+        path for root in (PACKAGE, HERE) for part in sources for path in root.glob(part)
+    ]
+    text = b"".join(path.read_bytes() for path in sorted(files) if path.is_file())
+
+    def kept(*key):
+        name = hashlib.sha256(json.dumps(key).encode() + text).hexdigest()[:20]
+        path = HERE / ".cache" / f"{make.__name__}-{name}.json"
+        if not path.exists():
+            path.parent.mkdir(exist_ok=True)
+            found = json.dumps(make(*key))
+            path.write_text(found)
+        return json.loads(path.read_text())
+
+    return kept
 
 
 def print_table(title, header, rows):

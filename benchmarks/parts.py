@@ -10,19 +10,15 @@ that a run can be stopped and continued. Settings were explored on seeds from 10
 """
 
 import argparse
-import hashlib
-import json
 import time
 import warnings
 from functools import partial
-from pathlib import Path
 
 import numpy as np
-from _common import print_table, versions
+from _common import cached, print_table, versions
 from extrapolation import counterfactual_error
 from sklearn.datasets import load_digits
 
-import sklearn_icm
 from sklearn_icm.datasets import make_faces, make_glyph_pairs
 from sklearn_icm.exceptions import CollapsedDecoderWarning, UnexplainedRowsWarning
 from sklearn_icm.generators import VAEGenerator
@@ -32,8 +28,7 @@ from sklearn_icm.model_selection import LeaveCombinationOut
 
 N_TRAIN, N_TEST = 1200, 300
 FACTORS = 1.25, 1.5
-CACHE = Path(__file__).parent / ".cache"
-SOURCES = ("mechanisms/*.py", "generators/vae/*.py", "_training/trainer.py")
+SOURCES = ["mechanisms/*.py", "generators/vae/*.py", "_training/*.py", "parts.py"]
 WORLDS = {
     "faces": lambda n, seed: make_faces(n, random_state=seed),
     "pairs": lambda n, seed: make_glyph_pairs(
@@ -50,23 +45,6 @@ ARMS = {
     "parts, one in front": (partial(parts_decoder, compose="over"), ["places"]),
     "parts with poses": (partial(parts_decoder, poses=True), ["places"]),
 }
-
-
-def cached(make):
-    """Keep what a function of names and numbers returns on disk."""
-    root = Path(sklearn_icm.__file__).parent
-    files = [path for pattern in SOURCES for path in sorted(root.glob(pattern))]
-    text = b"".join(path.read_bytes() for path in [*files, Path(__file__)])
-
-    def kept(*key):
-        name = hashlib.sha256(json.dumps(key).encode() + text).hexdigest()[:20]
-        path = CACHE / f"parts-{name}.json"
-        if not path.exists():
-            CACHE.mkdir(exist_ok=True)
-            path.write_text(json.dumps(make(*key)))
-        return json.loads(path.read_text())
-
-    return kept
 
 
 def fitted(rows, shape, arm, seed, epochs):
@@ -156,7 +134,7 @@ def main():
     seeds, epochs = range(options.first, options.first + options.seeds), options.epochs
     print(versions())
     for name in options.worlds:
-        table, figures = [], cached(combined if name == "unseen" else judged)
+        table, figures = [], cached(combined if name == "unseen" else judged, SOURCES)
         for arm in options.arms:
             key = (arm,) if name == "unseen" else (name, arm)
             found = [figures(*key, seed, epochs) for seed in seeds]
