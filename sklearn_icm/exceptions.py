@@ -7,6 +7,7 @@ __all__ = [
     "FarInterventionWarning",
     "FitDivergedError",
     "FitInterruptedWarning",
+    "OutOfSpanWarning",
     "UnexplainedRowsWarning",
     "UnreadMechanismWarning",
 ]
@@ -141,6 +142,20 @@ class FarInterventionWarning(UserWarning):
 
     def __reduce__(self):
         return type(self), (self.node, self.distance, self.low, self.high)
+
+
+class OutOfSpanWarning(UserWarning):
+    """A combination or dose of perturbations that those seen do not determine."""
+
+    def __init__(self, label, why):
+        self.label, self.why = label, why
+        super().__init__(
+            f"What {label!r} does cannot be told from the fitted rows: {why} The "
+            "answer takes the smallest effects that fit."
+        )
+
+    def __reduce__(self):
+        return type(self), (self.label, self.why)
 
 
 class ClippedInterventionWarning(UserWarning):

@@ -60,7 +60,14 @@ ALLOWED = {
     },
     "datasets": {"mechanisms", "interventions", "utils"},
     "metrics": {"base", "compose", "independence", "interventions", "utils"},
-    "model_selection": {"base", "compose", "interventions", "metrics", "utils"},
+    "model_selection": {
+        "base",
+        "compose",
+        "exceptions",
+        "interventions",
+        "metrics",
+        "utils",
+    },
     "compose": {
         "_conditional",
         "_counterfactual",

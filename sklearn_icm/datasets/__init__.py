@@ -20,6 +20,7 @@ from ._faces import make_faces
 from ._fluohair import make_fluohair
 from ._glyphs import load_glyphs
 from ._pairs import make_glyph_pairs
+from ._perturbations import make_perturbations
 from ._sachs import load_sachs
 from ._scm import make_scm
 from ._shapes import make_shapes
@@ -32,6 +33,7 @@ __all__ = [
     "make_fluohair",
     "make_glyph_pairs",
     "make_linear_chain",
+    "make_perturbations",
     "make_scm",
     "make_shapes",
     "make_two_balls",

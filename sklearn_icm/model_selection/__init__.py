@@ -3,6 +3,7 @@
 from ._combination import LeaveCombinationOut
 from ._family_fit import FamilyFit
 from ._fit_intervention import fit_intervention
+from ._fit_perturbations import fit_perturbations
 from ._results import search_results
 from ._split import LeaveEnvironmentOut
 from ._support import SupportExtrapolationSplit
@@ -13,5 +14,6 @@ __all__ = [
     "LeaveEnvironmentOut",
     "SupportExtrapolationSplit",
     "fit_intervention",
+    "fit_perturbations",
     "search_results",
 ]
