@@ -49,7 +49,7 @@ def predictions(world, seed):
     names = [chr(ord("A") + k) for k in range(len(world.effects))]
     labels, data = world.environments, world.data
     control = data[labels == "control"]
-    vae = VAEGenerator(n_latents=4, bounds=None, max_epochs=EPOCHS, random_state=seed)
+    vae = VAEGenerator(n_latents=8, bounds=None, max_epochs=EPOCHS, random_state=seed)
     vae.fit(data)
     found = fit_perturbations(vae, data, labels)
     changes = {k: data[labels == k].mean(0) - control.mean(0) for k in names}
