@@ -5,11 +5,12 @@ condition's own values; skill is 1 - D / D(identity) on the ten other columns of
 other half, D the unbiased energy distance. Truth: ``make_scm``, a hard intervention at
 the 10 % and 90 % quantile of the node with most children ("inside"), and .5, 1, 1.5 and
 2 standard deviations outside its range, equally often (but for values that hardly move
-the others); skill on the other columns against the same noise. Of a "mixture" the method is not told which functions and noises
-it has, and the node is one without levels. Speed: the fit to cd3cd28 and rows under
-do(PIP2), interleaved. dowhy.gcm chooses its mechanisms by itself, in one process; a
-peer that is not installed is left out. Worlds of seeds 0 to 9 were in sight while
-mechanisms were designed: judge on later ones.
+the others); skill on the other columns against the same noise. Of a "mixture" the
+method is not told which functions and noises it has, and the node is one without
+levels. Speed: the fit to cd3cd28 and rows under do(PIP2), interleaved. dowhy.gcm
+chooses its mechanisms by itself, in one process; a peer that is not installed is left
+out. Worlds of seeds 0 to 9 were in sight while mechanisms were designed: judge on later
+ones. Skills of worlds are kept in ``.cache``.
 """
 
 import argparse
@@ -81,7 +82,9 @@ SACHS_ARMS = {
     "energy": ours(mechanism="energy"),
 }
 # What the answers of a world, and of ours to it, depend on.
-WORLD_SOURCES = ["datasets/*.py", "metrics/_skill.py", "metrics/_distances/*.py"]
+WORLD_SOURCES = [
+    *("datasets/*.py", "metrics/_skill.py", "metrics/_distances/*.py", "graphs.py")
+]
 SOURCES = [
     *("generators/**/*.py", "mechanisms/*.py", "models/*.py", "rows/*.py"),
     *("_training/*.py", "_*.py", "base.py", "interventions/*.py"),
