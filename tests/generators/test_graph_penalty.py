@@ -115,8 +115,8 @@ def test_the_graph_of_the_noise_gives_the_batch_back(mechanism, bent, version, g
             for k, kinds in enumerate(fit.kinds)
         ]
     )
-    fit.bent.fill_(bent)
-    fit.bent &= torch.tensor([len(seen) > 0 for seen in fit.seen])
+    fit.means.fill_(2 * bent)
+    fit.means *= torch.tensor([len(seen) > 0 for seen in fit.seen])
     fit.tied.fill_(False)
     fit.place(module.graph)
     *_, nodes = nodes_of_training(module, x)[: version + 1]

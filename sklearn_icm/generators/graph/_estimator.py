@@ -50,19 +50,18 @@ class GraphGenerator(GraphQueriesMixin, BaseGenerator):
         Unobserved nodes of the graph, and their dimensions: causes of columns that are
         not in the table, or what lies between columns. An adjacency array counts them
         after the columns.
-    mechanism : {"auto", "linear", "additive", "location-scale", "energy", \
-            "categorical"} or dict, default="auto"
-        How a numeric column depends on its parents: linearly (by least squares), or by
-        small networks, plus noise; "location-scale" also scales the noise by networks
-        (and its mean is a line where these predict no better); "energy" is an
-        increasing curve of a linear function plus noise, trained by the energy score:
-        if that is what the column is, it holds far from the data, and otherwise fails
-        there. "auto" takes the simplest of the first three that no richer one beats by
-        two standard errors at rows that were left out (a line then goes on as a line),
-        and is "additive" for effects of hidden nodes. "categorical"
-        gives the probability of each level, of numbers too; columns of levels need no
-        such word. A dict gives some columns' own, by name or position; the others are
-        "auto".
+    mechanism : {"auto", "linear", "polynomial", "additive", "location-scale", \
+            "energy", "categorical"} or dict, default="auto"
+        How a numeric column depends on its parents: linearly, by a polynomial of degree
+        two (revenue = price * units), both by least squares, or by small networks, plus
+        noise; "location-scale" also scales the noise by networks (its mean is the
+        simplest of the three that does); "energy" is an increasing curve of a linear
+        function plus noise, trained by the energy score: if that is what the column is,
+        it holds far from the data, and otherwise fails there. "auto" takes the simplest
+        of the first four that does, by rows that were left out (see Notes), and is
+        "additive" for effects of hidden nodes. "categorical" gives the probability of
+        each level, of numbers too; columns of levels need no such word. A dict gives
+        some columns' own, by name or position; the others are "auto".
     noise : {"kernel", "normal"}, default="kernel"
         Density of each numeric mechanism's noise: a mixture of kernels that are as
         narrow as its residuals are close, or a normal one.
@@ -165,21 +164,36 @@ class GraphGenerator(GraphQueriesMixin, BaseGenerator):
     numbers, and what it sets is kept, 2.5 too. For values that are not rounded, make it
     a column of floats.
 
-    A linear mechanism, and a column without parents, have nothing to train: they are
-    solved from sums over all rows in float64, so that no seed matters; parents that
-    determine each other are warned of, and share their effect by the smallest weights.
+    A linear mechanism, a polynomial, and a column without parents, have nothing to
+    train: they are solved from sums over all rows in float64, so that no seed matters;
+    parents that determine each other are warned of, and share their effect by the
+    smallest weights. A polynomial has all squares and products of its numeric parents,
+    and products of these with each level (a slope per level), at most 1,000
+    coefficients, and is tried by "auto" up to 80.
+
+    "auto" keeps a line unless a polynomial or a network beats it by two standard errors
+    at left-out rows, and then takes the network unless the polynomial beats that too
+    (or the network does not beat the line).
+
+    **Beyond the rows of its parents** a mechanism goes on as the function that it is: a
+    line as a line, a polynomial as a polynomial (far outside its squares rule), a curve
+    of "energy" as a line, and a network, also that of a scale or of levels, levels off
+    within about a standard deviation. No row tells whether that is right: `support`
+    says where it matters.
+
     A mean is always fitted to squared errors: the scale of the noise is fitted to what
     it leaves, so that rows with much noise (such as those of a rare level) are not
     given up. No left-out row counts for more than 3 nats in a choice of kind or noise,
     so that a tail decides neither.
 
     With an `icm_weight` lines are trained as well, from least squares on, in copies as
-    networks are; constants of columns without parents stay solved. The penalty, such as
+    networks are; constants of columns without parents stay solved, and polynomials,
+    which "auto" does not take then. The penalty, such as
     :class:`~sklearn_icm.independence.NoisePenalty`, is given the values of the nodes in
     a batch: columns as they are, and as noise what the mechanisms leave of them, NaN
-    where that is not known, and for columns of levels and "energy". Where a column may
-    have a line or a network, the penalty is the mean of a table with all lines and one
-    with all networks; the noise of these is in units of their scale where
+    where that is not known, and for columns of levels, "polynomial" and "energy". Where
+    a column may have a line or a network, the penalty is the mean of a table with all
+    lines and one with all networks; the noise of these is in units of their scale where
     "location-scale" is allowed. Kinds are chosen by left-out rows then as before. The
     mechanisms of ``step.graph`` are put together after training alone. If noise is
     dependent in truth, by causes that are no columns, a penalty makes the fit worse.

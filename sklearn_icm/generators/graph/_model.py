@@ -24,14 +24,11 @@ from ...models._noise import KernelNoise
 from ...rows._batches import Batch, Rows, renewed
 from ...rows._layout import DataLayout
 from ...utils.streams import Streams
-from .columns._fit import N_FOLDS, FittedBanks
+from .columns._fit import FittedBanks
 from .columns._hidden import NoiseEncoder, Posterior, VectorReader
-from .columns._mechanisms import (
-    CategoricalReader,
-    ChangedColumn,
-    NumericReader,
-)
-from .columns._structure import column_graph
+from .columns._lines import N_FOLDS
+from .columns._mechanisms import CategoricalReader, NumericReader
+from .columns._structure import ChangedColumn, column_graph
 
 # Residuals that are kept of a stream; rows that choose kinds and noise.
 MOST_POINTS, MOST_RESIDUALS = 4096, 2**18
@@ -111,8 +108,7 @@ class GraphModule(GenerativeModel, Explains, Scores):
                 mechanism.count(parts, add=add)
         chunks = (self._known_rows(batch)[:3] for batch in rows.chunks(CHUNK))
         self.fit.solve(chunks, add=add, start=start)
-        order = torch.randperm(len(rows), generator=streams.torch("folds"))
-        return replace(rows, fold=order % N_FOLDS)
+        return replace(rows, fold=_folds(rows, streams.torch("folds")))
 
     def _known_rows(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
         """What mechanisms read and explain of rows, which of it is known, and folds."""
@@ -399,3 +395,19 @@ class GraphModule(GenerativeModel, Explains, Scores):
                 part[:, 0] for part in found
             )
         return noise, slopes
+
+
+def _folds(rows: Rows, stream: torch.Generator) -> Tensor:
+    """Fold of each row; equal rows of a resample share one, so that none tells another.
+
+    In a table of few distinct rows they do not, as folds would differ in size.
+    """
+    n, keys = len(rows), []
+    for chunk in rows.x.split(CHUNK):
+        fixed = torch.Generator().manual_seed(0)
+        weights = torch.rand(chunk.shape[1], dtype=torch.double, generator=fixed)
+        keys.append(chunk.cpu().double().nan_to_num(0.5) @ weights)
+    distinct, place = torch.cat(keys).unique(return_inverse=True)
+    if len(distinct) == n or 2 * len(distinct) < n:
+        return torch.randperm(n, generator=stream) % N_FOLDS
+    return torch.randperm(len(distinct), generator=stream)[place] % N_FOLDS

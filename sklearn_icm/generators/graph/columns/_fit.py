@@ -1,6 +1,7 @@
-"""How the mechanisms of columns are fitted: lines are solved, all else is trained.
+"""How the mechanisms of columns are fitted: lines are solved, networks are trained.
 
-With a penalty lines are trained too, from where they are solved.
+Polynomials are lines in products of what is read. With a penalty lines are trained
+too, from where they are solved.
 
 Networks are trained in copies, each without the rows of one fold. So every row was left
 out by a copy, which tells what kind a column has, and the mean of the copies, which is
@@ -13,23 +14,29 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from ....mechanisms import MechanismGraph
 from ....models._noise import is_clear
 from ....rows._batches import Batch
 from ._energy import PreAdditiveBank
 from ._lines import (
+    MEANS,
+    MOST_TERMS,
+    MOST_TRIED,
+    N_FOLDS,
     Line,
     choose_kind,
     least_squares,
+    left_out,
     lost_directions,
     moments,
+    of_line,
+    products,
+    with_products,
 )
 from ._mechanisms import UNIT_SCALE, ColumnBank, Part, scale_of
 from ._structure import AUTO, KINDS
 
-N_FOLDS = 4
 # Rows of a level that has none.
 LEAST_COUNT = 0.5
 # Of what a line leaves of a standardised column: less is rounding.
@@ -61,6 +68,8 @@ class FittedBanks(nn.Module):
         self.confounded = unobserved.any(1).tolist()
         self.seen = [own.nonzero()[:, 0] for own in observed]
         self.lines = {k for k in self._allowing("linear") if not self.confounded[k]}
+        self.polynomials = {k for k, v in enumerate(self.kinds) if v == ("polynomial",)}
+        self.pairs = [self._pairs_of(k, n_levels) for k in range(len(self.names))]
         self.register_buffer("reads", reads.float(), persistent=False)
         self.banks = nn.ModuleDict()
         self._make_banks(reads, [n_levels.get(name, 0) for name in kinds], n_units)
@@ -69,17 +78,35 @@ class FittedBanks(nn.Module):
         # Lines that leave something to be independent; the others are solved alone.
         self.register_buffer("uncertain", torch.zeros(len(kinds), dtype=torch.bool))
         self.register_buffer("chosen", torch.zeros(len(kinds), dtype=torch.long))
-        for name in ("bent", "tied"):
-            self.register_buffer(name, torch.zeros(len(kinds), dtype=torch.bool))
+        # Places in `MEANS`, and whether noise is a factor of the mean.
+        self.register_buffer("means", torch.zeros(len(kinds), dtype=torch.long))
+        self.register_buffer("tied", torch.zeros(len(kinds), dtype=torch.bool))
         # Columns whose network is worse than a line.
         self.worse: list[str] = []
-        # What lines leave. A parameter, as optimisers need one even with none to train.
-        self.left = nn.Parameter(torch.zeros(()), requires_grad=False)
+        # What lines and polynomials leave. A parameter: optimisers need one, even with
+        # none to train.
+        self.left = nn.Parameter(torch.zeros(2), requires_grad=False)
         for k, name in enumerate(kinds):
             # Bits of doubles: some devices have none, and precision is never changed.
-            size = len(self.seen[k]) + 2
+            size = len(self.seen[k]) + self.pairs[k].shape[1] + 2
             shape = (n_levels[name],) if name in n_levels else (size, size)
             self.register_buffer(f"sums{k}", torch.zeros(shape, dtype=torch.long))
+
+    def _pairs_of(self, k: int, n_levels: Mapping[str, int]) -> Tensor:
+        """Products of inputs that a column's polynomial has, if it may have one."""
+        widths = zip(self.names, self.widths, strict=True)
+        owners = [name for name, width in widths for _ in range(width)]
+        pairs = products([owners[i] for i in self.seen[k].tolist()], n_levels)
+        n_terms, asked = len(self.seen[k]) + pairs.shape[1], k in self.polynomials
+        if asked and n_terms > MOST_TERMS:
+            raise ValueError(
+                f"mechanism of the column {self.names[k]!r} cannot be 'polynomial': of "
+                f"its parents it would have {n_terms} terms, of at most {MOST_TERMS}. "
+                "Choose 'linear' or 'additive', or leave out some parents."
+            )
+        may = {"polynomial", "location-scale"}.intersection(self.kinds[k])
+        has = may and not self.confounded[k] and (asked or n_terms <= MOST_TRIED)
+        return pairs if has else pairs[:, :0]
 
     def _make_banks(self, reads: Tensor, n_levels: list[int], n_units: int) -> None:
         hidden = {k for k, own in enumerate(self.confounded) if own}
@@ -151,37 +178,41 @@ class FittedBanks(nn.Module):
         """
         sums = [self._sums(k) if add else 0.0 for k in range(len(self.names))]
         for chunk in rows:
-            for k, own in enumerate(self._sums_of(*chunk)):
+            for k, own in enumerate(self.sums_of(*chunk)):
                 sums[k] = sums[k] + own
-        left = 0.0
+        left = [0.0, 0.0]
         for k, total in enumerate(sums):
             self.register_buffer(f"sums{k}", total.view(torch.long))
             if total.ndim == 2:
-                line = least_squares(total)
+                line = least_squares(of_line(total, len(self.seen[k])))
                 if k in self.lines:
-                    left += 0.5 * line.variance
+                    left[0] += 0.5 * line.variance
+                elif k in self.polynomials:
+                    left[1] += 0.5 * least_squares(total).variance
                 if start:
                     self._start(k, line)
                 self._keep_line(k, line, start)
-        self.left.fill_(left)
+        self.left.copy_(torch.tensor(left))
 
     def _sums(self, k: int) -> Tensor:
         return self.get_buffer(f"sums{k}").cpu().view(torch.double)
 
-    def _sums_of(
+    def sums_of(
         self, inputs: Tensor, targets: Tensor, known: Tensor
     ) -> Iterator[Tensor]:
         """Sums of every column over the rows where it and what it reads are known."""
-        joint = self._joint(inputs, known)
+        joint = self.joint(inputs, known)
         for k, seen in enumerate(self.seen):
             shape, rows = self.get_buffer(f"sums{k}").shape, joint[:, k]
             target = targets[rows, k]
             if len(shape) == 2:
-                yield moments(inputs[:, seen][rows], target)
+                yield moments(
+                    with_products(inputs[:, seen][rows], self.pairs[k]), target
+                )
             else:
                 yield target.long().bincount(minlength=shape[0]).double()
 
-    def _joint(self, inputs: Tensor, known: Tensor) -> Tensor:
+    def joint(self, inputs: Tensor, known: Tensor) -> Tensor:
         """In which rows columns and all that they read are known, (n, n_columns)."""
         absent = inputs.isnan().to(self.reads)
         return known & (absent @ self.reads[:, : inputs.shape[1]].T == 0)
@@ -212,6 +243,7 @@ class FittedBanks(nn.Module):
             parents = list(dict.fromkeys(owners[i] for i in self.seen[k].tolist()))
             sums = self._sums(k)
             if sums.ndim == 2 and len(parents) > 1:
+                sums = of_line(sums, len(self.seen[k]))
                 lost = lost_directions(sums, [widths[parent] for parent in parents])
                 found[name] = [parents[i] for i in lost]
         return {name: parents for name, parents in found.items() if parents}
@@ -224,11 +256,25 @@ class FittedBanks(nn.Module):
             "smallest weights. Leave out some parents, or give more rows."
             for name, parents in self.lost().items()
         ]
+        told += [
+            f"The polynomial of column {self.names[k]!r} has {n_terms} coefficients "
+            f"for {n_rows} rows, which do not tell them: the smallest that fit are "
+            "taken. Choose 'linear', leave out some parents, or give more rows."
+            for k, n_terms, n_rows in self._undetermined()
+        ]
         return told + [
             f"The network of column {name!r} predicts left-out rows clearly worse than "
             "a line. Train it longer (max_epochs), or choose mechanism='auto' for it."
             for name in self.worse
         ]
+
+    def _undetermined(self) -> Iterator[tuple[int, int, int]]:
+        """Columns with a polynomial of more coefficients than they have rows."""
+        for k in (self.means == MEANS.index("polynomial")).nonzero()[:, 0].tolist():
+            sums = self._sums(k)
+            n_terms, n_rows = len(sums) - 1, int(sums[0, 0])
+            if n_rows < n_terms:
+                yield k, n_terms, n_rows
 
     # ------------------------------------------------------------------ training
     def loss_terms(
@@ -238,12 +284,17 @@ class FittedBanks(nn.Module):
 
         And, with a penalty, the noise of the columns, see `_noise`.
         """
-        joint = None if batch.known is None else self._joint(inputs, batch.known)
+        joint = None if batch.known is None else self.joint(inputs, batch.known)
         drawn, counted = _counts(batch)
         # Filled, not masked afterwards: a NaN would pass through zero gradients.
         inputs, targets = inputs.nan_to_num(), targets.nan_to_num()
         banks, heads = dict(self.banks), {}
-        terms = {"linear": self.left} if self.lines or not banks else {}
+        kinds = {"linear": self.lines, "polynomial": self.polynomials}
+        terms = {
+            k: v for k, v in zip(kinds, self.left.unbind(-1), strict=True) if kinds[k]
+        }
+        if not (terms or banks):
+            terms = {"linear": self.left[..., 0]}
         if self.is_penalised:
             banks, terms = {"linear": self.line_bank, **banks}, {}
         for name, bank in banks.items():
@@ -354,63 +405,15 @@ class FittedBanks(nn.Module):
         of columns whose network predicts clearly worse than a line, and had to be
         taken.
         """
-        found, self.worse = self._left_out(rows, zeros), []
+        found, self.worse = left_out(self, rows, zeros), []
         for k, kinds in enumerate(self.kinds):
-            kind, self.bent[k], self.tied[k] = kinds[0], False, False
+            kind, self.means[k], self.tied[k] = kinds[0], k in self.polynomials, False
             if k in found:
-                kind, self.bent[k], self.tied[k] = choose_kind(kinds, *found[k])
-                line, network = found[k][:2].square()
-                if self.bent[k] and is_clear(network - line):
+                kind, self.means[k], self.tied[k] = choose_kind(kinds, found[k])
+                line, _, network = found[k][:3].square()
+                if kinds == ("additive",) and is_clear(network - line):
                     self.worse.append(self.names[k])
             self.chosen[k] = KINDS.index(kind)
-
-    def _left_out(
-        self, rows: Callable[[], Iterable[Sequence[Tensor]]], zeros: Tensor
-    ) -> dict[int, Tensor]:
-        """Of rows left out: errors of lines and networks, scales, values; (4, n)."""
-        found = {}
-        if "additive" not in self.banks:
-            return found
-        bank = self.banks["additive"]
-        columns, lines = bank.places, self._lines_without_folds(rows)
-        scales, trained = dict.fromkeys(columns, torch.ones(())), {}
-        for inputs, targets, known, fold in rows():
-            n_hidden = bank.n_inputs - inputs.shape[1]
-            filled = functional.pad(inputs.nan_to_num(), (0, n_hidden))
-            networks = dict(zip(columns, _of_folds(bank(filled), fold), strict=True))
-            if "location-scale" in self.banks:
-                other = self.banks["location-scale"]
-                own = _of_folds(scale_of(other(filled)), fold)
-                scales |= dict(zip(other.places, own, strict=True))
-            if self.is_penalised:
-                own = _of_folds(self.line_bank(filled), fold)
-                trained = dict(zip(self.line_bank.places, own, strict=True))
-            joint = self._joint(inputs, known).cpu()
-            for k in columns:
-                read, place = inputs[:, self.seen[k]].double().cpu(), fold.long().cpu()
-                by_fold = torch.stack([line.at(read) for line in lines[k]])
-                line = by_fold.gather(0, place[None])[0]
-                own = trained.get(k, line), networks[k]
-                target = targets[:, k].double().cpu()
-                errors = [target - value for value in own]
-                others = scales[k].expand_as(target), target - zeros[k].cpu()
-                part = torch.stack([*errors, *others])[:, joint[:, k]]
-                found.setdefault(k, []).append(part)
-        return {k: torch.cat(parts, 1) for k, parts in found.items()}
-
-    def _lines_without_folds(
-        self, rows: Callable[[], Iterable[Sequence[Tensor]]]
-    ) -> dict[int, list[Line]]:
-        sums = [[0.0] * N_FOLDS for _ in self.names]
-        for *chunk, fold in rows():
-            for j in range(N_FOLDS):
-                own = self._sums_of(*(part[fold == j] for part in chunk))
-                for parts, part in zip(sums, own, strict=True):
-                    parts[j] = parts[j] + part
-        return {
-            k: [least_squares(sum(sums[k]) - part) for part in sums[k]]
-            for k in self.banks["additive"].places
-        }
 
     # ------------------------------------------------------------------- placing
     @torch.no_grad()
@@ -433,7 +436,12 @@ class FittedBanks(nn.Module):
         trains = self._trains(kind, k)
         if trains and kind in ("energy", "categorical"):
             return [self.banks[kind].part(k)]
-        location = self.banks["additive"].part(k) if self.bent[k] else self._solved(k)
+        mean = MEANS[int(self.means[k])]
+        location = self._solved(k)
+        if mean == "polynomial" and self.seen[k].numel():
+            location = self._polynomial(k)
+        elif mean == "additive":
+            location = self.banks[mean].part(k)
         if trains and kind == "location-scale" and not self.tied[k]:
             return [location, self.banks[kind].part(k)]
         return [location]
@@ -452,6 +460,15 @@ class FittedBanks(nn.Module):
             return self.line_bank.part(k)
         return Part(self._sums(k).clamp(min=LEAST_COUNT).log().to(self.left))
 
+    def _polynomial(self, k: int) -> Part:
+        """Polynomial of a column, a line in products."""
+        n, pairs = len(self.seen[k]), self.pairs[k]
+        line = least_squares(self._sums(k))
+        products = self.left.new_zeros(n, n)
+        products[tuple(pairs)] = line.weight[n:].to(products)
+        bias, linear = (v.to(products)[None] for v in (line.bias, line.weight[:n]))
+        return Part(bias, linear, products=products)
+
 
 def _counts(batch: Batch) -> tuple[Tensor, Tensor | None]:
     """How much rows count, (..., n, 1, 1), and for copies without a fold of them."""
@@ -463,12 +480,6 @@ def _counts(batch: Batch) -> tuple[Tensor, Tensor | None]:
         fold = weights[:, None] * (fold[:, None] == torch.arange(N_FOLDS).to(fold))
     drawn = fold.sum(-1, keepdim=True)
     return drawn[..., None], (drawn - fold)[..., None]
-
-
-def _of_folds(values: Tensor, fold: Tensor) -> Sequence[Tensor]:
-    """By column, values of the copy that a row was left out by."""
-    places = fold.long()[:, None, None].expand(-1, 1, values.shape[2])
-    return values.gather(1, places)[:, 0].double().cpu().unbind(1)
 
 
 def _of_others(heads: Tensor, fold: Tensor) -> Tensor:

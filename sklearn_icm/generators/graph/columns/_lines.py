@@ -1,24 +1,26 @@
-"""Lines of columns, from sums over all rows, and where networks are better."""
+"""Lines and polynomials of columns, from sums over all rows, and which kind serves."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from ....models._noise import clipped, is_clear
 from ....utils.rows import is_rounding
+from ._mechanisms import LEAST_MEAN, scale_of
 
 # Of the variance of standardised inputs: what rounding leaves of a lost direction.
 LEAST_PART = 1e-10
-
-
-# Of the mean of a column: the least mean given the parents that noise is a factor of.
-LEAST_MEAN = 0.1
+# Coefficients of the largest polynomial, and of the largest that is tried unasked.
+MOST_TERMS, MOST_TRIED = 1000, 80
+# What a mean may be, from simple to rich.
+MEANS = ("linear", "polynomial", "additive")
+N_FOLDS = 4
 ROUNDING = 1e-6
 
 
@@ -32,6 +34,31 @@ class Line(NamedTuple):
     def at(self, inputs: Tensor) -> Tensor:
         """Values of the line, (n,)."""
         return self.bias + inputs @ self.weight
+
+
+def products(owners: Sequence[str], levels: Collection[str]) -> Tensor:
+    """Pairs of inputs whose products a polynomial has, (2, n_products).
+
+    Squares of numbers, and products of what different parents give; inputs of the same
+    owner are the indicators of its ``levels``.
+    """
+    n, pairs = len(owners), []
+    for i in range(n):
+        first = i if owners[i] not in levels else i + 1
+        pairs += [(i, j) for j in range(first, n) if j == i or owners[i] != owners[j]]
+    return torch.tensor(pairs, dtype=torch.long).reshape(-1, 2).T
+
+
+def with_products(inputs: Tensor, pairs: Tensor) -> Tensor:
+    """Inputs in double precision, and products of some behind them."""
+    inputs = inputs.cpu().double()
+    return torch.cat([inputs, inputs[:, pairs[0]] * inputs[:, pairs[1]]], 1)
+
+
+def of_line(sums: Tensor, n_inputs: int) -> Tensor:
+    """Of sums that have products behind the inputs, those without."""
+    kept = [*range(n_inputs + 1), len(sums) - 1]
+    return sums[kept][:, kept]
 
 
 def moments(inputs: Tensor, target: Tensor) -> Tensor:
@@ -89,15 +116,93 @@ def _standardised(covariance: Tensor) -> tuple[Tensor, Tensor]:
     return covariance / scale / scale[:, None] * varies * varies[:, None], scale
 
 
-def is_bent(line: Tensor, network: Tensor, scale: Tensor | float = 1.0) -> bool:
-    """Whether a network predicts clearly better than a line, given their errors.
+# ---------------------------------------------------------------------- choosing
+def left_out(
+    fit: nn.Module,
+    rows: Callable[[], Iterable[Sequence[Tensor]]],
+    zeros: Tensor,
+) -> dict[int, Tensor]:
+    """Of rows left out: errors of the means, scales, and values; by column, (5, n).
+
+    A column without a polynomial has the line in its place. Rows are as for
+    `FittedBanks.choose`.
+    """
+    found = {}
+    if "additive" not in fit.banks:
+        return found
+    bank = fit.banks["additive"]
+    columns, sums = bank.places, _sums_without_folds(fit, rows)
+    scales, trained = dict.fromkeys(columns, torch.ones(())), {}
+    for inputs, targets, known, fold in rows():
+        n_hidden = bank.n_inputs - inputs.shape[1]
+        filled = functional.pad(inputs.nan_to_num(), (0, n_hidden))
+        networks = dict(zip(columns, _of_folds(bank(filled), fold), strict=True))
+        if "location-scale" in fit.banks:
+            other = fit.banks["location-scale"]
+            own = _of_folds(scale_of(other(filled)), fold)
+            scales |= dict(zip(other.places, own, strict=True))
+        if fit.is_penalised:
+            own = _of_folds(fit.line_bank(filled), fold)
+            trained = dict(zip(fit.line_bank.places, own, strict=True))
+        joint = fit.joint(inputs, known).cpu()
+        for k in columns:
+            solved = _solved_at(fit, k, sums[k], inputs, fold)
+            if k in trained:
+                # A penalty trains lines, and no polynomials.
+                solved = (trained[k],) * 2
+            target = targets[:, k].double().cpu()
+            errors = [target - value for value in (*solved, networks[k])]
+            others = scales[k].expand_as(target), target - zeros[k].cpu()
+            part = torch.stack([*errors, *others])[:, joint[:, k]]
+            found.setdefault(k, []).append(part)
+    return {k: torch.cat(parts, 1) for k, parts in found.items()}
+
+
+def _sums_without_folds(
+    fit: nn.Module, rows: Callable[[], Iterable[Sequence[Tensor]]]
+) -> list[list[Tensor]]:
+    """By column, sums over the rows that are not in each fold."""
+    sums = [[0.0] * N_FOLDS for _ in fit.names]
+    for *chunk, fold in rows():
+        for j in range(N_FOLDS):
+            own = fit.sums_of(*(part[fold == j] for part in chunk))
+            for parts, part in zip(sums, own, strict=True):
+                parts[j] = parts[j] + part
+    return [[sum(parts) - part for part in parts] for parts in sums]
+
+
+def _solved_at(
+    fit: nn.Module, k: int, sums: Sequence[Tensor], inputs: Tensor, fold: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Line and polynomial of a column at rows, each without the fold of the row."""
+    pairs, n_seen = fit.pairs[k], len(fit.seen[k])
+    read = with_products(inputs[:, fit.seen[k]], pairs)
+    place = fold.long().cpu()[None]
+    lines = [least_squares(of_line(own, n_seen)) for own in sums]
+    line = torch.stack([own.at(read[:, :n_seen]) for own in lines]).gather(0, place)[0]
+    if not pairs.numel():
+        return line, line
+    curves = torch.stack([least_squares(own).at(read) for own in sums])
+    return line, curves.gather(0, place)[0]
+
+
+def _of_folds(values: Tensor, fold: Tensor) -> Sequence[Tensor]:
+    """By column, values of the copy that a row was left out by."""
+    places = fold.long()[:, None, None].expand(-1, 1, values.shape[2])
+    return values.gather(1, places)[:, 0].double().cpu().unbind(1)
+
+
+def is_bent(line: Tensor, curve: Tensor, scale: Tensor | float = 1.0) -> bool:
+    """Whether a curve predicts clearly better than a line, given their errors.
 
     Better for most rows, in units of the scale of their noise (which may hide it in the
     sum of all), and not worse in the mean of them all: a mean is what both are to
     predict.
     """
-    spread = _deviation(network / scale)
-    gain = (line.square() - network.square()) / 2
+    if is_rounding(_deviation(line), 1.0):
+        return False
+    spread = _deviation(curve / scale)
+    gain = (line.square() - curve.square()) / 2
     return is_clear(clipped(gain / (spread * scale).square())) and not is_clear(-gain)
 
 
@@ -115,39 +220,50 @@ def has_scale(rich: tuple[Tensor, Tensor], simple: tuple[Tensor, Tensor]) -> boo
     return is_clear(clipped(densities[0] - densities[1]))
 
 
-def choose_kind(
-    kinds: tuple[str, ...],
+def choose_mean(
+    kinds: Sequence[str],
     line: Tensor,
+    polynomial: Tensor,
     network: Tensor,
     scale: Tensor,
-    value: Tensor,
-) -> tuple[str, bool, bool]:
-    """Kind of a mechanism, the simplest that does; whether its mean is bent, and tied.
+) -> int:
+    """Place in `MEANS` of the simplest that does, see `choose_kind`."""
+    if len(kinds) == 1 and kinds[0] in MEANS:
+        return MEANS.index(kinds[0])
+    curved = is_bent(line, network, scale)
+    if is_bent(line, polynomial, scale) and (
+        not curved or is_bent(network, polynomial, scale)
+    ):
+        return 1
+    return 2 if curved else 0
+
+
+def choose_kind(kinds: Sequence[str], found: Tensor) -> tuple[str, int, bool]:
+    """Kind of a mechanism, the simplest that does; which mean it has; whether tied.
 
     The noise of a column that is never negative may be tied to its mean: it is then a
     factor, so that no draw is negative either.
 
     Parameters
     ----------
-    kinds : tuple of str
+    kinds : sequence of str
         Those allowed, from simple to rich.
-    line, network, scale, value : Tensor of shape (n,)
-        Of rows left out of training: errors of a line and of a network, the relative
-        scale of noise, and values, in units of their deviation; 0 is 0.
+    found : Tensor of shape (5, n)
+        Of rows left out of training: errors of a line, a polynomial and a network, the
+        relative scale of noise, and values, in units of their deviation; 0 is 0.
     """
-    bent = kinds == ("additive",) or (
-        kinds != ("linear",) and is_bent(line, network, scale)
-    )
-    kind = "additive" if bent and "additive" in kinds else kinds[0]
+    *errors, scale, value = found
+    mean = choose_mean(kinds, *errors, scale)
+    kind = MEANS[mean] if MEANS[mean] in kinds else kinds[0]
     if "location-scale" not in kinds:
-        return kind, bent, False
-    error = network if bent else line
+        return kind, mean, False
+    error = errors[mean]
     simple = error, torch.ones_like(scale)
-    mean = (value - error).clamp(min=LEAST_MEAN * float(value.mean()))
+    centre = (value - error).clamp(min=LEAST_MEAN * float(value.mean()))
     is_positive = bool((value > -ROUNDING).all()) and float(value.mean()) > 0
-    tied = is_positive and has_scale((value - mean, mean), simple)
-    free = has_scale((error, scale), (value - mean, mean) if tied else simple)
-    return "location-scale" if tied or free else kind, bent, tied and not free
+    tied = is_positive and has_scale((value - centre, centre), simple)
+    free = has_scale((error, scale), (value - centre, centre) if tied else simple)
+    return "location-scale" if tied or free else kind, mean, tied and not free
 
 
 def _deviation(error: Tensor) -> Tensor:

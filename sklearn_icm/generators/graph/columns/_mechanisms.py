@@ -13,7 +13,6 @@ from torch.nn import functional
 
 from ....models._likelihood import Affine
 from ....utils.rows import is_rounding
-from ._lines import LEAST_MEAN
 
 # Rows that a declared level without any counts as.
 UNSEEN = 0.5
@@ -26,18 +25,21 @@ MOST_NOISE = 5.0
 EDGE = 1e-4
 # Of the offset of a column: a few of the last bits of float32.
 ROUNDING = 5e-7
+# Of the mean of a column: the least mean given the parents that noise is a factor of.
+LEAST_MEAN = 0.1
 # Of the first weights of unobserved parents: zero ones would never be felt.
 DISTURBANCE = 0.3
 
 
 class Part(NamedTuple):
-    """A line, or a network of logistic units."""
+    """A line, with weights of products of inputs a polynomial, or a network."""
 
     bias: Tensor
     linear: Tensor | None = None
     inner: Tensor | None = None
     shift: Tensor | None = None
     outer: Tensor | None = None
+    products: Tensor | None = None
 
 
 class ColumnBank(nn.Module):
@@ -216,6 +218,20 @@ class _TanhSums(torch.autograd.Function):
         return *parts, None
 
 
+class Products(nn.Module):
+    """Weighted sum of products of inputs, (n, n_inputs) -> (n, 1); perhaps of none."""
+
+    sized_by_fit = ("weight",)
+
+    def __init__(self, n_inputs: int) -> None:
+        super().__init__()
+        self.register_buffer("weight", torch.empty(0, n_inputs))
+
+    def forward(self, inputs: Tensor, *, sizes: bool = False) -> Tensor:
+        weight = self.weight.abs() if sizes else self.weight
+        return ((inputs @ weight) * inputs).sum(1, keepdim=True)
+
+
 class ColumnFunction(nn.Module):
     """The function of one column, linear or not: (n, n_inputs) -> (n, n_heads)."""
 
@@ -225,8 +241,9 @@ class ColumnFunction(nn.Module):
         super().__init__()
         self.start, self.n_inputs = tuple(start), n_inputs
         # Fitted in banks, from where they are put together: no parameters.
-        for name in ("bias", "linear", "inner", "shift", "outer"):
+        for name in ("bias", "linear", *self.sized_by_fit):
             self.register_buffer(name, torch.empty(0))
+        self.products = Products(n_inputs)
         self.become([])
 
     def become(self, parts: Sequence[Part]) -> None:
@@ -236,11 +253,15 @@ class ColumnFunction(nn.Module):
         self.linear = like.new_zeros(n_heads, self.n_inputs)
         self.inner, self.shift = like.new_zeros(0, self.n_inputs), like.new_zeros(0)
         self.outer = like.new_zeros(0, n_heads)
+        self.products.weight = self.inner
         for part in parts:
             rows = slice(head, head := head + len(part.bias))
             self.bias[rows] = part.bias
             if part.linear is not None:
                 self.linear[rows] = part.linear
+            if part.products is not None:
+                # Of the first output, which alone may be a polynomial.
+                self.products.weight = part.products
             if part.outer is not None:
                 outer = part.outer.new_zeros(part.outer.shape[1], n_heads)
                 outer[:, rows] = part.outer.T
@@ -252,6 +273,9 @@ class ColumnFunction(nn.Module):
         # Only the first outputs may be asked for.
         linear, bias = self.linear[:n_heads], self.bias[:n_heads]
         value = functional.linear(inputs, linear, bias)
+        if len(self.products.weight):
+            own = self.products(inputs)
+            value = value + functional.pad(own, (0, value.shape[1] - 1))
         if not len(self.shift):
             # A linear column, or one without parents.
             return value
@@ -260,11 +284,14 @@ class ColumnFunction(nn.Module):
 
     def is_constant(self, head: int) -> bool:
         """Whether an output does not depend on the inputs."""
-        return not bool(self.linear[head].any() or self.outer[:, head].any())
+        curved = head == 0 and bool(self.products.weight.any())
+        return not (curved or self.linear[head].any() or self.outer[:, head].any())
 
     def size(self, sizes: Tensor) -> Tensor:
         """How large the terms of the first output are, for inputs of some sizes."""
         linear = functional.linear(sizes, self.linear[:1].abs())
+        if len(self.products.weight):
+            linear = linear + self.products(sizes, sizes=True)
         return linear + self.bias[0].abs() + self.outer[:, 0].abs().sum()
 
 
@@ -465,26 +492,3 @@ class CategoricalColumn(ColumnMechanism):
             noise.clamp(-MOST_NOISE, MOST_NOISE).masked_fill(unknown, torch.nan),
             log_chance.masked_fill(unknown, torch.nan),
         )
-
-
-class ChangedColumn(nn.Module):
-    """A column's mechanism, and its value changed to ``slope * value + offset``.
-
-    It explains given values, those after the change. With slope 0 it sets the column,
-    which leaves nothing to explain.
-    """
-
-    def __init__(self, mechanism: ColumnMechanism, slope: float, offset: float) -> None:
-        super().__init__()
-        self.mechanism, self.index = mechanism, mechanism.index
-        self.slope, self.offset = slope, offset
-
-    def explain(
-        self, value: Tensor, parents: Sequence[Tensor], place: Tensor | None = None
-    ) -> tuple:
-        """Noise behind a value, and the log of d noise / d value; each (n, 1)."""
-        if self.slope == 0:
-            return (torch.full_like(value, torch.nan),) * 2
-        before = (value - self.offset) / self.slope
-        noise, log_slope = self.mechanism.explain(before, parents, place)
-        return noise, log_slope - math.log(abs(self.slope))

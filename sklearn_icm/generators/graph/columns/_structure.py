@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence, Set
 
 import torch
@@ -12,10 +13,10 @@ from ....rows._columns import column_name
 from ....utils.checks import plain
 from ._energy import PreAdditiveColumn
 from ._hidden import HiddenMechanism
-from ._mechanisms import CategoricalColumn, NumericColumn
+from ._mechanisms import CategoricalColumn, ColumnMechanism, NumericColumn
 
 # From simple to rich: an earlier one is kept unless a later one is clearly better.
-AUTO = ("linear", "additive", "location-scale")
+AUTO = ("linear", "polynomial", "additive", "location-scale")
 KINDS = (*AUTO, "categorical", "energy")
 MECHANISMS = ("auto", *AUTO, "energy", "categorical")
 
@@ -25,6 +26,29 @@ class Columns(nn.Module):
 
     def forward(self, *columns: Tensor) -> Tensor:
         return torch.cat(columns, 1)
+
+
+class ChangedColumn(nn.Module):
+    """A column's mechanism, and its value changed to ``slope * value + offset``.
+
+    It explains given values, those after the change. With slope 0 it sets the column,
+    which leaves nothing to explain.
+    """
+
+    def __init__(self, mechanism: ColumnMechanism, slope: float, offset: float) -> None:
+        super().__init__()
+        self.mechanism, self.index = mechanism, mechanism.index
+        self.slope, self.offset = slope, offset
+
+    def explain(
+        self, value: Tensor, parents: Sequence[Tensor], place: Tensor | None = None
+    ) -> tuple:
+        """Noise behind a value, and the log of d noise / d value; each (n, 1)."""
+        if self.slope == 0:
+            return (torch.full_like(value, torch.nan),) * 2
+        before = (value - self.offset) / self.slope
+        noise, log_slope = self.mechanism.explain(before, parents, place)
+        return noise, log_slope - math.log(abs(self.slope))
 
 
 CLASSES = {"categorical": CategoricalColumn, "energy": PreAdditiveColumn}
@@ -80,7 +104,9 @@ def allowed_kinds(
     # Without parents there is only noise, which all kinds describe alike.
     for name, kinds in allowed.items():
         if not parents[name]:
-            allowed[name] = ("linear",) if kinds == ("energy",) else kinds[:1]
+            allowed[name] = (
+                ("linear",) if kinds[0] in ("energy", "polynomial") else kinds[:1]
+            )
     return allowed
 
 
@@ -109,10 +135,12 @@ def _kinds_by_name(
 
 def _with_likelihood(name: str, kind: str) -> tuple[str, ...]:
     """Kind of mechanism of an effect of unobserved nodes."""
-    if kind == "energy":
+    if kind in ("energy", "polynomial"):
+        reason = "inference needs a likelihood" if kind == "energy" else "it is solved"
+        allowed = [own for own in AUTO if own != "polynomial"]
         raise ValueError(
-            f"mechanism of the column {name!r} cannot be 'energy', as a cause of it is "
-            f"hidden: inference needs a likelihood. Choose one of {list(AUTO)}."
+            f"mechanism of the column {name!r} cannot be {kind!r}, as a cause of it is "
+            f"hidden: {reason}. Choose one of {allowed}."
         )
     return ("additive",) if kind == "auto" else (kind,)
 
