@@ -250,15 +250,15 @@ def chosen_blocks(residuals: Tensor, options: Sequence[int] = N_BLOCKS) -> Tenso
     return kept
 
 
-def are_clear(gains: Tensor) -> Tensor:
-    """Which means of gains, (..., n), are above what chance would give."""
+def are_clear(gains: Tensor, by: float = CLEARLY) -> Tensor:
+    """Which means of gains, (..., n), are above zero by some standard errors."""
     error = gains.std(-1) / math.sqrt(gains.shape[-1])
-    return gains.mean(-1) > CLEARLY * error
+    return gains.mean(-1) > by * error
 
 
-def is_clear(gain: Tensor) -> bool:
+def is_clear(gain: Tensor, by: float = CLEARLY) -> bool:
     """Whether the mean of some gains is above what chance would give."""
-    return len(gain) > 1 and bool(are_clear(gain))
+    return len(gain) > 1 and bool(are_clear(gain, by))
 
 
 def clipped(gain: Tensor) -> Tensor:

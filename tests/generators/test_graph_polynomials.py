@@ -10,6 +10,7 @@ import torch
 from sklearn_icm.compose import BootstrapGenerator
 from sklearn_icm.generators import GraphGenerator
 from sklearn_icm.generators.graph._model import _folds
+from sklearn_icm.generators.graph.columns._lines import chance_of_line, products
 from sklearn_icm.metrics import average_effect
 from sklearn_icm.rows._batches import Rows
 
@@ -143,3 +144,47 @@ def test_equal_rows_share_a_fold_where_most_rows_differ():
     assert fold.bincount(minlength=4).min() > 10
     few = _folds(Rows(x[drawn % 3]), torch.Generator())
     assert few.bincount(minlength=4).tolist() == [25] * 4
+
+
+def noise_of(kind, x, rng):
+    noise = rng.randn(len(x))
+    return {
+        "normal": noise,
+        "heavy-tailed": np.sinh(1.5 * noise),
+        "skewed": np.exp(noise),
+        "growing": noise * np.exp(0.7 * x[:, 0]),
+    }[kind]
+
+
+@pytest.mark.parametrize("kind", ["normal", "heavy-tailed", "skewed", "growing"])
+@pytest.mark.parametrize("n", [100, 500])
+def test_a_line_that_is_right_is_seldom_refused(n, kind):
+    rng, pairs, chances = np.random.RandomState(0), products(["a", "b"], ()), []
+    for _ in range(200):
+        x = rng.randn(n, 2)
+        y = x @ [1.0, -0.5] + noise_of(kind, x, rng)
+        chances.append(chance_of_line(torch.tensor(x), torch.tensor(y), pairs))
+    # Five standard deviations of a share of 2 %.
+    assert np.mean(np.array(chances) < 0.02) < 0.02 + 5 * np.sqrt(0.02 * 0.98 / 200)
+
+
+@pytest.mark.parametrize(
+    "curve",
+    [
+        lambda x: np.tanh(x[:, 0]),
+        lambda x: 0.5 * x[:, 0] * x[:, 1],
+        lambda x: 0.3 * x[:, 0] ** 2,
+    ],
+)
+def test_a_curve_is_seen(curve):
+    rng, pairs = np.random.RandomState(0), products(["a", "b"], ())
+    x = rng.randn(500, 2)
+    y = torch.tensor(curve(x) + 0.5 * rng.randn(500))
+    assert chance_of_line(torch.tensor(x), y, pairs) < 0.02
+    # Each row twice tells no more than once.
+    twice = torch.arange(500).repeat(2)
+    again = chance_of_line(torch.tensor(x)[twice], y[twice], pairs, twice)
+    assert again == pytest.approx(chance_of_line(torch.tensor(x), y, pairs))
+    # Nor does what is exact, up to rounding, bend.
+    line = torch.tensor(x @ [1.0, 2.0]).float().double()
+    assert chance_of_line(torch.tensor(x), line, pairs) == 1

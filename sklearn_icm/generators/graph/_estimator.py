@@ -58,7 +58,7 @@ class GraphGenerator(GraphQueriesMixin, BaseGenerator):
         simplest of the three that does); "energy" is an increasing curve of a linear
         function plus noise, trained by the energy score: if that is what the column is,
         it holds far from the data, and otherwise fails there. "auto" takes the simplest
-        of the first four that does, by rows that were left out (see Notes), and is
+        of the first four that does (see Notes), and is
         "additive" for effects of hidden nodes. "categorical" gives the probability of
         each level, of numbers too; columns of levels need no such word. A dict gives
         some columns' own, by name or position; the others are "auto".
@@ -171,9 +171,12 @@ class GraphGenerator(GraphQueriesMixin, BaseGenerator):
     and products of these with each level (a slope per level), at most 1,000
     coefficients, and is tried by "auto" up to 80.
 
-    "auto" keeps a line unless a polynomial or a network beats it by two standard errors
-    at left-out rows, and then takes the network unless the polynomial beats that too
-    (or the network does not beat the line).
+    "auto" asks two tests whether a line will do. All rows: are its errors bent, by a
+    score test of saturating functions, squares and products that holds whatever the
+    noise is (a line that is right fails it in at most 2 % of the columns)? If so, a
+    network is taken that is better at left-out rows, or a polynomial that is so by two
+    standard errors, of the network too, where that is as clear. If not, a network must
+    be better by three.
 
     **Beyond the rows of its parents** a mechanism goes on as the function that it is: a
     line as a line, a polynomial as a polynomial (far outside its squares rule), a curve
@@ -243,9 +246,11 @@ class GraphGenerator(GraphQueriesMixin, BaseGenerator):
     Martius (2022), *On the pitfalls of heteroscedastic uncertainty estimation with
     probabilistic neural networks*, arXiv 2203.09168 (why means are not fitted to
     likelihoods). Chernozhukov et al. (2018), *Double/debiased machine learning*, arXiv
-    1608.00060 (cross-fitting). Shen, Meinshausen (2023),
-    *Engression: extrapolation through the lens of distributional regression*, arXiv
-    2307.00835 (energy; here the curve is increasing, so that abduction is exact).
+    1608.00060 (cross-fitting). Wooldridge (1991), *On the application of robust,
+    regression-based diagnostics to models of conditional means and conditional
+    variances*, Journal of Econometrics 47 (the test of bends). Shen, Meinshausen
+    (2023), *Engression: extrapolation through the lens of distributional regression*,
+    arXiv 2307.00835 (energy; here the curve is increasing, so that abduction is exact).
     Louizos, Shalit, Mooij, Sontag, Zemel, Welling (2017), *Causal effect inference with
     deep latent-variable models*, arXiv 1705.08821 (hidden nodes).
 

@@ -26,7 +26,7 @@ from ...rows._layout import DataLayout
 from ...utils.streams import Streams
 from .columns._fit import FittedBanks
 from .columns._hidden import NoiseEncoder, Posterior, VectorReader
-from .columns._lines import N_FOLDS
+from .columns._lines import N_FOLDS, copies
 from .columns._mechanisms import CategoricalReader, NumericReader
 from .columns._structure import ChangedColumn, column_graph
 
@@ -398,16 +398,8 @@ class GraphModule(GenerativeModel, Explains, Scores):
 
 
 def _folds(rows: Rows, stream: torch.Generator) -> Tensor:
-    """Fold of each row; equal rows of a resample share one, so that none tells another.
-
-    In a table of few distinct rows they do not, as folds would differ in size.
-    """
-    n, keys = len(rows), []
-    for chunk in rows.x.split(CHUNK):
-        fixed = torch.Generator().manual_seed(0)
-        weights = torch.rand(chunk.shape[1], dtype=torch.double, generator=fixed)
-        keys.append(chunk.cpu().double().nan_to_num(0.5) @ weights)
-    distinct, place = torch.cat(keys).unique(return_inverse=True)
-    if len(distinct) == n or 2 * len(distinct) < n:
-        return torch.randperm(n, generator=stream) % N_FOLDS
-    return torch.randperm(len(distinct), generator=stream)[place] % N_FOLDS
+    """Fold of each row; copies share one, so that none is left out by itself."""
+    place = copies(rows.x.split(CHUNK))
+    if place is None:
+        return torch.randperm(len(rows), generator=stream) % N_FOLDS
+    return torch.randperm(int(place.max()) + 1, generator=stream)[place] % N_FOLDS

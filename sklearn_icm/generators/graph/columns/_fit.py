@@ -409,8 +409,8 @@ class FittedBanks(nn.Module):
         for k, kinds in enumerate(self.kinds):
             kind, self.means[k], self.tied[k] = kinds[0], k in self.polynomials, False
             if k in found:
-                kind, self.means[k], self.tied[k] = choose_kind(kinds, found[k])
-                line, _, network = found[k][:3].square()
+                kind, self.means[k], self.tied[k] = choose_kind(kinds, *found[k])
+                line, _, network = found[k][0][:3].square()
                 if kinds == ("additive",) and is_clear(network - line):
                     self.worse.append(self.names[k])
             self.chosen[k] = KINDS.index(kind)

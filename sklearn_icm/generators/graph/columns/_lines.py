@@ -7,10 +7,11 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import NamedTuple
 
 import torch
+from scipy.special import fdtrc
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ....models._noise import clipped, is_clear
+from ....models._noise import CLEARLY, clipped, is_clear
 from ....utils.rows import is_rounding
 from ._mechanisms import LEAST_MEAN, scale_of
 
@@ -21,6 +22,9 @@ MOST_TERMS, MOST_TRIED = 1000, 80
 # What a mean may be, from simple to rich.
 MEANS = ("linear", "polynomial", "additive")
 N_FOLDS = 4
+# Chance, were a line right, of errors as bent as those of one that is not kept; and
+# standard errors by which a network must be better where these show no bend.
+LEAST_CHANCE, MUCH = 0.02, 3.0
 ROUNDING = 1e-6
 
 
@@ -121,13 +125,13 @@ def left_out(
     fit: nn.Module,
     rows: Callable[[], Iterable[Sequence[Tensor]]],
     zeros: Tensor,
-) -> dict[int, Tensor]:
+) -> dict[int, tuple[Tensor, float]]:
     """Of rows left out: errors of the means, scales, and values; by column, (5, n).
 
     A column without a polynomial has the line in its place. Rows are as for
-    `FittedBanks.choose`.
+    `FittedBanks.choose`. Beside them the chance of a line, see `chance_of_line`.
     """
-    found = {}
+    found, whole = {}, []
     if "additive" not in fit.banks:
         return found
     bank = fit.banks["additive"]
@@ -145,6 +149,7 @@ def left_out(
             own = _of_folds(fit.line_bank(filled), fold)
             trained = dict(zip(fit.line_bank.places, own, strict=True))
         joint = fit.joint(inputs, known).cpu()
+        whole.append((inputs.cpu(), targets.cpu(), joint))
         for k in columns:
             solved = _solved_at(fit, k, sums[k], inputs, fold)
             if k in trained:
@@ -155,7 +160,77 @@ def left_out(
             others = scales[k].expand_as(target), target - zeros[k].cpu()
             part = torch.stack([*errors, *others])[:, joint[:, k]]
             found.setdefault(k, []).append(part)
-    return {k: torch.cat(parts, 1) for k, parts in found.items()}
+    chances = _chances_of_lines(fit, *map(torch.cat, zip(*whole, strict=True)))
+    return {k: (torch.cat(parts, 1), chances[k]) for k, parts in found.items()}
+
+
+def _chances_of_lines(
+    fit: nn.Module, inputs: Tensor, targets: Tensor, joint: Tensor
+) -> dict[int, float]:
+    place, found = copies([torch.cat([inputs, targets], 1)]), {}
+    for k in fit.banks["additive"].places:
+        rows = joint[:, k]
+        read = inputs[:, fit.seen[k]][rows].double()
+        found[k] = chance_of_line(
+            read,
+            targets[rows, k].double(),
+            fit.pairs[k],
+            None if place is None else place[rows],
+        )
+    return found
+
+
+def copies(chunks: Iterable[Tensor]) -> Tensor | None:
+    """Which rows are copies of one, as in a resample; None where none is.
+
+    In a table of few distinct rows equal ones are no copies.
+    """
+    keys = []
+    for chunk in chunks:
+        fixed = torch.Generator().manual_seed(0)
+        weights = torch.rand(chunk.shape[1], dtype=torch.double, generator=fixed)
+        keys.append(chunk.cpu().double().nan_to_num(0.5) @ weights)
+    keys = torch.cat(keys)
+    distinct, place = keys.unique(return_inverse=True)
+    is_resample = len(keys) <= 2 * len(distinct) < 2 * len(keys)
+    return place if is_resample else None
+
+
+def chance_of_line(
+    inputs: Tensor, target: Tensor, pairs: Tensor, place: Tensor | None = None
+) -> float:
+    """Probability of errors that are as bent as a line's, were the line right.
+
+    A score test for what the line has not, functions that saturate, and squares and
+    products of these, by sums over rows and their own variance. So it holds whatever
+    the noise is, and no row in a tail has much weight. Copies of a row, at the same
+    ``place``, count as one.
+    """
+    unit = inputs / (1 + inputs.square()).sqrt()
+    if not pairs.numel():
+        pairs = torch.arange(inputs.shape[1]).expand(2, -1)
+    others = torch.cat(
+        [unit, unit[:, pairs[0]] * unit[:, pairs[1]], target[:, None]], 1
+    )
+    design = functional.pad(inputs, (1, 0), value=1.0)
+    inverse = torch.linalg.pinv(design.T @ design, rtol=LEAST_PART, hermitian=True)
+    left = others - design @ (inverse @ (design.T @ others))
+    left, error = left[:, :-1], left[:, -1:]
+    left = left[:, left.square().mean(0) > LEAST_PART]
+    if is_rounding(_deviation(error), 1.0) or not left.numel():
+        return 1.0
+    scores = left * error
+    if place is not None:
+        sums = scores.new_zeros(int(place.max()) + 1, scores.shape[1])
+        scores = sums.index_add(0, place, scores)[place.unique()]
+    scores = scores / scores.square().sum(0).sqrt()
+    values, vectors = torch.linalg.eigh(scores.T @ scores)
+    kept, n = values > LEAST_PART * values.max(), len(scores)
+    q = int(kept.sum())
+    if n < q + 2:
+        return 1.0
+    statistic = ((vectors.T @ scores.sum(0)).square() / values)[kept].sum()
+    return float(fdtrc(q, n - q, float(statistic) / q * (n - q) / (n - 1)))
 
 
 def _sums_without_folds(
@@ -192,8 +267,16 @@ def _of_folds(values: Tensor, fold: Tensor) -> Sequence[Tensor]:
     return values.gather(1, places)[:, 0].double().cpu().unbind(1)
 
 
-def is_bent(line: Tensor, curve: Tensor, scale: Tensor | float = 1.0) -> bool:
-    """Whether a curve predicts clearly better than a line, given their errors.
+def is_bent(
+    line: Tensor,
+    curve: Tensor,
+    scale: Tensor | float = 1.0,
+    *,
+    by: float = CLEARLY,
+) -> bool:
+    """Whether a curve predicts better than a line, given their errors.
+
+    By some standard errors.
 
     Better for most rows, in units of the scale of their noise (which may hide it in the
     sum of all), and not worse in the mean of them all: a mean is what both are to
@@ -203,7 +286,8 @@ def is_bent(line: Tensor, curve: Tensor, scale: Tensor | float = 1.0) -> bool:
         return False
     spread = _deviation(curve / scale)
     gain = (line.square() - curve.square()) / 2
-    return is_clear(clipped(gain / (spread * scale).square())) and not is_clear(-gain)
+    own = clipped(gain / (spread * scale).square())
+    return is_clear(own, by) and not is_clear(-gain)
 
 
 def has_scale(rich: tuple[Tensor, Tensor], simple: tuple[Tensor, Tensor]) -> bool:
@@ -226,19 +310,24 @@ def choose_mean(
     polynomial: Tensor,
     network: Tensor,
     scale: Tensor,
+    chance: float,
 ) -> int:
     """Place in `MEANS` of the simplest that does, see `choose_kind`."""
     if len(kinds) == 1 and kinds[0] in MEANS:
         return MEANS.index(kinds[0])
-    curved = is_bent(line, network, scale)
-    if is_bent(line, polynomial, scale) and (
-        not curved or is_bent(network, polynomial, scale)
-    ):
-        return 1
-    return 2 if curved else 0
+    # Where all errors of a line show a bend, a network need not be clearly better.
+    shown = chance < LEAST_CHANCE
+    curved = is_bent(line, network, scale, by=0.0 if shown else MUCH)
+    if shown and is_bent(line, polynomial, scale):
+        clearly = is_bent(line, network, scale)
+        curved = clearly and not is_bent(network, polynomial, scale)
+        return MEANS.index("additive" if curved else "polynomial")
+    return MEANS.index("additive" if curved else "linear")
 
 
-def choose_kind(kinds: Sequence[str], found: Tensor) -> tuple[str, int, bool]:
+def choose_kind(
+    kinds: Sequence[str], found: Tensor, chance: float
+) -> tuple[str, int, bool]:
     """Kind of a mechanism, the simplest that does; which mean it has; whether tied.
 
     The noise of a column that is never negative may be tied to its mean: it is then a
@@ -251,9 +340,11 @@ def choose_kind(kinds: Sequence[str], found: Tensor) -> tuple[str, int, bool]:
     found : Tensor of shape (5, n)
         Of rows left out of training: errors of a line, a polynomial and a network, the
         relative scale of noise, and values, in units of their deviation; 0 is 0.
+    chance : float
+        Of all rows: see `chance_of_line`.
     """
     *errors, scale, value = found
-    mean = choose_mean(kinds, *errors, scale)
+    mean = choose_mean(kinds, *errors, scale, chance)
     kind = MEANS[mean] if MEANS[mean] in kinds else kinds[0]
     if "location-scale" not in kinds:
         return kind, mean, False
