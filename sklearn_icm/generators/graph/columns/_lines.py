@@ -22,9 +22,10 @@ MOST_TERMS, MOST_TRIED = 1000, 80
 # What a mean may be, from simple to rich.
 MEANS = ("linear", "polynomial", "additive")
 N_FOLDS = 4
-# Chance, were a line right, of errors as bent as those of one that is not kept; and
-# standard errors by which a network must be better where these show no bend.
-LEAST_CHANCE, MUCH = 0.02, 3.0
+# Chance, were a line right, of errors as bent as those of one that is not kept, and in
+# resamples, whose copies tell half as much; and standard errors by which a network must
+# be better where these show no bend.
+LEAST_CHANCE, LEAST_OF_COPIES, MUCH = 0.02, 0.05, 3.0
 ROUNDING = 1e-6
 
 
@@ -125,11 +126,11 @@ def left_out(
     fit: nn.Module,
     rows: Callable[[], Iterable[Sequence[Tensor]]],
     zeros: Tensor,
-) -> dict[int, tuple[Tensor, float]]:
+) -> dict[int, tuple[Tensor, bool]]:
     """Of rows left out: errors of the means, scales, and values; by column, (5, n).
 
     A column without a polynomial has the line in its place. Rows are as for
-    `FittedBanks.choose`. Beside them the chance of a line, see `chance_of_line`.
+    `FittedBanks.choose`. Beside them whether all rows refute a line.
     """
     found, whole = {}, []
     if "additive" not in fit.banks:
@@ -160,18 +161,20 @@ def left_out(
             others = scales[k].expand_as(target), target - zeros[k].cpu()
             part = torch.stack([*errors, *others])[:, joint[:, k]]
             found.setdefault(k, []).append(part)
-    chances = _chances_of_lines(fit, *map(torch.cat, zip(*whole, strict=True)))
-    return {k: (torch.cat(parts, 1), chances[k]) for k, parts in found.items()}
+    refuted = _refuted_lines(fit, *map(torch.cat, zip(*whole, strict=True)))
+    return {k: (torch.cat(parts, 1), refuted[k]) for k, parts in found.items()}
 
 
-def _chances_of_lines(
+def _refuted_lines(
     fit: nn.Module, inputs: Tensor, targets: Tensor, joint: Tensor
-) -> dict[int, float]:
+) -> dict[int, bool]:
+    """Which lines are not right, by all rows."""
     place, found = copies([torch.cat([inputs, targets], 1)]), {}
+    least = LEAST_CHANCE if place is None else LEAST_OF_COPIES
     for k in fit.banks["additive"].places:
         rows = joint[:, k]
         read = inputs[:, fit.seen[k]][rows].double()
-        found[k] = chance_of_line(
+        found[k] = least > chance_of_line(
             read,
             targets[rows, k].double(),
             fit.pairs[k],
@@ -310,15 +313,14 @@ def choose_mean(
     polynomial: Tensor,
     network: Tensor,
     scale: Tensor,
-    chance: float,
+    refuted: bool,
 ) -> int:
     """Place in `MEANS` of the simplest that does, see `choose_kind`."""
     if len(kinds) == 1 and kinds[0] in MEANS:
         return MEANS.index(kinds[0])
     # Where all errors of a line show a bend, a network need not be clearly better.
-    shown = chance < LEAST_CHANCE
-    curved = is_bent(line, network, scale, by=0.0 if shown else MUCH)
-    if shown and is_bent(line, polynomial, scale):
+    curved = is_bent(line, network, scale, by=0.0 if refuted else MUCH)
+    if refuted and is_bent(line, polynomial, scale):
         clearly = is_bent(line, network, scale)
         curved = clearly and not is_bent(network, polynomial, scale)
         return MEANS.index("additive" if curved else "polynomial")
@@ -326,7 +328,7 @@ def choose_mean(
 
 
 def choose_kind(
-    kinds: Sequence[str], found: Tensor, chance: float
+    kinds: Sequence[str], found: Tensor, refuted: bool
 ) -> tuple[str, int, bool]:
     """Kind of a mechanism, the simplest that does; which mean it has; whether tied.
 
@@ -340,11 +342,11 @@ def choose_kind(
     found : Tensor of shape (5, n)
         Of rows left out of training: errors of a line, a polynomial and a network, the
         relative scale of noise, and values, in units of their deviation; 0 is 0.
-    chance : float
-        Of all rows: see `chance_of_line`.
+    refuted : bool
+        Whether all rows say that a line is not right, see `chance_of_line`.
     """
     *errors, scale, value = found
-    mean = choose_mean(kinds, *errors, scale, chance)
+    mean = choose_mean(kinds, *errors, scale, refuted)
     kind = MEANS[mean] if MEANS[mean] in kinds else kinds[0]
     if "location-scale" not in kinds:
         return kind, mean, False
