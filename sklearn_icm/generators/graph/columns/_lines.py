@@ -22,10 +22,9 @@ MOST_TERMS, MOST_TRIED = 1000, 80
 # What a mean may be, from simple to rich.
 MEANS = ("linear", "polynomial", "additive")
 N_FOLDS = 4
-# Chance, were a line right, of errors as bent as those of one that is not kept, and in
-# resamples, whose copies tell half as much; and standard errors by which a network must
-# be better where these show no bend.
-LEAST_CHANCE, LEAST_OF_COPIES, MUCH = 0.02, 0.05, 3.0
+# Chance, were a line right, of errors as bent as those of one that is not kept; and
+# standard errors by which a network must be better where these show no bend.
+LEAST_CHANCE, MUCH = 0.02, 3.0
 ROUNDING = 1e-6
 
 
@@ -170,16 +169,12 @@ def _refuted_lines(
 ) -> dict[int, bool]:
     """Which lines are not right, by all rows."""
     place, found = copies([torch.cat([inputs, targets], 1)]), {}
-    least = LEAST_CHANCE if place is None else LEAST_OF_COPIES
     for k in fit.banks["additive"].places:
         rows = joint[:, k]
         read = inputs[:, fit.seen[k]][rows].double()
-        found[k] = least > chance_of_line(
-            read,
-            targets[rows, k].double(),
-            fit.pairs[k],
-            None if place is None else place[rows],
-        )
+        own = None if place is None else place[rows]
+        chance = chance_of_line(read, targets[rows, k].double(), fit.pairs[k], own)
+        found[k] = chance < LEAST_CHANCE
     return found
 
 
