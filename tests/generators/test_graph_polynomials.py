@@ -44,6 +44,14 @@ def test_a_product_is_found_and_exact_far_beyond_the_rows(model, price):
     assert again.equals(made)
 
 
+def test_a_product_is_found_whatever_the_tails():
+    rng = np.random.RandomState(0)
+    X = np.exp(2 * rng.randn(300, 3))
+    X[:, 2] = X[:, 0] * X[:, 1]
+    est = GraphGenerator({2: [0, 1]}, max_epochs=5, random_state=0).fit(X)
+    assert est.mechanism_kinds_["x2"] == "polynomial"
+
+
 def features(rows):
     x, z = (rows - [99, 500]).T
     return np.column_stack([np.ones(len(rows)), x, z, x * x, x * z, z * z])

@@ -25,6 +25,8 @@ N_FOLDS = 4
 # Chance, were a line right, of errors as bent as those of one that is not kept; and
 # standard errors by which a network must be better where these show no bend.
 LEAST_CHANCE, MUCH = 0.02, 3.0
+# Of the rows: functions that a test may ask for at once.
+FEW = 0.2
 ROUNDING = 1e-6
 
 
@@ -204,9 +206,10 @@ def chance_of_line(
     the noise is, and no row in a tail has much weight. Copies of a row, at the same
     ``place``, count as one.
     """
-    unit = inputs / (1 + inputs.square()).sqrt()
-    if not pairs.numel():
-        pairs = torch.arange(inputs.shape[1]).expand(2, -1)
+    unit, n_inputs = inputs / (1 + inputs.square()).sqrt(), inputs.shape[1]
+    if not pairs.numel() or n_inputs + pairs.shape[1] > FEW * len(inputs):
+        # Squares alone: of too many nothing would be seen.
+        pairs = torch.arange(n_inputs).expand(2, -1)
     others = torch.cat(
         [unit, unit[:, pairs[0]] * unit[:, pairs[1]], target[:, None]], 1
     )
@@ -221,11 +224,12 @@ def chance_of_line(
     if place is not None:
         sums = scores.new_zeros(int(place.max()) + 1, scores.shape[1])
         scores = sums.index_add(0, place, scores)[place.unique()]
-    scores = scores / scores.square().sum(0).sqrt()
+    least = torch.finfo(scores.dtype).tiny
+    scores = scores / scores.square().sum(0).clamp(min=least).sqrt()
     values, vectors = torch.linalg.eigh(scores.T @ scores)
     kept, n = values > LEAST_PART * values.max(), len(scores)
     q = int(kept.sum())
-    if n < q + 2:
+    if q == 0 or n < q + 2:
         return 1.0
     statistic = ((vectors.T @ scores.sum(0)).square() / values)[kept].sum()
     return float(fdtrc(q, n - q, float(statistic) / q * (n - q) / (n - 1)))
@@ -315,7 +319,7 @@ def choose_mean(
         return MEANS.index(kinds[0])
     # Where all errors of a line show a bend, a network need not be clearly better.
     curved = is_bent(line, network, scale, by=0.0 if refuted else MUCH)
-    if refuted and is_bent(line, polynomial, scale):
+    if is_bent(line, polynomial, scale, by=CLEARLY if refuted else MUCH):
         clearly = is_bent(line, network, scale)
         curved = clearly and not is_bent(network, polynomial, scale)
         return MEANS.index("additive" if curved else "polynomial")
