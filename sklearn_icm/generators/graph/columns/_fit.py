@@ -437,12 +437,10 @@ class FittedBanks(nn.Module):
         if trains and kind in ("energy", "categorical"):
             return [self.banks[kind].part(k)]
         mean = MEANS[int(self.means[k])]
-        if mean == "polynomial":
-            location = self._polynomial(k)
-        elif mean == "additive":
+        if mean == "additive":
             location = self.banks[mean].part(k)
         else:
-            location = self._solved(k)
+            location = self._solved(k) if mean == "linear" else self._polynomial(k)
         if trains and kind == "location-scale" and not self.tied[k]:
             return [location, self.banks[kind].part(k)]
         return [location]

@@ -69,7 +69,7 @@ def of_line(sums: Tensor, n_inputs: int) -> Tensor:
 
 def moments(inputs: Tensor, target: Tensor) -> Tensor:
     """Sums of products of 1, inputs and target over rows: all that a line needs."""
-    rows = torch.cat([inputs, target[:, None]], 1).cpu().double()
+    rows = torch.cat([inputs.cpu().double(), target[:, None].cpu().double()], 1)
     rows = functional.pad(rows, (1, 0), value=1.0)
     return rows.T @ rows
 
