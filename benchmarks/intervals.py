@@ -159,6 +159,8 @@ def answers(name, seed, n_refits):
 
 
 def _answers(world, seed, n_refits):
+    # Draws differ between data sets too: an interval counts them, so that a single set
+    # of draws for all would be one event, and not 200.
     rows, labels, estimator, asked = world(seed)
     estimator.set_params(random_state=seed)
     start = time.perf_counter()
@@ -170,7 +172,7 @@ def _answers(world, seed, n_refits):
     found = {"fits": (time.perf_counter() - start) / single, "effects": {}}
     for name, (question, truth) in asked.items():
         both = [
-            average_effect(fitted, *question, random_state=0)
+            average_effect(fitted, *question, random_state=seed)
             for fitted in (model, model.estimator_)
         ]
         found["effects"][name] = {
@@ -178,7 +180,7 @@ def _answers(world, seed, n_refits):
             "answer": both[0].effect,
             "ends": [[own.low, own.high] for own in both],
             "refits": [
-                average_effect(refit, *question, random_state=0).effect
+                average_effect(refit, *question, random_state=seed).effect
                 for refit in model.estimators_
             ],
         }
