@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from scipy.stats import norm
 from sklearn.base import clone
 from sklearn.model_selection import KFold, cross_val_score
@@ -10,6 +11,11 @@ from sklearn.model_selection import KFold, cross_val_score
 from sklearn_icm.exceptions import FitDivergedError
 from sklearn_icm.generators import GraphGenerator
 from sklearn_icm.generators.graph._model import GraphModule
+from sklearn_icm.generators.graph.columns._levels import (
+    PRIOR_ROWS,
+    cross_entropies,
+    levels_of_prior,
+)
 from sklearn_icm.interventions import Do, Resample
 from sklearn_icm.metrics import average_effect
 
@@ -360,3 +366,25 @@ def test_folds_without_a_declared_level_are_scored(declared):
     assert np.isfinite(
         est.set_params(categorical_features="from_dtype").fit(whole[1:]).score(whole)
     )
+
+
+# ------------------------------------------------------------------ rows of a prior
+def test_rows_of_a_prior_stand_beside_those_of_a_level():
+    """Where all rows alike have one level, the others keep what the prior gives."""
+    codes = torch.tensor([0.0] * 30 + [1.0] * 10)[:, None]
+    prior = levels_of_prior(torch.tensor([30.0, 10.0]).double())
+    expected = torch.tensor([30.0, 0.0]) + PRIOR_ROWS * 30 / 40 * prior / prior.sum()
+    heads = (expected / expected.sum()).log().requires_grad_()
+    loss = cross_entropies(heads.expand(30, 2), codes[:30], prior, [2])
+    loss.sum().backward()
+    torch.testing.assert_close(heads.grad, torch.zeros(2).double(), atol=1e-5, rtol=0)
+
+
+def test_few_rows_make_no_level_sure():
+    rng = np.random.RandomState(0)
+    cause = rng.randn(40)
+    effect = np.where(cause > 0, "b", "a")
+    X = pd.DataFrame({"cause": cause, "effect": effect})
+    model = GraphGenerator({"effect": ["cause"]}, max_epochs=400, random_state=0)
+    found = model.fit(X).intervene({"cause": 0.5}, n_samples=2000, random_state=0)
+    assert 0.005 < np.mean(found[:, 1] == "a") < 0.2

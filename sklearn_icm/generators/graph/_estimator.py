@@ -189,6 +189,9 @@ class GraphGenerator(GraphQueriesMixin, BaseGenerator):
     given up. No left-out row counts for more than 3 nats in a choice of kind or noise,
     so that a tail decides neither.
 
+    Chances of levels are trained on the rows and, everywhere, on six more with the
+    levels of all rows, so that few rows make no level sure.
+
     With an `icm_weight` lines are trained as well, from least squares on, in copies as
     networks are; constants of columns without parents stay solved, and polynomials,
     which "auto" does not take then. The penalty, such as
@@ -248,7 +251,10 @@ class GraphGenerator(GraphQueriesMixin, BaseGenerator):
     likelihoods). Chernozhukov et al. (2018), *Double/debiased machine learning*, arXiv
     1608.00060 (cross-fitting). Wooldridge (1991), *On the application of robust,
     regression-based diagnostics to models of conditional means and conditional
-    variances*, Journal of Econometrics 47 (the test of bends). Shen, Meinshausen
+    variances*, Journal of Econometrics 47 (the test of bends). Clogg, Rubin, Schenker,
+    Schultz, Weidman (1991), *Multiple imputation of industry and occupation codes in
+    census public-use samples using Bayesian logistic regression*, JASA 86 (rows of a
+    prior). Shen, Meinshausen
     (2023), *Engression: extrapolation through the lens of distributional regression*,
     arXiv 2307.00835 (energy; here the curve is increasing, so that abduction is exact).
     Louizos, Shalit, Mooij, Sontag, Zemel, Welling (2017), *Causal effect inference with

@@ -19,6 +19,7 @@ from ....mechanisms import MechanismGraph
 from ....models._noise import is_clear
 from ....rows._batches import Batch
 from ._energy import PreAdditiveBank
+from ._levels import cross_entropies, levels_of_prior
 from ._lines import (
     MEANS,
     MOST_TERMS,
@@ -133,6 +134,8 @@ class FittedBanks(nn.Module):
             elif name == "location-scale hidden":
                 nn.init.constant_(bank.bias[:, 1::2], UNIT_SCALE)
             self.banks[name] = bank
+        levels = self.banks["categorical"].heads if "categorical" in self.banks else []
+        self.register_buffer("levels_of_prior", torch.zeros(sum(levels)))
         energy = sorted(self._allowing("energy"))
         if energy:
             self.banks["energy"] = PreAdditiveBank(energy, reads, n_units)
@@ -193,6 +196,9 @@ class FittedBanks(nn.Module):
                     self._start(k, line)
                 self._keep_line(k, line, start)
         self.left.copy_(torch.tensor(left))
+        if "categorical" in self.banks:
+            own = [levels_of_prior(sums[k]) for k in self.banks["categorical"].places]
+            self.levels_of_prior.copy_(torch.cat(own))
 
     def _sums(self, k: int) -> Tensor:
         return self.get_buffer(f"sums{k}").cpu().view(torch.double)
@@ -325,7 +331,8 @@ class FittedBanks(nn.Module):
         own = heads[name]
         if name == "categorical":
             widths = self.banks[name].heads
-            return _cross_entropies(own[..., 0, :], targets, widths)[..., None, :]
+            prior = self.levels_of_prior
+            return cross_entropies(own[..., 0, :], targets, prior, widths)[..., None, :]
         if name in ("linear", "additive"):
             return 0.5 * (targets[..., None, :] - own).square()
         if name == "location-scale":
@@ -488,12 +495,3 @@ def _of_others(heads: Tensor, fold: Tensor) -> Tensor:
         return heads[:, 0]
     trained = (fold[:, None] != torch.arange(n_copies).to(fold)).to(heads)
     return (heads * (trained / trained.sum(1, keepdim=True))[:, :, None]).sum(1)
-
-
-def _cross_entropies(heads: Tensor, codes: Tensor, widths: Sequence[int]) -> Tensor:
-    """Of the levels of every column, (..., n, n_columns)."""
-    losses = [
-        -own.log_softmax(-1).gather(-1, code.long())
-        for own, code in zip(heads.split(widths, -1), codes.split(1, -1), strict=True)
-    ]
-    return torch.cat(losses, -1)
