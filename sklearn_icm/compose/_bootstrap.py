@@ -27,7 +27,7 @@ from ..utils.environments import resolve_environments
 from ..utils.pipelines import last_step, seeded_clone, seeds_of
 from ..utils.rows import take_rows
 from ..utils.streams import new_entropy, stream_seed
-from ._wrap import in_input_space, over_refits
+from ._wrap import in_input_space, over_refits, widened
 
 LEAST_REFITS = 2
 # To draw rows among which is each level.
@@ -90,6 +90,7 @@ class BootstrapGenerator(DocumentedMixin, MetaEstimatorMixin, BaseEstimator):
     of the refits' answers from it (not from their mean: what a fit to fewer distinct
     rows is biased by, counts too). :func:`~sklearn_icm.metrics.\
 average_effect`, the reports of :func:`~sklearn_icm.metrics.make_extrapolation_scorer`,
+    :func:`~sklearn_icm.metrics.compare_models`, :func:`~sklearn_icm.metrics.evaluate`,
     :func:`~sklearn_icm.metrics.mechanism_shift`, :func:`~sklearn_icm.model_selection.\
 fit_intervention` and the displays of these take it and say so; `interval` gives that of
     any other number. Refits are asked with the same draws, and what these or the choice
@@ -143,7 +144,8 @@ fit_intervention` and the displays of these take it and say so; `interval` gives
     >>> bool(found.low < 0.8 < found.high)
     True
     >>> found.counts
-    'the draws and 20 refits'
+    'the draws and 20 refits, not of a wrong graph, a hidden cause or values beyond the
+    range of the rows'
     """
 
     __metadata_request__fit = {"environments": True}
@@ -278,7 +280,7 @@ fit_intervention` and the displays of these take it and say so; `interval` gives
             stacklevel=5,
         )
 
-    def interval(self, ask, *, level=0.95):
+    def interval(self, ask, *, level=0.95, limits=(-np.inf, np.inf)):
         """A number that the model is asked for, with its interval over the refits.
 
         Parameters
@@ -288,6 +290,9 @@ fit_intervention` and the displays of these take it and say so; `interval` gives
             estimation alone it draws with a fixed seed.
         level : float, default=0.95
             Coverage, between 0 and 1.
+        limits : (low, high)
+            What the number cannot leave, so that its interval does not either: (0, 1)
+            of the chance of a level, (-1, 1) of a difference of chances.
 
         Returns
         -------
@@ -308,7 +313,13 @@ fit_intervention` and the displays of these take it and say so; `interval` gives
         check_is_fitted(self)
         check_level(level)
         estimate, half, _ = over_refits(self, ask, level=level)
-        return Bunch(estimate=estimate, low=estimate - half, high=estimate + half)
+        if np.any(np.clip(estimate, *limits) != estimate):
+            raise ValueError(
+                f"limits must be (low, high) between which the answer is, {estimate}, "
+                f"got {limits!r}."
+            )
+        low, high = widened(estimate, estimate, estimate, half, limits)
+        return Bunch(estimate=estimate, low=low, high=high)
 
     def set_output(self, *, transform=None):
         """Set the container of rows, as the estimator's `set_output`.

@@ -15,6 +15,8 @@ from ._pipeline import GenerativePipeline
 # Rows on which an intervention shows whether it tells units apart.
 N_PROBES = 16
 OF_ONE_FIT = "only; BootstrapGenerator counts estimation too"
+# What all refits share, so that no interval counts it.
+NOT_COVERED = "a wrong graph, a hidden cause or values beyond the range of the rows"
 
 
 def in_input_space(estimator):
@@ -93,14 +95,21 @@ def over_refits(estimator, ask, *, level=0.95, changes=(), answer=None):
     return answer, half, len(refits)
 
 
-def widened(answer, low, high, half):
-    """Ends of an interval that covers what another one of some half width does too."""
-    return answer - np.hypot(answer - low, half), answer + np.hypot(high - answer, half)
+def widened(answer, low, high, half, limits=(-np.inf, np.inf)):
+    """Ends of an interval that covers what another one of some half width does too.
+
+    They stay within the limits of what is asked, such as (0, 1) of a chance.
+    """
+    ends = answer - np.hypot(answer - low, half), answer + np.hypot(high - answer, half)
+    return tuple(np.clip(end, *limits) for end in ends)
 
 
 def what_is_counted(what, n_refits):
-    """Say what an interval is of, beside a number of refits."""
-    return f"{what} and {n_refits} refits" if n_refits else f"{what} {OF_ONE_FIT}"
+    """Say what an interval is of, beside a number of refits, and what it is not of."""
+    if not n_refits:
+        return f"{what} {OF_ONE_FIT}"
+    counted = " and ".join(filter(None, [what, f"{n_refits} refits"]))
+    return f"{counted}, not of {NOT_COVERED}"
 
 
 def _check_alike(generator, interventions):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ..compose._wrap import over_refits
+from ..compose._wrap import over_refits, what_is_counted, widened
 from ..utils.layers import layers_of
 from ..utils.pipelines import check_graph_generator
 from ._plotting import Display, inner_rows
@@ -26,8 +26,10 @@ class GraphInterventionDisplay(Display):
         Mean absolute change of every node.
     targets : collection of str
         Nodes that are intervened on, drawn as squares.
-    half_widths : dict of str to float, optional
-        Of the intervals of the effects, which labels then show.
+    intervals : dict of str to (low, high), optional
+        Those of the effects, which labels then show.
+    counts : str, optional
+        What these count, for the title.
 
     Attributes
     ----------
@@ -35,11 +37,12 @@ class GraphInterventionDisplay(Display):
         Set by `plot`; one artist per edge and per label.
     """
 
-    def __init__(self, parents, effects, targets=(), half_widths=None):
+    def __init__(self, parents, effects, targets=(), intervals=None, counts=""):
         self.parents = parents
         self.effects = effects
         self.targets = targets
-        self.half_widths = half_widths
+        self.intervals = intervals
+        self.counts = counts
 
     @classmethod
     def from_estimator(
@@ -84,11 +87,13 @@ class GraphInterventionDisplay(Display):
             return [_effect(*values[k], k in own.categories_) for k in parents]
 
         effects, half, n_refits = over_refits(estimator, ask, changes=[interventions])
-        effects, half = (
-            dict(zip(parents, v.tolist(), strict=True)) for v in (effects, half)
+        most = [1.0 if k in generator.categories_ else np.inf for k in parents]
+        ends = np.transpose(widened(effects, effects, effects, half, (0.0, most)))
+        found, ends = (
+            dict(zip(parents, v.tolist(), strict=True)) for v in (effects, ends)
         )
-        targets = list(interventions)
-        return cls(parents, effects, targets, half if n_refits else None).plot(ax=ax)
+        told = (ends, what_is_counted("", n_refits)) if n_refits else ()
+        return cls(parents, found, list(interventions), *told).plot(ax=ax)
 
     def _size(self):
         return 7, 2.0 + 0.9 * max(-y for _, y in _places(self.parents).values())
@@ -124,7 +129,11 @@ class GraphInterventionDisplay(Display):
         self.colorbar_ = self.figure_.colorbar(
             next(iter(self.nodes_.values())), ax=self.ax_, shrink=0.8, label=UNIT
         )
-        self.ax_.set_title(f"do({', '.join(self.targets)})", fontsize="medium")
+        title = f"do({', '.join(self.targets)})"
+        if self.intervals:
+            own = self.counts.replace(", ", ",\n", 1)
+            title += f"\n(95 % intervals of {own})"
+        self.ax_.set_title(title, fontsize="medium")
         # On the right labels stand beside the nodes.
         (left, right), (low, high) = self.ax_.get_xlim(), self.ax_.get_ylim()
         space = max(right - left, 1.0)
@@ -133,9 +142,12 @@ class GraphInterventionDisplay(Display):
         self.ax_.set_axis_off()
 
     def _told(self, name):
-        """Effect of a node, with half the width of its interval."""
+        """Effect of a node, with its interval."""
         text = f"{self.effects[name]:.2g}"
-        return f"{text} +- {self.half_widths[name]:.2g}" if self.half_widths else text
+        if not self.intervals:
+            return text
+        low, high = self.intervals[name]
+        return f"{text} ({low:.2g} to {high:.2g})"
 
     def _draw_edge(self, start, end, moved):
         arrow = {

@@ -7,6 +7,7 @@ from scipy.spatial.distance import cdist
 from scipy.stats import t
 
 from ..base import is_generator
+from ..compose._wrap import over_refits, what_is_counted
 from ..utils.checks import check_level
 from ..utils.pipelines import last_step
 from ..utils.reports import Report
@@ -69,7 +70,8 @@ def compare_models(
         its interval ``low`` to ``high``; how far it is ``behind`` the best model of the
         environment, with the paired interval ``behind_low`` to ``behind_high`` (the
         models are judged on the same rows); and the error and the rank by agreement,
-        NaN unless all models explain given rows. ``sentences_``: by environment.
+        NaN unless all models explain given rows. ``sentences_``: by environment, and
+        at "the intervals" what these count.
 
     Raises
     ------
@@ -79,8 +81,9 @@ def compare_models(
     Notes
     -----
     Intervals are of the t distribution over disjoint parts of the rows, as in
-    :func:`skill_interval`: they cover the choice of the rows, and neither that of the
-    seeds that the models were fitted with nor estimation, of a bootstrap either.
+    :func:`skill_interval`: they cover the choice of the rows. Those of a
+    :class:`~sklearn_icm.compose.BootstrapGenerator` cover estimation too, as if the
+    refits of two models were independent of each other.
 
     *By agreement*: the true counterfactual of a row is in the environment, but it is
     not known which row it is. One coupling of observational and environment rows is
@@ -126,16 +129,18 @@ def compare_models(
             error.add_note(f"It was raised for {name!r} of the compared models.")
             raise
     paired = all(hasattr(last_step(model), "abduct") for model in models.values())
+    asked = {k: [own.in_units() for own in found] for k, found in asked.items()}
+    halves, counts = _over_refits(scorer, models, asked, level, X, y, environments)
     tables, told = {}, {}
-    for predictions in zip(*asked.values(), strict=True):
+    for *predictions, half in zip(*asked.values(), halves.T, strict=True):
         label = predictions[0].environment
-        predictions = [prediction.in_units() for prediction in predictions]
-        table = _compared(predictions, list(models), level, scorer.random_state)
+        table = _compared(predictions, list(models), level, scorer.random_state, half)
         if paired:
             table["error_by_agreement"] = _errors_by_agreement(predictions)
             table["rank_by_agreement"] = table["error_by_agreement"].rank()
         tables[label] = table
         told[label] = _sentence(table)
+    told["the intervals"] = counts
     table = pd.concat(tables, names=["environment", "model"])
     return Report(table.reindex(columns=COLUMNS), pd.Series(told))
 
@@ -155,12 +160,40 @@ def _named(models):
     return models
 
 
-def _compared(predictions, names, level, seed):
+def _components(prediction):
+    return skill_components(*prediction.samples, X_known=prediction.X_known)
+
+
+def _over_refits(scorer, models, asked, level, X, y, environments):
+    """Half widths of what refits add to skills, (n_models, n_environments); in words.
+
+    Of a model without refits it is 0.
+    """
+    fixed = [v for v in scorer.interventions.values() if isinstance(v, dict)]
+    halves, counted = [], {}
+
+    def ask(model):
+        found = scorer.predictions(model, X, y, environments=environments)
+        return [_components(own.in_units())["skill"] for own in found]
+
+    for name, model in models.items():
+        skills = [_components(own)["skill"] for own in asked[name]]
+        options = {"level": level, "changes": fixed, "answer": skills}
+        _, half, n_refits = over_refits(model, ask, **options)
+        halves.append(half)
+        counted.setdefault(n_refits, []).append(name)
+    told = [
+        f"{', '.join(map(repr, names))}: of {what_is_counted('the rows', n_refits)}"
+        for n_refits, names in counted.items()
+    ]
+    return np.array(halves), "; ".join(told) + "."
+
+
+def _compared(predictions, names, level, seed, of_refits):
     """Skills of the models for one environment, and what they lack to the best."""
     skills, parts = [], []
     for prediction in predictions:
-        known = prediction.X_known
-        found = skill_components(*prediction.samples, X_known=known)
+        known, found = prediction.X_known, _components(prediction)
         known = prediction.X_env if known is None else known
         zero = baseline_rows(known, prediction.X_baseline)["mean"]
         samples, stream = (*prediction.samples, zero), direction_stream(seed)
@@ -175,8 +208,10 @@ def _compared(predictions, names, level, seed):
     half, paired = np.full((2, len(skills)), np.nan)
     if n_parts:
         width = t.ppf((1 + level) / 2, n_parts - 1) / n_parts**0.5
-        half = width * parts.std(axis=1, ddof=1)
+        half = np.hypot(width * parts.std(axis=1, ddof=1), of_refits)
         paired = width * (parts - parts[best]).std(axis=1, ddof=1)
+        both = np.where(behind > 0, np.hypot(of_refits, of_refits[best]), 0.0)
+        paired = np.hypot(paired, both)
     columns = [skills, skills - half, skills + half]
     columns += [behind, behind - paired, behind + paired]
     return pd.DataFrame(np.transpose(columns), index=names, columns=COLUMNS[:6])

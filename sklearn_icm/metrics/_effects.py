@@ -159,9 +159,8 @@ def average_effect(
 
     found, half, n_refits = over_refits(estimator, ask, level=level, changes=sides)
     effect, low, high, reach, n_rows = map(float, found)
-    ends = map(float, widened(effect, low, high, half[0]))
-    if reach:
-        ends = (float(np.clip(end, -reach, reach)) for end in ends)
+    reach = reach or np.inf
+    ends = map(float, widened(effect, low, high, half[0], (-reach, reach)))
     counts = what_is_counted("the draws" if X is None else "the rows X", n_refits)
     return AverageEffect(effect, *ends, level, int(n_rows), counts)
 

@@ -1,5 +1,6 @@
 """How well does each mechanism of a graph explain rows that it was not fitted to?"""
 
+import copy
 from numbers import Integral
 
 import numpy as np
@@ -10,6 +11,7 @@ from sklearn.model_selection import KFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from ..compose._wrap import over_refits, what_is_counted, widened
 from ..utils.checks import check_scalar
 from ..utils.pipelines import before_last, check_graph_generator
 from ..utils.reports import Report
@@ -49,9 +51,12 @@ def evaluate(estimator, X, *, n_draws=50, random_state=None):
         distribution and of a linear mechanism with its residuals (of levels, a logistic
         regression), cross-validated on X; ``skill`` and ``linear_skill``, the part of
         these that the mechanism saves (NaN if there is nothing to save); ``p_value`` of
-        the independence of noise and parents (NaN of levels). ``sentences_``: all of
-        this in words, by column; and, at "the graph", what
-        :func:`~sklearn_icm.metrics.graph_test` says of these rows, if they are 40.
+        the independence of noise and parents (NaN of levels); ``low`` and ``high``,
+        ``linear_low`` and ``linear_high``, the 95 % intervals of both skills over the
+        refits of a :class:`~sklearn_icm.compose.BootstrapGenerator`, NaN of one fit.
+        ``sentences_``: all of this in words, by column; at "the graph", what
+        :func:`~sklearn_icm.metrics.graph_test` says of these rows, if they are 40; and
+        at "the intervals" what these count.
 
     Notes
     -----
@@ -59,9 +64,7 @@ def evaluate(estimator, X, *, n_draws=50, random_state=None):
     counts against the mechanisms alone. They read the codes of levels as numbers, and
     nothing of hidden nodes, which are drawn from the model: what a row tells of them is
     left out, as it may come from the very column that is scored. P-values are of the
-    rows, given the fit. How sure a skill is, the `interval` of a
-    :class:`~sklearn_icm.compose.BootstrapGenerator` says, which counts estimation:
-    ``model.interval(lambda fitted: evaluate(fitted, X).table_["skill"])``.
+    rows, given the fit; intervals of the fit, given the rows and the baselines.
 
     References
     ----------
@@ -72,30 +75,75 @@ def evaluate(estimator, X, *, n_draws=50, random_state=None):
     generator = check_graph_generator(estimator)
     if len(X) < 2 * N_FOLDS:
         raise ValueError(f"evaluate needs at least {2 * N_FOLDS} rows, got {len(X)}.")
-    X = before_last(estimator, X)
-    rng = direction_stream(random_state)
-    values = generator.node_values(X)[list(generator.nodes_)[-1]].astype(float)
-    tests = generator.independence(X, random_state=rng)
+    rng, given = direction_stream(random_state), before_last(estimator, X)
+    tests = generator.independence(given, random_state=rng)
     tests = tests[tests["against"] == "parents"].set_index("mechanism")["p_value"]
-    own = _draws_of_mechanisms(generator, values, n_draws, rng)
-    rows, told, levels = {}, {}, generator.categories_
-    for name, (k, parents) in families(generator).items():
-        has_levels = name in levels
-        score = _level_score if has_levels else _crps
-        peers = [
-            _peer_draws(values, k, read, n_draws, rng, has_levels)
-            for read in ([], parents)
-        ]
-        size = np.abs(values[:, k]).mean()
-        scores = [score(values[:, k], drawn) for drawn in (own[name], *peers)]
-        scores = [0.0 if is_rounding(error, size) else error for error in scores]
-        has_parents = len(generator.mechanisms_[name]) > 1
-        rows[name] = row = _row(*scores, tests.get(name, np.nan))
-        judged = row["skill"], row["linear_skill"], row["p_value"]
-        told[name] = _sentence(name, has_parents, *judged)
+    again = copy.deepcopy(rng)
+    errors, values = _errors_of_mechanisms(estimator, X, n_draws, rng)
+    of_peers = copy.deepcopy(rng)
+    peers = _errors_of_peers(generator, values, n_draws, rng)
+    names = list(families(generator))
+    table = pd.DataFrame(peers, names, ["constant_crps", "linear_crps"])
+    table.insert(0, "crps", errors)
+    skills = _skills(errors, peers)
+    table["skill"], table["linear_skill"] = skills.T
+    table["p_value"] = tests.reindex(names)
+
+    def ask(model):
+        own, seen = _errors_of_mechanisms(model, X, n_draws, copy.deepcopy(again))
+        if np.array_equal(seen, values):
+            return _skills(own, peers)
+        # The steps of a pipeline were refitted: the rows have other units.
+        args = check_graph_generator(model), seen, n_draws, copy.deepcopy(of_peers)
+        return _skills(own, _errors_of_peers(*args))
+
+    _, half, n_refits = over_refits(estimator, ask, answer=skills)
+    half = half if n_refits else np.nan
+    low, high = widened(skills, skills, skills, half)
+    for k, name in enumerate(["", "linear_"]):
+        table[f"{name}low"], table[f"{name}high"] = low[:, k], high[:, k]
+    told = {
+        name: _sentence(name, len(generator.mechanisms_[name]) > 1, own)
+        for name, own in table.iterrows()
+    }
     if len(values) >= FEWEST_ROWS:
-        told["the graph"] = graph_test(generator, X).sentences_["graph"]
-    return Report(pd.DataFrame.from_dict(rows, "index"), pd.Series(told))
+        told["the graph"] = graph_test(generator, given).sentences_["graph"]
+    if n_refits:
+        told["the intervals"] = f"Of {what_is_counted('', n_refits)}."
+    return Report(table, pd.Series(told))
+
+
+def _errors_of_mechanisms(estimator, X, n_draws, rng):
+    """Scores of the columns, (n_columns,), and the rows that were scored."""
+    generator, X = check_graph_generator(estimator), before_last(estimator, X)
+    values = generator.node_values(X)[list(generator.nodes_)[-1]].astype(float)
+    draws = _draws_of_mechanisms(generator, values, n_draws, rng)
+    errors = [_error(generator, name, values, own) for name, own in draws.items()]
+    return np.array(errors), values
+
+
+def _errors_of_peers(generator, values, n_draws, rng):
+    """Scores of constant and of linear mechanisms, (n_columns, 2)."""
+    errors = []
+    for name, (k, parents) in families(generator).items():
+        for read in ([], parents):
+            has_levels = name in generator.categories_
+            draws = _peer_draws(values, k, read, n_draws, rng, has_levels)
+            errors.append(_error(generator, name, values, draws))
+    return np.reshape(errors, (-1, 2))
+
+
+def _error(generator, name, values, draws):
+    """Score of draws of a column."""
+    observed = values[:, families(generator)[name][0]]
+    score = _level_score if name in generator.categories_ else _crps
+    error = score(observed, draws)
+    return 0.0 if is_rounding(error, np.abs(observed).mean()) else error
+
+
+def _skills(errors, base):
+    """What scores save of those of baselines, (n_columns, 2); NaN of nothing."""
+    return 1 - errors[:, None] / np.where(base > 0, base, np.nan)
 
 
 @torch.no_grad()
@@ -159,21 +207,8 @@ def _crps(observed, draws):
     return float(np.mean(np.abs(draws - observed[:, None]).mean(1) - spread))
 
 
-def _row(crps, constant, linear, p_value):
-    skill, linear_skill = (
-        1 - crps / base if base > 0 else np.nan for base in (constant, linear)
-    )
-    return {
-        "crps": crps,
-        "constant_crps": constant,
-        "linear_crps": linear,
-        "skill": skill,
-        "linear_skill": linear_skill,
-        "p_value": p_value,
-    }
-
-
-def _sentence(name, has_parents, skill, linear_skill, p_value):
+def _sentence(name, has_parents, row):
+    skill, linear_skill, p_value = row[["skill", "linear_skill", "p_value"]]
     saved, saved_of_line = (
         part_of(part, "saves", "adds") for part in (skill, linear_skill)
     )
@@ -183,15 +218,22 @@ def _sentence(name, has_parents, skill, linear_skill, p_value):
     if np.isnan(skill):
         return f"{text} has no error to save: {name} is the same in all rows."
     text = f"{text} {saved} the error of the distribution of these rows"
+    text += _interval(row, "")
     if not has_parents:
         return f"{text}."
     if np.isnan(linear_skill):
         text = f"{text}; a linear mechanism has no error"
     else:
         text = f"{text} and {saved_of_line} that of a linear mechanism"
+        text += _interval(row, "linear_")
     if np.isnan(p_value):
         return f"{text}."
     strong, weak = (p_value < level for level in LEVELS)
     depends = "depends on" if strong else "may depend on"
     depends = depends if weak else "shows no dependence on"
     return f"{text}; its noise {depends} its parents (p = {p_value:.2g})."
+
+
+def _interval(row, name):
+    low, high = row[f"{name}low"], row[f"{name}high"]
+    return f" (interval {low:.0%} to {high:.0%})" if np.isfinite(low) else ""

@@ -10,7 +10,7 @@ from scipy.spatial.distance import cdist
 from scipy.stats import false_discovery_control
 from sklearn.utils import check_random_state
 
-from ..compose._wrap import over_refits
+from ..compose._wrap import over_refits, what_is_counted
 from ..utils.checks import check_level, check_scalar
 from ..utils.environments import find_rows, resolve_environments
 from ..utils.pipelines import before_last, check_graph_generator
@@ -61,7 +61,8 @@ def mechanism_shift(
     Returns
     -------
     Report
-        A sentence for each environment, and in ``table_`` ``environment``, ``node``,
+        A sentence for each environment, and for "the intervals" of a bootstrap what
+        these count; in ``table_`` ``environment``, ``node``,
         ``distance`` (energy distance of the noise, in standardised units), ``n_rows``
         of the environment that were used, ``outside`` (the share of them whose parents
         left the joint support of the observational ones), ``p_value``, ``q_value``
@@ -129,6 +130,8 @@ def mechanism_shift(
     table["changed"] = (q_values <= alpha).astype("boolean").mask(q_values.isna())
     table = table[["environment", *COLUMNS, "q_value", "changed", "low", "high"]]
     told = {label: _sentence(own) for label, own in table.groupby("environment")}
+    if n_refits:
+        told["the intervals"] = f"Of {what_is_counted('', n_refits)}."
     return Report(table, pd.Series(told, dtype=object))
 
 

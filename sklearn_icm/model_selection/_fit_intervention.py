@@ -224,11 +224,11 @@ def _over_refits(est, best, low, high, level):
     _, half, n_refits = over_refits(
         est, ask, level=level, changes=changes, answer=values
     )
-    ends = widened(np.array(values), list(low.values()), list(high.values()), half)
     # As those of the samples, they do not leave the range that was searched.
     limits = np.array(list(best.family.bounds.values())).T
-    ends = [np.clip(end, *limits).tolist() for end in ends]
-    return *(dict(zip(names, end, strict=True)) for end in ends), n_refits
+    ends = [list(own.values()) for own in (low, high)]
+    ends = widened(np.array(values), *ends, half, limits)
+    return *(dict(zip(names, end.tolist(), strict=True)) for end in ends), n_refits
 
 
 def _parameters(best, low, high, counts):
