@@ -1,5 +1,7 @@
 """Displays of causal graphs: what an intervention changed."""
 
+import textwrap
+
 import numpy as np
 
 from ..compose._wrap import over_refits, what_is_counted, widened
@@ -96,7 +98,8 @@ class GraphInterventionDisplay(Display):
         return cls(parents, found, list(interventions), *told).plot(ax=ax)
 
     def _size(self):
-        return 7, 2.0 + 0.9 * max(-y for _, y in _places(self.parents).values())
+        title = 0.7 if self.intervals else 0.0
+        return 7, 2.0 + title + 0.9 * max(-y for _, y in _places(self.parents).values())
 
     def _draw(self):
         places = _places(self.parents)
@@ -131,8 +134,8 @@ class GraphInterventionDisplay(Display):
         )
         title = f"do({', '.join(self.targets)})"
         if self.intervals:
-            own = self.counts.replace(", ", ",\n", 1)
-            title += f"\n(95 % intervals of {own})"
+            told = f"95 % intervals of {self.counts}"
+            title += f"\n({textwrap.fill(told, 48)})"
         self.ax_.set_title(title, fontsize="medium")
         # On the right labels stand beside the nodes.
         (left, right), (low, high) = self.ax_.get_xlim(), self.ax_.get_ylim()

@@ -98,7 +98,7 @@ def test_displays_show_intervals(fitted):
     low, high = display.intervals["effect"]
     assert low < display.effects["effect"] < high
     assert f"({low:.2g} to {high:.2g})" in display.labels_[1].get_text()
-    assert "intervals of 20 refits,\nnot of a wrong" in display.ax_.get_title()
+    assert "95 % intervals of 20 refits, not of a wrong" in display.ax_.get_title()
     alone = GraphInterventionDisplay.from_estimator(fitted.estimator_, {"cause": 1.0})
     assert alone.intervals is None
     assert "interval" not in alone.ax_.get_title()

@@ -11,7 +11,7 @@ from sklearn.model_selection import KFold, cross_val_score
 from sklearn_icm.exceptions import FitDivergedError
 from sklearn_icm.generators import GraphGenerator
 from sklearn_icm.generators.graph._model import GraphModule
-from sklearn_icm.generators.graph.columns._levels import (
+from sklearn_icm.generators.graph.columns._lines import (
     PRIOR_ROWS,
     cross_entropies,
     levels_of_prior,

@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from sklearn_icm.compose._wrap import what_is_counted
 from sklearn_icm.inspection import (
     ExtrapolationDisplay,
     GraphInterventionDisplay,
@@ -74,7 +75,12 @@ DISPLAYS = {
         {"blood pressure, systolic": [], "b": [], "time in hospital": ["b"]},
         {"blood pressure, systolic": 0.0, "b": 0.1, "time in hospital": 1.0},
         ["b"],
-        {"blood pressure, systolic": 0.0, "b": 0.123, "time in hospital": 0.456},
+        {
+            "blood pressure, systolic": (0.0, 0.0),
+            "b": (0.123, 0.456),
+            "time in hospital": (0.456, 1.23),
+        },
+        what_is_counted("", 20),
     ),
     **{
         name: kind(

@@ -19,7 +19,6 @@ from ....mechanisms import MechanismGraph
 from ....models._noise import is_clear
 from ....rows._batches import Batch
 from ._energy import PreAdditiveBank
-from ._levels import cross_entropies, levels_of_prior
 from ._lines import (
     MEANS,
     MOST_TERMS,
@@ -27,8 +26,10 @@ from ._lines import (
     N_FOLDS,
     Line,
     choose_kind,
+    cross_entropies,
     least_squares,
     left_out,
+    levels_of_prior,
     lost_directions,
     moments,
     of_line,
