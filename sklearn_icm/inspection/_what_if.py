@@ -38,10 +38,6 @@ LEAST_TOLD = 0.3
 LEAST_MOVE = 1e-6
 # Part of a change that float32 may make of none.
 ALIKE = 1e-4
-NOT_COVERED = (
-    "They do not cover a wrong graph, a hidden cause, or values beyond the range of "
-    "the rows."
-)
 
 
 @dataclass(frozen=True, repr=False)
@@ -237,10 +233,9 @@ def _effects(before, after, is_level, level):
 
 def _table(before, after, found, half, is_level):
     effect, low, high = found.T
-    low, high = widened(effect, low, high, half)
-    for end in (low, high):
-        # No difference of shares is larger.
-        end[is_level] = end[is_level].clip(-1, 1)
+    # No difference of shares is larger.
+    reach = np.where(is_level, 1.0, np.inf)
+    low, high = widened(effect, low, high, half, (-reach, reach))
     means = [np.where(is_level, side > 0, side).mean(0) for side in (before, after)]
     return pd.DataFrame(
         {
@@ -294,8 +289,7 @@ def _told_effects(table, level, counts):
         parts.append(f"{len(changed) - len(parts)} more columns change")
     if len(changed) < len(free):
         parts.append(f"{len(free) - len(changed)} of {len(free)} stay as they are")
-    counted = f"Intervals ({100 * level:g} %) count {counts}."
-    return f"{'; '.join(parts)}. {counted} {NOT_COVERED}"
+    return f"{'; '.join(parts)}. Intervals ({100 * level:g} %) count {counts}."
 
 
 def _told_affected(total, before, names):

@@ -68,7 +68,7 @@ def test_sentences_say_what_is_counted_and_what_is_not(model, table):
         report = what_if_report(model, {"dose": 50.0}, table)
     text = repr(report)
     assert "the rows X and 3 refits" in text
-    assert "do not cover a wrong graph, a hidden cause" in text
+    assert "not of a wrong graph, a hidden cause" in text
     assert "extrapolated: plan (100% of the rows), score (100% of the rows)" in text
     assert "less than 0.01 % of their spread" in report.sentences_["composition"]
     single = what_if_report(model.estimator_, SHIFT, table)
