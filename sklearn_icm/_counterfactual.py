@@ -1,4 +1,4 @@
-"""Questions about hidden nodes: abduction, their values, and what their units do."""
+"""Questions about hidden nodes: abduction, their values, and their support."""
 
 import copy
 import math
@@ -7,19 +7,16 @@ from numbers import Integral, Real
 import numpy as np
 import pandas as pd
 import torch
+from scipy.special import ndtri
 from sklearn.base import TransformerMixin
 from sklearn.utils import Bunch, check_array
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
-from .interventions import Do, Resample, Units
-from .interventions._base import (
-    as_intervention,
-    check_interventions,
-    replaces_mechanism,
-)
+from ._hybrids import HybridMixin
+from .interventions import Do, Resample
+from .interventions._base import as_intervention, replaces_mechanism
 from .interventions._per_row import each_row
-from .interventions._places import EachRow
 from .models import Explains, GenerativeModel
 from .models._abduction import most_probable_noise
 from .models._query import (
@@ -29,13 +26,16 @@ from .models._query import (
     stacked,
 )
 from .rows._columns import plain_rows
-from .rows._frames import mean_change
-from .utils._sklearn import in_output_container, n_rows
+from .utils._sklearn import in_output_container
 from .utils.checks import check_scalar
-from .utils.streams import numpy_stream, query_entropy, query_streams
+from .utils.rows import draws_by_content
+from .utils.streams import numpy_stream, query_streams, stream_seed
 from .utils.support import MOST_FITTED, support_distances
 
-__all__ = ["CounterfactualMixin", "HybridMixin"]
+__all__ = ["CounterfactualMixin"]
+
+# Draws of what is missing in a row, over which its noise is averaged.
+N_MEAN = 32
 
 
 def explains(estimator):
@@ -47,94 +47,6 @@ def explains(estimator):
             "a family that has `abduct`."
         )
     return True
-
-
-_if_it_explains = available_if(lambda self: hasattr(self, "abduct"))
-
-
-class HybridMixin:
-    """Verbs on units of nodes, by way of `intervene` and `node_values`."""
-
-    @_if_it_explains
-    def hybridise(self, X_base, X_source, node, units):
-        """Give rows some units of a hidden node of other rows.
-
-        Parameters
-        ----------
-        X_base : array-like of shape (n_samples, n_features)
-            Rows that are changed.
-        X_source : array-like of shape (n_samples, n_features)
-            Rows whose units are taken, one for each.
-        node : str
-        units : int or sequence of int
-            Channels of a map, entries of a vector.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_features)
-            What the model does not explain of X_base is kept.
-
-        References
-        ----------
-        Besserve, Mehrjou, Sun, Schölkopf (2020), *Counterfactuals uncover the modular
-        structure of deep generative models*, arXiv 1812.03253.
-        """
-        check_is_fitted(self)
-        values = self.node_values(X_source)
-        n_source, n_base = len(values[next(iter(values))]), n_rows(plain_rows(X_base))
-        if n_base != n_source:
-            raise ValueError(
-                "hybridise needs one row of X_source for each row of X_base, got "
-                f"{n_source} and {n_base}."
-            )
-        given = _given_units(self, node, units, values)
-        return self.intervene({node: given}, X=X_base)
-
-    @_if_it_explains
-    def influence_map(self, node, units, X=None, *, n_samples=256, random_state=0):
-        """Mean absolute change of the output when units come from other rows.
-
-        Parameters
-        ----------
-        node : str
-        units : int or sequence of int
-            Channels of a map, entries of a vector, taken together.
-        X : array-like of shape (n_samples, n_features), optional
-            Rows to hybridise with each other; None draws `n_samples` from the model.
-        n_samples : int
-            At least 2.
-        random_state : int, RandomState or None
-            Of the draws, and of which rows are paired.
-
-        Returns
-        -------
-        ndarray of shape (n_features,)
-            In the units of X; large where these units decide. Of a column that holds
-            no numbers, the share of the rows whose level changes.
-
-        References
-        ----------
-        Besserve, Mehrjou, Sun, Schölkopf (2020), *Counterfactuals uncover the modular
-        structure of deep generative models*, arXiv 1812.03253.
-        """
-        check_is_fitted(self)
-        check_scalar(n_samples, "n_samples", Integral, min_val=2)
-        entropy = query_entropy(self, random_state)
-        if X is None:
-            X = self.space_.named(self.sample(n_samples, random_state=entropy))
-        values = self.node_values(X)
-        if len(X) < 2:
-            raise ValueError(f"influence_map needs at least 2 rows, got {len(X)}.")
-        # Every row meets another one: all are shifted by one along a random order.
-        order = np.random.RandomState(entropy).permutation(len(X))
-        partner = np.empty(len(X), int)
-        partner[order] = np.roll(order, 1)
-        source = {name: value[partner] for name, value in values.items()}
-        given = _given_units(self, node, units, source)
-        factual, changed = self.intervene(
-            {node: given}, X=X, return_factual=True, residual="drop"
-        )
-        return mean_change(factual, changed)
 
 
 class CounterfactualMixin(HybridMixin):
@@ -197,7 +109,7 @@ class CounterfactualMixin(HybridMixin):
             raise ValueError(
                 f"method must be one of {list(ABDUCTIONS)}, got {method!r}."
             )
-        found = self._abducted(self._check_rows(X), method, max_steps, tol)
+        found = self._abducted(self._rows_to_explain(X), method, max_steps, tol)
         if not return_unexplained:
             del found["unexplained"]
         return found
@@ -221,12 +133,13 @@ class CounterfactualMixin(HybridMixin):
             of levels, the middle of the normal noise that gives the level.
         """
         check_is_fitted(self)
-        rows = self._check_rows(X)
+        versions = self._versions(X, N_MEAN)
 
         def encode(model, x):
             return model.abduct(model.layout.to_node(x))
 
-        noise = self._in_double(encode, rows).astype(rows.dtype, copy=False)
+        noise = np.mean([self._in_double(encode, rows) for rows in versions], axis=0)
+        noise = noise.astype(versions.dtype, copy=False)
         return in_output_container(self, noise, X, self.get_feature_names_out())
 
     fit_transform = available_if(explains)(TransformerMixin.fit_transform)
@@ -270,6 +183,19 @@ class CounterfactualMixin(HybridMixin):
         """Checked rows, of a model that can explain them."""
         explains(self)
         return self._check_rows(X)
+
+    def _draws_behind(self, X, n_draws):
+        """For each of several draws: rows, and noise that explains them."""
+        rows = self._rows_to_explain(X)
+        queries = RowQueries(self._fitted.model, self.bounds_)
+        for k in range(n_draws):
+            seed = stream_seed(self._fitted.entropy, "behind", k)
+            normal = ndtri(draws_by_content(rows, self._n_features_out, seed))
+            yield rows, queries.noise_of_draw(rows, normal)
+
+    def _versions(self, X, n_draws):
+        """Checked rows with draws of what is missing: here nothing may be."""
+        return self._rows_to_explain(X)[None]
 
     def _abducted(self, rows, method, max_steps=500, tol=1e-4):
         """Answer of `abduct` for rows that are checked."""
@@ -473,10 +399,3 @@ def _explained(queries, x, method, max_steps, tol):
     shares = queries.unexplained(x, mean)
     steps = np.asarray(n_steps), np.asarray(converged)
     return noise.cpu().numpy(), residual, *steps, shares
-
-
-def _given_units(estimator, node, units, source):
-    """Intervention that gives row after row the units of other rows."""
-    check = Units(units, lambda value: value)
-    check_interventions({node: check}, estimator.nodes_)
-    return Units(units, EachRow(source[node][:, list(check.index)]))

@@ -11,12 +11,12 @@ from sklearn.utils.validation import check_is_fitted
 
 from ._conditional import intervened_given
 from ._counterfactual import CounterfactualMixin
+from ._draws import over_draws
 from ._fitting import TrainedEstimator
-from .independence._table import independence_table
+from ._independence import IndependenceMixin
 from .interventions._affine import undone
 from .interventions._base import acting_inside
 from .interventions._mechanisms import swaps_of
-from .mechanisms._modules import tensor_of
 from .models import Scores
 from .models._query import RowQueries, check_abduction, check_rows_or_number, stacked
 from .rows._columns import plain_rows
@@ -25,7 +25,7 @@ from .utils._sklearn import output_library
 from .utils.checks import check_scalar
 from .utils.environments import observational_rows
 from .utils.pipelines import is_generator
-from .utils.streams import Streams, query_entropy, query_streams
+from .utils.streams import Streams, query_streams
 
 __all__ = ["BaseGenerator", "GeneratorMixin", "is_generator"]
 
@@ -60,6 +60,7 @@ class GeneratorMixin:
 class BaseGenerator(
     GeneratorMixin,
     CounterfactualMixin,
+    IndependenceMixin,
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
     TrainedEstimator,
@@ -178,6 +179,7 @@ class BaseGenerator(
         residual="keep",
         abduction="encode",
         given=None,
+        n_draws=None,
     ):
         """Draw rows with some nodes changed, or change given rows.
 
@@ -213,12 +215,19 @@ class BaseGenerator(
         given : dict of str to condition, optional
             With `n_samples`: as in `sample`, of rows after the change. Those that
             fulfilled conditions before it are ``X=sample(n, given=...)``.
+        n_draws : int, optional
+            With X: answers with as many draws of all that the rows leave open: noise
+            of which a row gives no more than a distribution (that of a VAE or a chain,
+            behind a level, of unobserved nodes), and missing values. The k-th draw of a
+            row is the same in every question.
 
         Returns
         -------
         ndarray of shape (n_samples, n_features)
             Or a tuple: factual rows before it (`return_factual`), after it a dict of
-            node name to (factual, intervened) values (`return_nodes`).
+            node name to (factual, intervened) values (`return_nodes`). With `n_draws`
+            all arrays have an axis for draws in front; frames have one draw below the
+            other, with ``"draw"`` as first level of the index (in polars a column).
 
         Raises
         ------
@@ -226,6 +235,8 @@ class BaseGenerator(
             For an unknown node, an intervention that does not fit its node, one that
             returns another shape or values that are not finite, or conditions that
             fewer than one of 100,000 draws fulfil.
+        TypeError
+            With `n_draws`, of a model that gives no posterior of noise.
 
         Warns
         -----
@@ -246,13 +257,21 @@ class BaseGenerator(
         "drop" in 5.
         """
         interventions = self._each_row(interventions, X, n_samples)
+        shown = {"return_factual": return_factual, "return_nodes": return_nodes}
+        shown["observation_noise"] = observation_noise
+        if n_draws is not None:
+            return over_draws(
+                *(self.intervene, self._draws_behind, n_draws, abduction),
+                *(interventions, X, n_samples, random_state),
+                **shown,
+                residual=residual,
+                given=given,
+            )
         if given is not None:
             return intervened_given(
                 *(self, self._fitted.space, given),
                 *(interventions, X, n_samples, random_state),
-                return_factual=return_factual,
-                return_nodes=return_nodes,
-                observation_noise=observation_noise,
+                **shown,
             )
         record = [] if return_nodes else None
         queries, X, chunks, n_rows = self._query(
@@ -316,7 +335,9 @@ class BaseGenerator(
                 record=record,
             )
             return queries, None, chunks, n_samples
-        rows = queries.given = self._rows_to_explain(X)
+        # Of one of several draws what was missing is filled in.
+        rows = getattr(abduction, "rows", None)
+        rows = queries.given = self._rows_to_explain(X) if rows is None else rows
         chunks = queries.counterfactual(
             interventions,
             rows,
@@ -407,91 +428,3 @@ class BaseGenerator(
         node = layout.to_node(torch.tensor(rows))
         before, volume = undone(interventions[data], node, data)
         return layout.to_rows(before).numpy(), volume
-
-    def independence(
-        self,
-        X=None,
-        *,
-        measure="weights",
-        network="decoder",
-        n_draws=None,
-        n_samples=256,
-        random_state=0,
-    ):
-        """Measure by how much a random change between two mechanisms changes the power.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features), optional
-            Rows whose hidden values are used for the response and measures of values;
-            None draws `n_samples` from the model.
-        measure : {"weights", "triplet", "full", "activation"}, Measure, or list of them
-            The first that applies to a pair is taken. The names are forms of
-            :func:`~sklearn_icm.independence.spectral_ratio` at hidden maps ("weights"
-            is the pooled one), and at hidden vectors the trace condition, of values
-            for "activation", else of weights. Others are
-            :class:`~sklearn_icm.independence.GenericMeasure`, and a
-            :class:`~sklearn_icm.independence.Measure` of your own.
-        network : {"decoder", "encoder"}
-            The causal direction, or the anticausal one where the model has an encoder.
-        n_draws : int, optional
-            Random group elements per pair for the null band and the p-value. None takes
-            199, and 0 (no band) of the full form, of which they are slow.
-        n_samples : int
-        random_state : int, RandomState or None
-            Of all draws.
-
-        Returns
-        -------
-        DataFrame
-            One row per pair of successive mechanisms: ``pair``, ``measure``,
-            ``power_change`` (``1 / rho - 1``, the share of the output's power that a
-            random change of the hidden node gains, or loses if negative; 0 means
-            independent), its null band ``low`` to ``high`` (95 % of what random
-            rotations of these weights have), ``rho`` (mean over hidden channels),
-            ``anisotropy_in`` and ``anisotropy_out`` at the hidden node, ``response``
-            (relative change of the later mechanism's output when its input is rotated),
-            two-sided ``p_value``, ``p_adjusted`` (Benjamini-Hochberg over the pairs),
-            ``degenerate``.
-
-        Warns
-        -----
-        DegenerateMechanismWarning
-            If nothing could have moved rho away from 1: an isotropic mechanism, or
-            one that ignores its input.
-        UnreadMechanismWarning
-            If pairs have no row: no measure applies, as where a mechanism has not just
-            one linear operator.
-
-        Notes
-        -----
-        Bands and p-values are of this fit as it is: they do not count estimation.
-        Resizing before the later mechanism's kernel is a fixed part of it, and smooths:
-        kernels with generic taps then have a mean ratio other than 1 (about 1.7 was
-        seen with linear resizing), and a null band that is not about 0. Of wide dense
-        mechanisms the band is narrow, and any training leads far out of it: read how
-        large the change is, not whether it is outside.
-        """
-        check_is_fitted(self)
-        if n_draws is not None:
-            check_scalar(n_draws, "n_draws", Integral, min_val=0)
-        check_scalar(n_samples, "n_samples", Integral, min_val=2)
-        entropy = query_entropy(self, random_state)
-        graphs = {"decoder": self._fitted.model.graph}
-        if hasattr(self._fitted.model, "encoder"):
-            graphs["encoder"] = self._fitted.model.encoder
-        if network not in graphs:
-            raise ValueError(f"network must be one of {list(graphs)}, got {network!r}.")
-        queries, chosen = RowQueries(self._fitted.model, self.bounds_), graphs[network]
-        if X is None and network == "encoder":
-            X = self.space_.named(self.sample(n_samples, random_state=entropy))
-        if X is None:
-            nodes = queries.nodes_of_prior(n_samples, Streams(entropy))
-        else:
-            asked = "nodes_of_rows" if network == "decoder" else "encoder_nodes"
-            nodes = getattr(queries, asked)(self._rows_to_explain(X))
-        device = tensor_of(chosen).device
-        nodes = {k: torch.from_numpy(v).to(device) for k, v in nodes.items()}
-        return independence_table(
-            chosen, nodes, measure=measure, n_draws=n_draws, seed=int(entropy)
-        )

@@ -9,7 +9,8 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from .._conditional import intervened_given
-from .._counterfactual import HybridMixin
+from .._draws import joined, parted
+from .._hybrids import HybridMixin
 from ..base import is_generator
 from ..interventions._per_row import aligned
 from ..rows._columns import are_names
@@ -218,11 +219,20 @@ class GenerativePipeline(DocumentedMixin, HybridMixin, Pipeline):
         inner, rows = self._given(X, params)
         interventions = aligned(interventions, X)
         found = self._generator.intervene(interventions, X=inner, **params)
-        if not isinstance(found, tuple):
-            return self._to_input(found, *rows)
-        return tuple(
-            part if isinstance(part, dict) else self._to_input(part, *rows)
-            for part in found
+        n_draws = params.get("n_draws")
+
+        def in_input(part):
+            if isinstance(part, dict):
+                return part
+            if n_draws is None:
+                return self._to_input(part, *rows)
+            draws = parted(part, n_draws)
+            return joined([self._to_input(draw, *rows) for draw in draws])
+
+        return (
+            tuple(map(in_input, found))
+            if isinstance(found, tuple)
+            else (in_input(found))
         )
 
     @available_if(lambda self: hasattr(self._generator, "abduct"))

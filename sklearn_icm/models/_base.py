@@ -158,6 +158,19 @@ class Explains(ABC):
     def abduct(self, x: Tensor) -> Tensor:
         """Value of the one root for given values of the data node."""
 
+    def posterior_draw(self, x: Tensor, normal: Tensor) -> Tensor:
+        """Draw of it, where many values explain a row, for a standard normal one.
+
+        Raises
+        ------
+        TypeError
+            By default: nothing is known but the one value.
+        """
+        raise TypeError(
+            f"{type(self).__name__} finds one noise behind each row, and knows no "
+            "distribution of it (posterior_draw) to draw from: leave out n_draws."
+        )
+
 
 class Scores(ABC):
     """A model with a log density of rows, or a bound of it."""

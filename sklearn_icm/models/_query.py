@@ -149,6 +149,19 @@ class RowQueries:
         return stacked(self._values(self.module.abduct(x)) for x in self._chunks(X))
 
     @torch.no_grad()
+    def noise_of_draw(self, X: np.ndarray, normal: np.ndarray) -> np.ndarray:
+        """Noise behind rows, drawn by standard normal numbers (n, n_latents)."""
+        shape = next(iter(self.module.graph.roots.values()))
+        parts = [
+            self.module.posterior_draw(
+                self.to_node(X[rows]).to(self.device),
+                self.to_noise(normal[rows].reshape(-1, *shape)),
+            )
+            for rows in self._chunks_of(len(X))
+        ]
+        return torch.cat(parts).cpu().numpy()
+
+    @torch.no_grad()
     def encoder_nodes(self, X: np.ndarray) -> dict[str, np.ndarray]:
         """Values of the encoder's nodes for given rows."""
         standardised = map(self.module.likelihood.standardised, self._chunks(X))

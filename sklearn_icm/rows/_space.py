@@ -294,7 +294,9 @@ class Space:
                     "ignores levels loses them. Give it all levels as categories, or "
                     "join them before the pipeline."
                 )
-        return as_floats(original, numeric) - as_floats(returned, numeric)
+        lost = as_floats(original, numeric) - as_floats(returned, numeric)
+        # Of what is missing nothing is lost.
+        return np.where(np.isnan(as_floats(original, numeric)), 0.0, lost)
 
     def restored(
         self, rows: Any, like: Any = None, lost: Any = None, library: Any = None

@@ -211,6 +211,13 @@ class ChainModule(GenerativeModel, Explains, Scores):
         residual = x.to(self.gain) - self.likelihood.link.offset
         return residual.flatten(1) @ self.gain.T
 
+    def posterior_draw(self, x: Tensor, normal: Tensor) -> Tensor:
+        """Draw of the noise's normal distribution given the data."""
+        left = torch.eye(self.n_inputs).to(self.gain) - self.gain @ self.matrix()
+        sizes, axes = torch.linalg.eigh(0.5 * (left + left.T))
+        steps = normal.to(self.gain) * sizes.clamp(0).sqrt()
+        return self.abduct(x) + steps @ axes.T
+
     def log_prob(
         self, x: Tensor, changes: Mapping[str, Intervention], streams: Streams
     ) -> Tensor:

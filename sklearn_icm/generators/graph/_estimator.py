@@ -29,8 +29,11 @@ ADVICE = (
     "its parents are known, or fill them in before."
 )
 ADVICE_OF_QUERIES = (
-    "Leave out these rows, or fill them in: with missing='available', fit and "
-    "score_samples take them, but no other method does."
+    "Fit with missing='available', so that questions to rows draw what is missing from "
+    "what the rest of the row tells of it, or fill them in."
+)
+ADVICE_OF_TESTS = (
+    "Leave out these rows: what would be drawn for them is as the model has it."
 )
 
 
@@ -396,7 +399,10 @@ class GraphGenerator(GraphQueriesMixin, BaseGenerator):
         if fitting and self.missing == "available":
             options["ensure_all_finite"] = "allow-nan"
         elif "ensure_all_finite" not in options:
-            refuse_missing(X, ADVICE if fitting else ADVICE_OF_QUERIES)
+            takes = (
+                ADVICE_OF_TESTS if self.missing == "available" else ADVICE_OF_QUERIES
+            )
+            refuse_missing(X, ADVICE if fitting else takes)
         X = space.coded(X)
         return super()._check_rows(X, reset=reset, **options)
 

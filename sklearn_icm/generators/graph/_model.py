@@ -282,15 +282,15 @@ class GraphModule(GenerativeModel, Explains, Scores):
     def abduct(
         self,
         x: Tensor,
-        generator: torch.Generator | None = None,
+        draw: Tensor | None = None,
         places: Tensor | None = None,
     ) -> Tensor:
         """Noise behind given rows, (n, n_noise).
 
-        Exact given that of unobserved nodes (its posterior mean, or a draw), and up to
-        its places in the intervals of levels, (n, n_columns): without any, the middle.
+        Exact given that of unobserved nodes (its posterior mean, or by a standard
+        normal draw), and up to its places in the intervals of levels, (n, n_columns):
+        without any, the middle.
         """
-        draw = None if generator is None else self._draw(x, generator)
         return self.explain(x, draw, places=places)[0]
 
     def under(self, interventions: Mapping[str, Callable]) -> GraphModule:

@@ -7,6 +7,7 @@ from numbers import Integral
 import numpy as np
 import pandas as pd
 import torch
+from scipy.special import ndtri
 from sklearn.utils.validation import check_is_fitted
 
 from ...independence._hsic import NoiseMeasure, p_value_of_dependence
@@ -28,44 +29,16 @@ from ._levels import (
 from ._table import (
     Rounded,
     Watched,
+    as_columns_hold,
     is_set,
     set_numbers,
     warn_of_other_constants,
 )
 from .columns._hidden import generic_effects
 from .columns._structure import KINDS
+from .missing._draws import versions
 
 __all__ = ["GraphQueriesMixin"]
-
-
-def _as_columns_hold(chunks, numbers, ranges, free, places):
-    """Chunks as the columns hold them: numbers that are set, whole numbers in ranges.
-
-    A column that is set has the numbers themselves, not in float32. Columns of whole
-    numbers that are set, and not ``free``, remain as they were set. Of given rows what
-    did not change stays; the rest is rounded up or down by their places, uniform draws.
-    """
-    start = 0
-    for before, after in chunks:
-        rows = slice(start, start + len(after))
-        start = rows.stop
-        for k in ranges.keys() - set(free):
-            near = np.isclose(after[:, k], np.rint(after[:, k]), rtol=1e-6, atol=1e-6)
-            after[near, k] = np.rint(after[near, k])
-        for j, k in enumerate(free):
-            if places is None:
-                after[:, k] = np.rint(after[:, k])
-            else:
-                made = np.rint(after[:, k] + places[rows, j] - 0.5)
-                after[:, k] = np.where(after[:, k] == before[:, k], after[:, k], made)
-        if before is not None and places is None:
-            for k, limits in ranges.items():
-                before[:, k] = np.clip(np.rint(before[:, k]), *limits)
-        for k, number in numbers.items():
-            number = number[rows] if np.ndim(number) else np.float64(number)
-            is_set = after[:, k].astype(np.float32) == number.astype(np.float32)
-            after[:, k] = np.where(is_set, number, after[:, k])
-        yield before, after
 
 
 class GraphQueriesMixin:
@@ -143,9 +116,34 @@ class GraphQueriesMixin:
         True
         """
         check_is_fitted(self)
+        return self._scored(self._rows_as_given(X), interventions)
+
+    def _rows_as_given(self, X):
+        """Checked rows, in which values may be missing (NaN) if `missing` says so."""
         takes_missing = self.missing == "available"
         options = {"ensure_all_finite": "allow-nan"} if takes_missing else {}
-        return self._scored(self._check_rows(X, **options), interventions)
+        return self._check_rows(X, **options)
+
+    def _versions(self, X, n_draws):
+        """Rows whose missing values are drawn, (n_draws, n, d); complete ones once."""
+        rows = self._rows_as_given(X)
+        return versions(
+            self._fitted.model,
+            rows,
+            self._fitted.entropy,
+            n_draws,
+            whole=list(self._fitted.space.whole),
+            bounds=self._bounds_under({}),
+        )
+
+    def _rows_to_explain(self, X):
+        return self._versions(X, 1)[0]
+
+    def _draws_behind(self, X, n_draws):
+        found = self._versions(X, n_draws)
+        for k in range(n_draws):
+            rows = found[k % len(found)]
+            yield rows, self._noise_in_levels(rows, k)
 
     def _before_data(self, rows, interventions):
         rows, volume = self._undone(rows, interventions)
@@ -184,15 +182,27 @@ class GraphQueriesMixin:
         ]
         return before, volume
 
-    def _noise_of(self, rows, generator=None, places=None):
-        """Noise behind rows; uniform draws place it in the intervals of levels."""
-        parts = [rows]
+    def _noise_of(self, rows, hidden=None, places=None):
+        """Noise behind rows; uniform draws place it in the intervals of levels.
+
+        That of unobserved nodes is by standard normal draws, or the posterior mean.
+        """
+        parts = {"x": rows}
+        if hidden is not None:
+            parts["draw"] = hidden
         if places is not None:
-            parts.append(np.full(rows.shape, 0.5))
-            parts[1][:, list(self._fitted.space.levels)] = places
-        return self._in_double(
-            lambda model, x, *at: model.abduct(x, generator, *at), *parts
-        )
+            parts["places"] = np.full(rows.shape, 0.5)
+            parts["places"][:, list(self._fitted.space.levels)] = places
+
+        def abduct(model, *values):
+            return model.abduct(**dict(zip(parts, values, strict=True)))
+
+        return self._in_double(abduct, *parts.values())
+
+    def _hidden_draws(self, n, generator):
+        """Standard normal draws for unobserved nodes, (n, n_dims)."""
+        n_dims = self._n_features_out - self.n_features_in_
+        return torch.randn(n, n_dims, generator=generator).numpy()
 
     def _abducted(self, rows, method, *options):
         found = super()._abducted(rows, method, *options)
@@ -209,11 +219,17 @@ class GraphQueriesMixin:
             return self._noise_in_levels(X)
         return super()._resolve_abduction(abduction, X)
 
-    def _noise_in_levels(self, rows):
+    def _noise_in_levels(self, rows, draw=None):
         # By content, so that all questions to a row share its noise.
-        entropy = stream_seed(self._fitted.entropy, "levels")
-        places = draws_by_content(rows, len(self._fitted.space.levels), entropy)
-        return self._noise_of(rows, places=places)
+        entropy, n_levels = self._fitted.entropy, len(self._fitted.space.levels)
+        seed = stream_seed(entropy, "levels", *([draw] if draw else []))
+        places = draws_by_content(rows, n_levels, seed)
+        hidden = None
+        if draw is not None:
+            n_dims = self._n_features_out - self.n_features_in_
+            seed = stream_seed(entropy, "behind", draw)
+            hidden = ndtri(draws_by_content(rows, n_dims, seed))
+        return self._noise_of(rows, hidden, places)
 
     def independence(
         self,
@@ -276,7 +292,8 @@ class GraphQueriesMixin:
         # Draws of hidden nodes: their posterior means would depend on all columns.
         drawn = torch.Generator().manual_seed(rng.randint(2**31))
         places = rng.random_sample((len(rows), len(self._fitted.space.levels)))
-        noise = self._noise_of(rows, drawn, places)
+        hidden = self._hidden_draws(len(rows), drawn)
+        noise = self._noise_of(rows, hidden, places)
         nodes, module = self._nodes_of_noise(noise), self._fitted.model
         found = []
         for k, name in enumerate(module.names):
@@ -321,7 +338,8 @@ class GraphQueriesMixin:
             torch_stream(self._fitted.entropy, "support"),
             self._fitted.model,
         )
-        values = self._nodes_of_noise(self._noise_of(rows, drawn))
+        hidden = self._hidden_draws(len(rows), drawn)
+        values = self._nodes_of_noise(self._noise_of(rows, hidden))
         values |= {name: rows[:, [k]] for k, name in enumerate(module.names)}
         counts = {
             name: ~np.isnan(_side_by_side(values, [name, *parents])).any(1)
@@ -377,7 +395,7 @@ class GraphQueriesMixin:
         if queries.given is not None:
             entropy = stream_seed(self._fitted.entropy, "whole")
             places = draws_by_content(queries.given, len(free), entropy)
-        chunks = _as_columns_hold(chunks, numbers, ranges, free, places)
+        chunks = as_columns_hold(chunks, numbers, ranges, free, places)
         queries.watched.extend(watched.values())
         return queries, X, chunks, n_rows
 

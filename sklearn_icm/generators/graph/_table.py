@@ -15,6 +15,7 @@ from ...utils.rows import is_rounding
 __all__ = [
     "Rounded",
     "Watched",
+    "as_columns_hold",
     "check_known",
     "is_set",
     "refuse_missing",
@@ -105,6 +106,36 @@ def set_numbers(interventions, names):
         elif name in names and isinstance(change, EachRow):
             found[list(names).index(name)] = change.values[:, 0]
     return found
+
+
+def as_columns_hold(chunks, numbers, ranges, free, places):
+    """Chunks as the columns hold them: numbers that are set, whole numbers in ranges.
+
+    A column that is set has the numbers themselves, not in float32. Columns of whole
+    numbers that are set, and not ``free``, remain as they were set. Of given rows what
+    did not change stays; the rest is rounded up or down by their places, uniform draws.
+    """
+    start = 0
+    for before, after in chunks:
+        rows = slice(start, start + len(after))
+        start = rows.stop
+        for k in ranges.keys() - set(free):
+            near = np.isclose(after[:, k], np.rint(after[:, k]), rtol=1e-6, atol=1e-6)
+            after[near, k] = np.rint(after[near, k])
+        for j, k in enumerate(free):
+            if places is None:
+                after[:, k] = np.rint(after[:, k])
+            else:
+                made = np.rint(after[:, k] + places[rows, j] - 0.5)
+                after[:, k] = np.where(after[:, k] == before[:, k], after[:, k], made)
+        if before is not None and places is None:
+            for k, limits in ranges.items():
+                before[:, k] = np.clip(np.rint(before[:, k]), *limits)
+        for k, number in numbers.items():
+            number = number[rows] if np.ndim(number) else np.float64(number)
+            is_set = after[:, k].astype(np.float32) == number.astype(np.float32)
+            after[:, k] = np.where(is_set, number, after[:, k])
+        yield before, after
 
 
 class Watched(Compose):

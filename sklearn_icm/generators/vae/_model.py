@@ -257,6 +257,11 @@ class VAEModule(GenerativeModel, Explains, Scores):
         """Noise that explains given data: the posterior mean."""
         return self.posterior(x)[0]
 
+    def posterior_draw(self, x: Tensor, normal: Tensor) -> Tensor:
+        """Draw of the encoder's distribution."""
+        mean, log_variance = self.posterior(x)
+        return mean + (0.5 * log_variance).exp() * normal
+
     def log_prob(
         self,
         x: Tensor,

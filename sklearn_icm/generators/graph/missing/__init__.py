@@ -1,0 +1,1 @@
+"""What is missing in rows, given the rest of them."""
