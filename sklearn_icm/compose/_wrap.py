@@ -7,6 +7,7 @@ import torch
 from scipy.stats import t
 from sklearn.exceptions import NotFittedError
 
+from .._draws import parted
 from ..interventions import Noise
 from ..interventions._base import applied, replaces_mechanism, steps_of
 from ..utils.pipelines import chosen_estimator, last_step, refits_of
@@ -42,9 +43,14 @@ def in_input_space(estimator):
 
 
 def rows_under(estimator, interventions, X=None, **query):
-    """Array of rows that `intervene` gives, in input space after a Pipeline too."""
-    estimator = in_input_space(estimator)
-    return np.asarray(estimator.intervene(interventions, X=X, **query))
+    """Array of rows that `intervene` gives, in input space after a Pipeline too.
+
+    With ``n_draws`` it has an axis for them in front, whatever `set_output` says.
+    """
+    rows = in_input_space(estimator).intervene(interventions, X=X, **query)
+    if query.get("n_draws") is None:
+        return np.asarray(rows)
+    return np.stack([np.asarray(draw) for draw in parted(rows, query["n_draws"])])
 
 
 def over_refits(estimator, ask, *, level=0.95, changes=(), answer=None):

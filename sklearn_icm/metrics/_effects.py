@@ -6,6 +6,7 @@ from functools import partial
 from numbers import Integral
 
 import numpy as np
+import pandas as pd
 from scipy.stats import norm
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
@@ -22,6 +23,9 @@ from ..utils.checks import check_level, check_scalar, is_count, plain
 from ..utils.pipelines import chosen_estimator, last_step
 
 __all__ = ["AverageEffect", "average_effect"]
+
+# Draws of each row in which values are missing; groups.
+DRAWS_OF_MISSING, MOST_GROUPS = 10, 50
 
 
 @dataclass(frozen=True, repr=False)
@@ -52,6 +56,7 @@ def average_effect(
     *,
     n_samples=1000,
     X=None,
+    by=None,
     level=0.95,
     random_state=None,
 ):
@@ -73,7 +78,12 @@ def average_effect(
     n_samples : int, default=1000
         Rows to draw from the model, at least 2; not used with X.
     X : array-like of shape (n, n_features), optional
-        Rows whose counterfactuals are compared instead: the effect on these.
+        Rows whose counterfactuals are compared instead: the effect on these. What is
+        missing in them is drawn, if the estimator takes missing values, several times
+        for each row.
+    by : int, str or array-like of shape (n,), optional
+        Effects by group: of the values that rows have in a column before a and b, or,
+        with X, of a label for each row.
     level : float, default=0.95
         Coverage of the interval, between 0 and 1.
     random_state : int, RandomState or None, default=None
@@ -81,18 +91,21 @@ def average_effect(
 
     Returns
     -------
-    AverageEffect
+    AverageEffect, or DataFrame
         ``effect``, the mean difference in the units of the target; ``low`` and
         ``high``, the ends of its interval; ``level``; ``n_samples``, pairs of rows that
-        it is the mean over; ``counts``, what the interval covers.
+        it is the mean over; ``counts``, what the interval covers. By groups a row for
+        each, with the first three and ``n_samples``; ``attrs`` has the other two. Rows
+        whose group is missing are in none.
 
     Raises
     ------
     TypeError
         If the estimator is no generator, or a node and dicts do not fit together.
     ValueError
-        For an unknown node or target, fewer than 2 rows, or a target that is not
-        finite; of a bootstrap, for interventions on units of a hidden node.
+        For an unknown node or target, fewer than 2 rows (of a group, too), more than 50
+        groups, or a target that is not finite; of a bootstrap, for interventions on
+        units of a hidden node.
 
     Notes
     -----
@@ -126,6 +139,19 @@ def average_effect(
     >>> sides = {"dense1": 1.0, "data": 5.0}, {"data": 3.0}
     >>> average_effect(vae, None, *sides, "sepal length (cm)").effect
     2.0
+
+    By groups, here those who are young:
+
+    >>> import numpy as np
+    >>> from sklearn_icm.generators import GraphGenerator
+    >>> rng = np.random.RandomState(0)
+    >>> young, dose = rng.rand(2, 400) < 0.5
+    >>> cured = (1.0 + 2.0 * young) * dose + rng.randn(400)
+    >>> X = np.column_stack([young, dose, cured])
+    >>> model = GraphGenerator([(0, 2), (1, 2)], random_state=0).fit(X)
+    >>> effects = average_effect(model, "x1", 1.0, 0.0, 2, X=X, by=0)
+    >>> effects["effect"].round().to_dict()
+    {0.0: 1.0, 1.0: 3.0}
     """
     check_scalar(n_samples, "n_samples", Integral, min_val=2)
     check_level(level)
@@ -142,27 +168,121 @@ def average_effect(
     query = {"random_state": check_random_state(stream).randint(2**31 - 1)}
     if X is None:
         query["n_samples"] = n_samples
+    elif pd.isna(np.asarray(X)).any():
+        query["n_draws"] = DRAWS_OF_MISSING
     sides = [_changes(node, side) for side in (a, b)]
     levels = in_input_space(estimator).space_.levels.get(place, ())
+    groups = _Groups(estimator, by, X, query)
 
     def ask(model):
-        under = [measure(rows_under(model, side, X, **query)) for side in sides]
-        n_rows = len(under[0])
-        if n_rows < 2:
-            raise ValueError("X must have at least 2 rows for an interval, got 1.")
+        under = [_measured_under(model, side, X, query, measure) for side in sides]
         is_choice = under[0].dtype == bool or len(levels) == 2
-        of_draws = _mean_of_pairs if is_choice else _mean_difference
         # No difference of two values is larger than theirs.
         known = np.asarray(levels if len(levels) == 2 else (0, 1), dtype=np.float64)
-        reach = np.ptp(known) if is_choice else 0.0
-        return *of_draws(*under, level), reach, n_rows
+        reach, found = np.ptp(known) if is_choice else 0.0, []
+        for rows in groups.of(model, under[0].shape[1]):
+            own = [side[:, rows] for side in under]
+            ends = [np.nan] * 3
+            if rows.sum() > 1:
+                ends = paired_mean(*own, level, of_two_values=is_choice)
+            found.append((*ends, reach, rows.sum()))
+        return found
 
     found, half, n_refits = over_refits(estimator, ask, level=level, changes=sides)
-    effect, low, high, reach, n_rows = map(float, found)
-    reach = reach or np.inf
-    ends = map(float, widened(effect, low, high, half[0], (-reach, reach)))
+    effect, low, high, reach, n_rows = found.T
+    groups.check(n_rows)
+    reach = np.where(reach > 0, reach, np.inf)
+    low, high = widened(effect, low, high, half[:, 0], (-reach, reach))
     counts = what_is_counted("the draws" if X is None else "the rows X", n_refits)
-    return AverageEffect(effect, *ends, level, int(n_rows), counts)
+    if by is None:
+        numbers = (float(part[0]) for part in (effect, low, high))
+        return AverageEffect(*numbers, level, int(n_rows[0]), counts)
+    columns = {"effect": effect, "low": low, "high": high}
+    table = pd.DataFrame(columns, index=groups.index())
+    table.attrs = {"level": level, "counts": counts}
+    return table.assign(n_samples=n_rows.astype(int))
+
+
+def _measured_under(model, side, X, query, measure):
+    """What is measured under one side, (n_draws, n)."""
+    rows = rows_under(model, side, X, **query)
+    draws = rows if "n_draws" in query else [rows]
+    return np.stack([measure(draw) for draw in draws])
+
+
+class _Groups:
+    """Which rows are in which group: all in one, or by a column or labels.
+
+    Rows that a model draws are grouped by what they are without an intervention.
+    """
+
+    def __init__(self, estimator, by, X, query):
+        self.by, self.place, self.query, self.labels = by, None, query, None
+        if by is None:
+            self.names = [None]
+            return
+        if isinstance(by, (str, Integral)):
+            self.place = _resolve_column(estimator, by, "by")
+            self.labels = None if X is None else _column_of(X, by, self.place)
+        elif X is None:
+            raise ValueError(
+                "by must be a column where X is None, for rows that are drawn have no "
+                f"labels yet, got {type(by).__name__}."
+            )
+        else:
+            self.labels = np.asarray(by, dtype=object)
+            if self.labels.shape != (len(X),):
+                raise ValueError(
+                    f"by must be a column, or a label for each of {len(X)} rows, got "
+                    f"labels of shape {self.labels.shape}."
+                )
+        labels = self._of(in_input_space(estimator))
+        # Categories come in their order, others sorted.
+        is_one_type = labels is self.labels and isinstance(
+            by, (pd.Series, pd.Categorical)
+        )
+        found = pd.factorize(by if is_one_type else labels, sort=True)[1]
+        self.names = list(found)
+        if len(self.names) > MOST_GROUPS:
+            raise ValueError(
+                f"by makes {len(self.names)} groups, more than {MOST_GROUPS}: give "
+                "labels of a few, such as pandas.cut(X[column], [0, 30, 60])."
+            )
+
+    def _of(self, model):
+        if self.labels is not None:
+            return self.labels
+        rows = rows_under(model, {}, None, **self.query)
+        return rows[:, self.place]
+
+    def of(self, model, n_rows):
+        """Masks (n,) of the groups' rows, of a model's own draws if none are given."""
+        if self.by is None:
+            return [np.ones(n_rows, bool)]
+        labels = self._of(model)
+        return [labels == name for name in self.names]
+
+    def check(self, sizes):
+        """Refuse groups of fewer than two rows."""
+        for name, size in zip(self.names, sizes, strict=True):
+            if size < 2:
+                of = "X" if self.by is None else f"The group {plain(name)!r}"
+                raise ValueError(
+                    f"{of} must have at least 2 rows for an interval, got {int(size)}."
+                )
+
+    def index(self):
+        """Index of a table with a row for each group."""
+        name = self.by if self.place is not None else getattr(self.by, "name", None)
+        return pd.Index(self.names, name=name)
+
+
+def _column_of(X, by, place):
+    """Values of a column of rows, found by its name in a frame."""
+    if hasattr(X, "columns"):
+        name = by if isinstance(by, str) else list(X.columns)[place]
+        return np.asarray(X[name])
+    return np.asarray(X)[:, place]
 
 
 def _changes(node, side):
@@ -183,13 +303,17 @@ def _changes(node, side):
     return dict(side) if node is None else {node: side}
 
 
-def paired_mean(first, second, level):
-    """Mean difference of paired values, or of shares of truth values; and its interval.
+def paired_mean(first, second, level, *, of_two_values=False):
+    """Mean difference of paired values, (n,) or (n_draws, n), and its interval.
 
-    Three numbers, (mean, low, high); it is of the draws or rows alone.
+    Of truth values, or of another two values, shares. Three numbers, (mean, low, high);
+    it is of the draws or rows alone.
     """
-    of_draws = _mean_of_pairs if first.dtype == bool else _mean_difference
-    return of_draws(first, second, level)
+    first, second = np.atleast_2d(first, second)
+    if first.dtype == bool or of_two_values:
+        draws = zip(first, second, strict=True)
+        return np.mean([_mean_of_pairs(*draw, level) for draw in draws], axis=0)
+    return _mean_difference(first, second, level)
 
 
 def _mean_of_pairs(first, second, level):
@@ -216,8 +340,8 @@ def _mean_of_pairs(first, second, level):
 
 
 def _mean_difference(first, second, level):
-    """The mean difference and its normal interval."""
-    differences = first - second
+    """The mean difference of (n_draws, n) values, and its normal interval."""
+    differences = (first - second).mean(0)
     mean = differences.mean()
     error = differences.std(ddof=1) / np.sqrt(len(differences))
     half = norm.isf((1 - level) / 2) * error
@@ -228,17 +352,23 @@ def _resolve_target(estimator, target):
     """Place of the column, or None for a callable; and ``rows -> (n,)``."""
     if callable(target):
         return None, partial(_measured, target)
+    place = _resolve_column(estimator, target, "target", "a callable on rows, ")
+    return place, partial(_column, place)
+
+
+def _resolve_column(estimator, column, parameter, other=""):
+    """Place of a column that is named, or given by its place."""
     estimator = chosen_estimator(estimator)
     n, names = estimator.n_features_in_, getattr(estimator, "feature_names_in_", ())
     places = {name: k for k, name in enumerate(names)}
-    place = places.get(target) if isinstance(target, str) else target
+    place = places.get(column) if isinstance(column, str) else column
     if not is_count(place, 0) or place >= n:
         known = f" or one of the names {list(places)}" if places else ""
         raise ValueError(
-            f"target must be a callable on rows, a column index from 0 to {n - 1}"
-            f"{known}, got {target!r}."
+            f"{parameter} must be {other}a column index from 0 to {n - 1}{known}, got "
+            f"{column!r}."
         )
-    return place, partial(_column, place)
+    return place
 
 
 def _column(k, rows):

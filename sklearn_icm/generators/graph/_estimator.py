@@ -80,11 +80,11 @@ class GraphGenerator(GraphQueriesMixin, BaseGenerator):
         Their mechanism gives the probability of each level. All levels that a
         categorical type declares are kept: one that no row has weighs half a row.
     missing : {"raise", "available"}, default="raise"
-        What `fit` does with missing values: refuse them, or fit each mechanism to the
-        rows in which its column and its parents are known (right if values are missing
-        at random given the parents; fewer than 30 such rows are warned of, fewer than 2
-        refused). `score_samples` then goes by the same mechanisms; the other methods
-        need complete rows.
+        What is done with missing values: refuse them, or fit each mechanism to the rows
+        in which its column and its parents are known (right if values are missing at
+        random given the parents; fewer than 30 such rows are warned of, fewer than 2
+        refused). `score_samples` then goes by the same mechanisms, and questions to
+        rows draw what is missing in them: see Notes.
     targets : dict of label to str or list of str, default=None
         Columns whose mechanisms an environment changes. All fitted rows share the other
         mechanisms, and these are fitted without its rows; `fit` then needs the
@@ -224,6 +224,16 @@ class GraphGenerator(GraphQueriesMixin, BaseGenerator):
     interval, so that the average over rows is right. What is drawn for a row
     depends on what it holds and on how many equal rows stand before it, whatever else
     is given with it (`transform` gives the middle of the interval).
+
+    With ``missing="available"`` questions to incomplete rows are those to the rows with
+    draws of what is missing from its distribution given all that is known of them
+    (`transform` gives the mean over draws): that of lines with normal noise exactly,
+    else one of 256 or 4,096 candidates by weight, and rows of which few candidates fit
+    are warned of. The draw belongs to the row, as the noise behind a level does;
+    ``intervene(X=X, n_draws=...)`` gives several, and
+    :func:`~sklearn_icm.metrics.average_effect` is a mean over them. It is right if what
+    is missing depends on what is known alone. Whole numbers are drawn whole, and all
+    within the `bounds`. `independence` needs complete rows.
 
     Up to 1,000 rows of the fit are kept (and saved) for `support`.
 
