@@ -8,6 +8,7 @@ from numbers import Integral, Real
 import numpy as np
 import pandas as pd
 
+from .interventions import Do
 from .interventions._places import EachRow
 from .rows._frames import as_frame
 from .utils.checks import check_scalar, plain
@@ -80,6 +81,25 @@ class Conditions:
                     f"list of them, got {plain(unknown[0])!r}."
                 )
 
+    def check_set(self, interventions):
+        """Refuse conditions on columns that are set to what does not fulfil them."""
+        for name in self.given.keys() & interventions.keys():
+            change = interventions[name]
+            value = change.value.flat[0] if isinstance(change, Do) else change
+            if isinstance(value, (str, Real)) and not self._fulfils(name, value):
+                raise ValueError(
+                    f"given[{name!r}] is {self.given[name]!r}, but the interventions "
+                    f"set the column to {plain(value)!r}: no row fulfils both. The "
+                    "conditions are on rows after the change."
+                )
+
+    def _fulfils(self, name, value):
+        condition = self.given[name]
+        if isinstance(condition, tuple):
+            low, high = condition
+            return (low is None or value >= low) and (high is None or value <= high)
+        return value in (condition if isinstance(condition, list) else [condition])
+
     def fulfilled(self, rows):
         """Boolean array (n,) of rows in an array or a frame."""
         mask = np.ones(len(rows), bool)
@@ -119,7 +139,16 @@ class Conditions:
 
 
 def intervened_given(
-    generator, space, given, interventions, X, n_samples, random_state, **options
+    generator,
+    space,
+    given,
+    interventions,
+    X,
+    n_samples,
+    random_state,
+    *,
+    proposal=None,
+    **options,
 ):
     """Answer of `intervene` under conditions: those of many draws that fulfil them.
 
@@ -131,6 +160,9 @@ def intervened_given(
     given : dict of str to condition
     interventions, X, n_samples, random_state, **options
         As `intervene` takes them.
+    proposal : callable, optional
+        ``proposal(interventions, given)`` is a generator that draws what `generator`
+        does, but for rows that do not fulfil the conditions.
     """
     if X is not None:
         raise ValueError(
@@ -146,10 +178,12 @@ def intervened_given(
     names = space.names or [f"x{k}" for k in range(generator.n_features_in_)]
     levels = {names[k]: known for k, known in space.levels.items()}
     conditions = Conditions(given, names, levels)
+    conditions.check_set(interventions)
     stream = np.random.RandomState(query_entropy(last_step(generator), random_state))
+    drawing = generator if proposal is None else proposal(interventions, given)
 
     def ask(n):
-        return generator.intervene(
+        return drawing.intervene(
             interventions, n_samples=n, random_state=stream, **options
         )
 

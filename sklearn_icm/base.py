@@ -141,7 +141,8 @@ class BaseGenerator(
         given : dict of str to condition, optional
             Rows under conditions on their columns: ``(low, high)`` is an interval of
             numbers, with None for an open end, a list a set, all else one number or
-            level. They are those of many draws that fulfil them.
+            level. They are independent draws, of many that fulfil them; columns of a
+            graph without parents are drawn as the conditions allow.
 
         Returns
         -------
@@ -272,6 +273,7 @@ class BaseGenerator(
                 *(self, self._fitted.space, given),
                 *(interventions, X, n_samples, random_state),
                 **shown,
+                proposal=self._under_conditions,
             )
         record = [] if return_nodes else None
         queries, X, chunks, n_rows = self._query(
@@ -348,6 +350,10 @@ class BaseGenerator(
         )
         return queries, X, chunks, len(rows)
 
+    def _under_conditions(self, interventions, given):
+        """A generator whose draws are these, but for some that conditions exclude."""
+        return self
+
     def _bounds_under(self, interventions):
         """Bounds of the rows that a query gives."""
         return self.bounds_
@@ -379,7 +385,7 @@ class BaseGenerator(
             For interventions under which the family knows no density, and those on the
             data node that have no inverse.
         """
-        check_is_fitted(self)
+        interventions = self._each_row(interventions or {}, X, None)
         return self._scored(self._check_rows(X), interventions)
 
     @available_if(scores)
@@ -403,7 +409,7 @@ class BaseGenerator(
 
     def _scored(self, X, interventions, **options):
         """Scores of checked rows; the model takes the options."""
-        changes = self._checked(interventions or {})
+        changes = self._checked(interventions)
         rows, volume = self._before_data(X, changes)
         inside = acting_inside(changes, self._fitted.model.graph.data_node)
 

@@ -142,3 +142,79 @@ def test_conditions_that_nothing_fulfils(model, monkeypatch):
         model.intervene({}, X=customers(), given={"age": 30})
     with pytest.raises(ValueError, match="write a Policy"):
         model.intervene({"spent": np.ones(5)}, n_samples=5, given={"age": 30})
+
+
+def rare(**params):
+    rng = np.random.RandomState(0)
+    X = pd.DataFrame({"age": 40 + 10 * rng.randn(500)})
+    X["plan"] = rng.choice(["free", "pro", "rare"], 500, p=[0.5, 0.48, 0.02])
+    X["visits"] = rng.poisson(2, 500)
+    X["score"] = np.where(rng.rand(500) < 0.2, 0.0, rng.exponential(1, 500))
+    X["spent"] = X["age"] / 10 + X["visits"] + rng.randn(500)
+    graph = {"spent": ["age", "plan", "visits"]}
+    est = GraphGenerator(graph, mechanism="linear", random_state=0, **params)
+    return est.set_output(transform="pandas").fit(X)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"age": (50, None)},
+        {"age": (35, 38), "plan": "pro"},
+        {"plan": ["free", "rare"]},
+        {"visits": (3, 4)},
+        {"visits": [0, 5]},
+        {"score": (0.0, 0.5)},
+        {"score": (None, 0.0)},
+        {"score": (2.0, None), "spent": (8, None)},
+    ],
+)
+@pytest.mark.parametrize("bounds", [None, "data"])
+def test_columns_without_parents_are_drawn_as_by_rejection(given, bounds, monkeypatch):
+    model = rare(bounds=bounds)
+    drawn = model.sample(3000, random_state=1, given=given)
+    slow = rare(bounds=bounds)
+    monkeypatch.setattr(slow, "_under_conditions", lambda *args: slow, raising=False)
+    plain = slow.sample(3000, random_state=2, given=given)
+    for name in ("age", "visits", "score", "spent"):
+        a, b = drawn[name].astype(float), plain[name].astype(float)
+        error = np.sqrt((a.var() + b.var()) / 3000) + 1e-9
+        assert abs(a.mean() - b.mean()) <= 4 * error
+    for level in ("free", "pro", "rare"):
+        shares = [(rows["plan"] == level).mean() for rows in (drawn, plain)]
+        spread = np.sqrt(sum(s * (1 - s) for s in shares) / 3000) + 1e-9
+        assert abs(shares[0] - shares[1]) <= 4 * spread
+
+
+def test_rare_causes_are_drawn_at_once(monkeypatch):
+    """Far in the tail, by the closed form of a normal column."""
+    model = rare(noise="normal")
+    monkeypatch.setattr(_conditional, "ENOUGH", 5000)
+    many = model.sample(100_000, random_state=0)["age"]
+    scale = many.std()
+    low = many.mean() + 6 * scale
+    rows = model.sample(
+        2000, random_state=0, given={"age": (low, None), "plan": "rare"}
+    )
+    assert (rows["age"] >= low).all()
+    assert (rows["plan"] == "rare").all()
+    # Of a standard normal beyond 6: mean 6.158, deviation .153.
+    assert abs((rows["age"].mean() - low) / scale - 0.158) < 0.02
+    changed = model.intervene(
+        {"age": Shift(1.0)}, n_samples=5, given={"plan": "rare"}, random_state=0
+    )
+    assert (changed["plan"] == "rare").all()
+
+
+def test_conditions_that_interventions_exclude(model):
+    for change, given in (
+        ({"age": 25}, {"age": (30, 40)}),
+        ({"plan": "free"}, {"plan": "pro"}),
+        ({"plan": "free"}, {"plan": ["pro"]}),
+    ):
+        with pytest.raises(ValueError, match="no row fulfils both.*after the change"):
+            model.intervene(change, n_samples=5, given=given)
+    kept = model.intervene(
+        {"age": 35}, n_samples=5, given={"age": (30, 40)}, random_state=0
+    )
+    assert (kept["age"] == 35).all()

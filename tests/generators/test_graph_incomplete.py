@@ -9,7 +9,7 @@ from sklearn.preprocessing import StandardScaler
 
 from sklearn_icm.compose import GenerativePipeline
 from sklearn_icm.generators import GraphGenerator
-from sklearn_icm.generators.graph.missing import _moments
+from sklearn_icm.generators.graph.given import _moments
 from sklearn_icm.interventions import Shift
 from sklearn_icm.metrics import average_effect
 

@@ -12,7 +12,9 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from ...interventions._affine import affine_map
-from ...interventions._base import Intervention, replaces_mechanism
+from ...interventions._base import Intervention, replaces_mechanism, steps_of
+from ...interventions._places import EachRow
+from ...interventions._policies import Policy
 from ...models import (
     ExactLikelihood,
     Explains,
@@ -314,7 +316,12 @@ class GraphModule(GenerativeModel, Explains, Scores):
                         f"node {name!r}: take that of a GraphGenerator for a column in "
                         "the same place."
                     )
-            slope, offset = map(float, affine_map(change, (1,), name))
+            last = steps_of(change)[-1]
+            sets = isinstance(last, EachRow)
+            sets |= isinstance(last, Policy) and last.strength == 1
+            # What is set leaves nothing to explain, whatever it is set to.
+            known = (0.0, 0.0) if sets else affine_map(change, (1,), name)
+            slope, offset = map(float, known)
             place = list(made.parents).index(name)
             made.graph.mechanisms[place] = ChangedColumn(mechanism, slope, offset)
         return made

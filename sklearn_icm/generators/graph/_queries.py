@@ -36,7 +36,8 @@ from ._table import (
 )
 from .columns._hidden import generic_effects
 from .columns._structure import KINDS
-from .missing._draws import versions
+from .given._conditions import conditioned
+from .given._missing import versions
 
 __all__ = ["GraphQueriesMixin"]
 
@@ -74,8 +75,9 @@ class GraphQueriesMixin:
         X : array-like of shape (n_samples, n_features)
         interventions : dict of str to intervention, optional
             On columns or the data node, as `intervene` takes them: the density is that
-            of ``intervene(interventions, n_samples=...)``. They must be affine, or
-            mechanisms of another `GraphGenerator`.
+            of ``intervene(interventions, n_samples=...)``. They must be affine, set
+            columns (to a value for each row or by a policy, too), or be mechanisms of
+            another `GraphGenerator`.
 
         Returns
         -------
@@ -115,7 +117,7 @@ class GraphQueriesMixin:
         >>> bool(scores[0] < scores[1])
         True
         """
-        check_is_fitted(self)
+        interventions = self._each_row(interventions or {}, X, None)
         return self._scored(self._rows_as_given(X), interventions)
 
     def _rows_as_given(self, X):
@@ -127,14 +129,7 @@ class GraphQueriesMixin:
     def _versions(self, X, n_draws):
         """Rows whose missing values are drawn, (n_draws, n, d); complete ones once."""
         rows = self._rows_as_given(X)
-        return versions(
-            self._fitted.model,
-            rows,
-            self._fitted.entropy,
-            n_draws,
-            whole=list(self._fitted.space.whole),
-            bounds=self._bounds_under({}),
-        )
+        return versions(self._fitted, rows, n_draws, self._bounds_under({}))
 
     def _rows_to_explain(self, X):
         return self._versions(X, 1)[0]
@@ -144,6 +139,16 @@ class GraphQueriesMixin:
         for k in range(n_draws):
             rows = found[k % len(found)]
             yield rows, self._noise_in_levels(rows, k)
+
+    def _under_conditions(self, interventions, given):
+        if self._fitted.model.graph.data_node in interventions:
+            return self
+        # What is changed is no longer as its noise makes it.
+        given = {k: v for k, v in given.items() if k not in interventions}
+        fitted = conditioned(self._fitted, given, self._bounds_under({}))
+        drawing = object.__new__(type(self))
+        vars(drawing).update(vars(self), _fitted=fitted)
+        return drawing
 
     def _before_data(self, rows, interventions):
         rows, volume = self._undone(rows, interventions)

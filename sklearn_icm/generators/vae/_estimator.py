@@ -370,5 +370,6 @@ class VAEGenerator(BaseGenerator):
             raise ValueError(
                 f"n_importance must be None or a positive int, got {n_importance!r}."
             )
+        interventions = self._each_row(interventions or {}, X, None)
         X = self._check_rows(X)
         return self._scored(X, interventions, n_importance=n_importance)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from ...._fitting import Fitted
 from ....models._noise import log_density
 from ....utils.rows import draws_by_content
 from ....utils.streams import stream_seed
@@ -30,13 +31,7 @@ EDGE = 1e-12
 
 
 def versions(
-    model: GraphModule,
-    rows: np.ndarray,
-    entropy: int,
-    n_draws: int,
-    *,
-    whole: list[int],
-    bounds: np.ndarray | None,
+    fitted: Fitted, rows: np.ndarray, n_draws: int, bounds: np.ndarray | None
 ) -> np.ndarray:
     """Rows whose missing values are drawn as `completed` says, (n_draws, n, d).
 
@@ -46,8 +41,8 @@ def versions(
     holes = np.isnan(rows).any(1)
     if not holes.any():
         return rows[None]
-    double = copy.deepcopy(model).cpu().double().requires_grad_(False)
-    found, effective = completed(double, rows[holes], entropy, n_draws)
+    double = copy.deepcopy(fitted.model).cpu().double().requires_grad_(False)
+    found, effective = completed(double, rows[holes], fitted.entropy, n_draws)
     few = int((effective < FEW).sum())
     if few:
         warnings.warn(
@@ -59,6 +54,7 @@ def versions(
             UserWarning,
             stacklevel=5,
         )
+    whole = list(fitted.space.whole)
     found[..., whole] = np.rint(found[..., whole])
     if bounds is not None:
         found = np.clip(found, *bounds)

@@ -1,0 +1,1 @@
+"""What is given of rows: known values beside missing ones, and conditions."""

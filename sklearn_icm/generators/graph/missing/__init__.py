@@ -1,1 +1,0 @@
-"""What is missing in rows, given the rest of them."""
