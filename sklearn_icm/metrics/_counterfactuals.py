@@ -4,6 +4,7 @@ import warnings
 from functools import cached_property
 
 import numpy as np
+import pandas as pd
 from sklearn.utils.validation import check_is_fitted
 
 from ..compose._wrap import in_input_space, rows_under
@@ -45,6 +46,10 @@ class ExplainedRows:
         check_units(units)
         self.estimator, self.abduction = in_input_space(estimator), abduction
         self.X, self.units = self.estimator.space_.aligned(X), units
+        if pd.isna(np.asarray(self.X)).any():
+            # What is missing is drawn once, or refused.
+            filled = rows_under(self.estimator, {}, self.X)
+            self.X = self.estimator.space_.named(filled)
 
     @property
     def values(self):

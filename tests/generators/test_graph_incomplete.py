@@ -10,8 +10,9 @@ from sklearn.preprocessing import StandardScaler
 from sklearn_icm.compose import GenerativePipeline
 from sklearn_icm.generators import GraphGenerator
 from sklearn_icm.generators.graph.given import _moments
+from sklearn_icm.inspection import what_if_report
 from sklearn_icm.interventions import Shift
-from sklearn_icm.metrics import average_effect
+from sklearn_icm.metrics import average_effect, counterfactual_errors
 
 GRAPH = {"b": "a", "c": ["a", "b"], "sum": ["a", "c"]}
 
@@ -144,6 +145,17 @@ def test_all_verbs_see_the_same_draw(bent):
     assert np.isfinite(model.transform(X).to_numpy()).all()
 
 
+def test_reports_take_incomplete_rows(bent):
+    model, X = bent
+    X = with_holes(X.iloc[:80])
+    errors = counterfactual_errors(model, X, {"b": Shift(1.0)}).table_
+    assert (errors[["composition", "effectiveness"]] < 1e-6).all().all()
+    report = what_if_report(model, {"a": Shift(1.0)}, X)
+    assert report.table_[["before", "after", "low", "high"]].notna().to_numpy().all()
+    found = average_effect(model, None, {"a": Shift(1.0)}, {}, "a", X=X)
+    assert found.effect == pytest.approx(1.0)
+
+
 def test_noise_of_complete_rows_is_as_it_was(bent):
     model, X = bent
     mixed = with_holes(X.iloc[:50])
@@ -191,9 +203,11 @@ def test_pipelines_take_incomplete_rows():
 def test_rows_that_no_draw_fits_are_warned_of(bent):
     model, X = bent
     strange = X.iloc[:3].assign(a=np.nan, b=[0.1, 40.0, 0.2])
-    with pytest.warns(UserWarning, match="missing in 1 of 3 rows .* few values"):
-        filled = model.intervene({}, X=strange)
-    assert filled.notna().to_numpy().all()
+    for ask in (lambda X: model.intervene({}, X=X), model.transform, model.abduct):
+        with pytest.warns(UserWarning, match="in 1 of 3 rows .* few values") as caught:
+            filled = ask(strange)
+        assert [own.filename for own in caught] == [__file__]
+    assert np.isfinite(filled.noise).all()
 
 
 @pytest.mark.parametrize("family", FAMILIES)

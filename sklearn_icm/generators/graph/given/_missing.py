@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import warnings
 from typing import Any
 
@@ -28,6 +29,7 @@ ENOUGH, FEW = 64.0, 8.0
 # Candidates at a time.
 MOST_AT_ONCE = 2**15
 EDGE = 1e-12
+PACKAGE = __name__.partition(".")[0]
 
 
 def versions(
@@ -52,7 +54,7 @@ def versions(
             "missing. Compare their score_samples with those of others, or leave them "
             "out.",
             UserWarning,
-            stacklevel=5,
+            stacklevel=_level_of_user(),
         )
     whole = list(fitted.space.whole)
     found[..., whole] = np.rint(found[..., whole])
@@ -61,6 +63,14 @@ def versions(
     made = np.tile(rows, (n_draws, 1, 1))
     made[:, holes] = np.where(np.isnan(rows[holes]), found, rows[holes])
     return made
+
+
+def _level_of_user() -> int:
+    """Frames from who warns to who asked, as several verbs take rows."""
+    frame, level = inspect.currentframe(), 0
+    while frame and frame.f_globals.get("__name__", "").startswith(PACKAGE):
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 @torch.no_grad()
