@@ -8,7 +8,6 @@ from numbers import Integral, Real
 import numpy as np
 import pandas as pd
 
-from .interventions import Do
 from .interventions._places import EachRow
 from .rows._frames import as_frame
 from .utils.checks import check_scalar, plain
@@ -45,6 +44,8 @@ class Conditions:
             )
         self.names, self.levels = list(names), levels
         self.given = dict(given)
+        # Columns that the interventions set, or change.
+        self.set = []
         for name, condition in self.given.items():
             if name not in self.names:
                 raise ValueError(
@@ -80,25 +81,6 @@ class Conditions:
                     f"given[{name!r}] must be one of the levels {plain(known)}, or a "
                     f"list of them, got {plain(unknown[0])!r}."
                 )
-
-    def check_set(self, interventions):
-        """Refuse conditions on columns that are set to what does not fulfil them."""
-        for name in self.given.keys() & interventions.keys():
-            change = interventions[name]
-            value = change.value.flat[0] if isinstance(change, Do) else change
-            if isinstance(value, (str, Real)) and not self._fulfils(name, value):
-                raise ValueError(
-                    f"given[{name!r}] is {self.given[name]!r}, but the interventions "
-                    f"set the column to {plain(value)!r}: no row fulfils both. The "
-                    "conditions are on rows after the change."
-                )
-
-    def _fulfils(self, name, value):
-        condition = self.given[name]
-        if isinstance(condition, tuple):
-            low, high = condition
-            return (low is None or value >= low) and (high is None or value <= high)
-        return value in (condition if isinstance(condition, list) else [condition])
 
     def fulfilled(self, rows):
         """Boolean array (n,) of rows in an array or a frame."""
@@ -178,7 +160,7 @@ def intervened_given(
     names = space.names or [f"x{k}" for k in range(generator.n_features_in_)]
     levels = {names[k]: known for k, known in space.levels.items()}
     conditions = Conditions(given, names, levels)
-    conditions.check_set(interventions)
+    conditions.set = [name for name in given if name in interventions]
     stream = np.random.RandomState(query_entropy(last_step(generator), random_state))
     drawing = generator if proposal is None else proposal(interventions, given)
 
@@ -208,9 +190,15 @@ def _drawn(ask, n_samples, conditions):
             found = (
                 f"{n_kept} of {n_drawn} draws" if n_kept else f"none of {n_drawn} draws"
             )
+            advice = (
+                f"It is on rows after the change, and the interventions are on "
+                f"{plain(conditions.set)} too: do they exclude each other?"
+                if conditions.set
+                else "Widen it, or set the columns by an intervention if that is what "
+                "is asked."
+            )
             raise ValueError(
-                f"given is too rare: {found} fulfil {conditions.given!r}. Widen it, or "
-                "set the columns by an intervention if that is what is asked."
+                f"given is too rare: {found} fulfil {conditions.given!r}. {advice}"
             )
         share = max(n_kept, 1) / n_drawn
         fitting = max(MOST_VALUES // max(rows.shape[1], 1), 1)

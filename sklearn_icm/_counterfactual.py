@@ -187,6 +187,11 @@ class CounterfactualMixin(HybridMixin):
     def _draws_behind(self, X, n_draws):
         """For each of several draws: rows, and noise that explains them."""
         rows = self._rows_to_explain(X)
+        if self.model_class.posterior_draw is Explains.posterior_draw:
+            raise TypeError(
+                f"{type(self).__name__} finds one noise behind each row, and knows no "
+                "distribution of it (posterior_draw) to draw from: leave out n_draws."
+            )
         queries = RowQueries(self._fitted.model, self.bounds_)
         for k in range(n_draws):
             seed = stream_seed(self._fitted.entropy, "behind", k)

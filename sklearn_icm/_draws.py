@@ -71,12 +71,8 @@ def joined(parts):
     """Several draws of the same rows as one: arrays, frames, or pairs by name."""
     first = parts[0]
     if isinstance(first, dict):
-        return {
-            name: tuple(
-                map(np.stack, zip(*(part[name] for part in parts), strict=True))
-            )
-            for name in first
-        }
+        pairs = {k: zip(*(part[k] for part in parts), strict=True) for k in first}
+        return {k: tuple(map(np.stack, sides)) for k, sides in pairs.items()}
     if isinstance(first, np.ndarray):
         return np.stack(parts)
     if "draw" in first.columns:

@@ -161,15 +161,9 @@ class Explains(ABC):
     def posterior_draw(self, x: Tensor, normal: Tensor) -> Tensor:
         """Draw of it, where many values explain a row, for a standard normal one.
 
-        Raises
-        ------
-        TypeError
-            By default: nothing is known but the one value.
+        Nothing need be known but the one value; then `intervene` refuses ``n_draws``.
         """
-        raise TypeError(
-            f"{type(self).__name__} finds one noise behind each row, and knows no "
-            "distribution of it (posterior_draw) to draw from: leave out n_draws."
-        )
+        raise NotImplementedError
 
 
 class Scores(ABC):

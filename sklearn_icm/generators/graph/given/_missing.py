@@ -26,8 +26,8 @@ __all__ = ["versions"]
 N_CANDIDATES = (256, 4096)
 # Effective candidates of a row, below which there are more, and it is warned of.
 ENOUGH, FEW = 64.0, 8.0
-# Candidates at a time.
-MOST_AT_ONCE = 2**15
+# Candidates, and their values, at a time.
+MOST_AT_ONCE, MOST_VALUES = 2**15, 2**20
 EDGE = 1e-12
 PACKAGE = __name__.partition(".")[0]
 
@@ -128,7 +128,8 @@ def completed(
         (todo,) = (effective < ENOUGH).nonzero()
         # Of one pattern side by side.
         todo = todo[np.lexsort(np.isnan(rows[todo]).T)]
-        size = max(1, MOST_AT_ONCE // n)
+        most = min(MOST_AT_ONCE, MOST_VALUES // points.n_noise)
+        size = max(1, most // n)
         for some in (todo[k : k + size] for k in range(0, len(todo), size)):
             found = _resampled(model, moments, points, some, n)
             draws[:, some], effective[some] = found
