@@ -53,10 +53,14 @@ def bent():
     return fitted(graph, X, mechanism=kinds, n_units=4), X
 
 
-def closed_form(model, row):
+@pytest.fixture(scope="module")
+def moments(line):
+    many = line.sample(200_000, random_state=0).to_numpy()
+    return many.mean(0), np.cov(many.T)
+
+
+def closed_form(mean, covariance, row):
     """Mean and covariance of what is missing in a row, of normal columns."""
-    many = model.sample(200_000, random_state=0).to_numpy()
-    mean, covariance = many.mean(0), np.cov(many.T)
     u, k = np.isnan(row), ~np.isnan(row)
     gain = covariance[np.ix_(u, k)] @ np.linalg.pinv(
         covariance[np.ix_(k, k)], rcond=1e-8
@@ -69,15 +73,17 @@ def closed_form(model, row):
 @pytest.mark.parametrize(
     "missing", [["a"], ["b"], ["sum"], ["a", "b"], ["b", "c"], ["b", "c", "sum"]]
 )
-def test_of_normal_columns_the_posterior_is_closed(line, missing, exact, monkeypatch):
+def test_of_normal_columns_the_posterior_is_closed(
+    line, moments, missing, exact, monkeypatch
+):
     """With candidates and without; a sum tells of its terms."""
     if not exact:
         monkeypatch.setattr(_moments, "_is_linear", lambda mechanism: False)
     row = lines(1, seed=5).assign(**dict.fromkeys(missing, np.nan))
     # Each of equal rows has candidates of its own.
-    X = pd.concat([row] * 40)
-    draws = line.intervene({}, X=X, n_draws=50)[missing].to_numpy()
-    mean, covariance = closed_form(line, row.to_numpy()[0])
+    X = pd.concat([row] * 250)
+    draws = line.intervene({}, X=X, n_draws=8)[missing].to_numpy()
+    mean, covariance = closed_form(*moments, row.to_numpy()[0])
     deviations = np.sqrt(np.diag(covariance).clip(0))
     slack = 0.01 if exact else 0.03
     tolerance = 5 * deviations / np.sqrt(len(draws)) + slack * deviations + 0.005
