@@ -110,7 +110,10 @@ def main():
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--rows", type=int, default=2000)
     parser.add_argument("--worlds", nargs="*", default=list(WORLDS))
+    parser.add_argument("--quick", action="store_true")
     args = parser.parse_args()
+    if args.quick:
+        args.seeds, args.rows = 2, 200
     print(versions())
     warnings.simplefilter("ignore")
     rows = []
