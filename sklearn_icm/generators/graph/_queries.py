@@ -129,6 +129,8 @@ class GraphQueriesMixin:
     def _versions(self, X, n_draws):
         """Rows whose missing values are drawn, (n_draws, n, d); complete ones once."""
         rows = self._rows_as_given(X)
+        if not np.isnan(rows).any():
+            return rows[None]
         return versions(self._fitted, rows, n_draws, self._bounds_under({}))
 
     def _rows_to_explain(self, X):

@@ -37,12 +37,10 @@ def versions(
 ) -> np.ndarray:
     """Rows whose missing values are drawn as `completed` says, (n_draws, n, d).
 
-    Rows of which nothing is missing come once, (1, n, d). What is drawn is within the
-    bounds, and whole in columns of whole numbers. Warns of rows that few draws fit.
+    What is drawn is within the bounds, and whole in columns of whole numbers. Warns of
+    rows that few draws fit.
     """
     holes = np.isnan(rows).any(1)
-    if not holes.any():
-        return rows[None]
     double = copy.deepcopy(fitted.model).cpu().double().requires_grad_(False)
     found, effective = completed(double, rows[holes], fitted.entropy, n_draws)
     few = int((effective < FEW).sum())
