@@ -78,7 +78,7 @@ def test_of_normal_columns_the_posterior_is_closed(
 ):
     """With candidates and without; a sum tells of its terms."""
     if not exact:
-        monkeypatch.setattr(_moments, "_is_linear", lambda mechanism: False)
+        monkeypatch.setattr(_moments, "is_affine", lambda *args: False)
     row = lines(1, seed=5).assign(**dict.fromkeys(missing, np.nan))
     # Each of equal rows has candidates of its own.
     X = pd.concat([row] * 250)
@@ -117,6 +117,19 @@ def test_a_missing_number_has_the_moments_of_the_density(bent, column):
     draws = model.intervene({}, X=holes)[column]
     assert abs(draws.mean() - mean) < (5 / np.sqrt(1000) + 0.02) * deviation
     assert abs(draws.std() / deviation - 1) < 0.15
+
+
+def test_a_cause_of_a_bent_effect_may_be_on_either_side():
+    """Whatever kind the mechanism is: it is no line, though its noise is normal."""
+    a = np.random.RandomState(0).randn(500)
+    X = pd.DataFrame({"a": a, "b": a**2 + 0.2 * np.random.RandomState(1).randn(500)})
+    for kind in ("auto", "additive"):
+        est = fitted([("a", "b")], X, mechanism=kind, noise="normal", max_epochs=40)
+        rows = X[abs(X["a"]).between(1, 2)].head(100)
+        draws = est.intervene({}, X=rows.assign(a=np.nan), n_draws=10)["a"]
+        assert 0.4 < (draws > 0).mean() < 0.6
+        sizes = draws.abs().groupby(level=1).mean()
+        assert (abs(sizes - rows["a"].abs()) < 0.35).mean() > 0.9
 
 
 def test_rows_do_not_depend_on_their_neighbours(bent):

@@ -17,7 +17,7 @@ from ....models._noise import log_density
 from ....utils.rows import draws_by_content
 from ....utils.streams import stream_seed
 from .._model import GraphModule
-from ..columns._mechanisms import NumericColumn
+from ..columns._mechanisms import CategoricalColumn
 from ._moments import LEAST_NOISE, Moments, conditionals, log_normal, moments_of
 
 __all__ = ["versions"]
@@ -283,7 +283,7 @@ def _densities(
     """Log density of values of a column given its parents, (n,)."""
     noise, slope = (part[:, 0] for part in mechanism.explain(value, given))
     k = mechanism.index
-    if not isinstance(mechanism, NumericColumn):
+    if isinstance(mechanism, CategoricalColumn):
         return slope
     if model.noise.varies[k]:
         return log_density(noise, _part(model, k)) + slope

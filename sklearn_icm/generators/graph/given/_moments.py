@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ....utils.streams import Streams
 from .._model import GraphModule
-from ..columns._mechanisms import NumericColumn
+from ..columns._mechanisms import CategoricalColumn
 
 __all__ = ["LEAST_NOISE", "Moments", "conditionals", "log_normal", "moments_of"]
 
@@ -47,33 +47,45 @@ def moments_of(model: GraphModule) -> Moments:
     """Moments of the columns: exact ones if mechanisms are linear, else of draws."""
     graph, d, kernels = model.graph, len(model.names), model.noise
     mechanisms = [graph.mechanism(name) for name in model.names]
-    linear = not model.hidden and all(map(_is_linear, mechanisms))
+    # A stream from its start, so that no query matters.
+    noise = kernels.draw(N_MOMENTS, Streams(0))
+    values = graph(noise)[graph.data_node]
+    linear = not model.hidden and is_affine(model, noise, values)
     if linear:
-        unit = torch.eye(d, dtype=torch.float64)
-        values = graph(torch.cat([0 * unit[:1], unit]))[graph.data_node]
-        slopes = (values[1:] - values[0]).T
+        start, slopes = _affine(model)
         means = (kernels.share * kernels.points).sum(0)
         squares = kernels.width.square() + (kernels.points - means).square()
-        mean = values[0] + slopes @ means
+        mean = start + slopes @ means
         covariance = slopes * (kernels.share * squares).sum(0) @ slopes.T
     else:
-        # A stream from its start, so that no query matters.
-        values = graph(kernels.draw(N_MOMENTS, Streams(0)))[graph.data_node]
         mean, covariance = values.mean(0), torch.cov(values.T).reshape(d, d)
     is_exact = linear and bool((kernels.n_blocks == 1).all())
     variances = covariance.diagonal().clone()
     if not is_exact:
         covariance.diagonal().add_(LEAST_NOISE**2 * variances * ~kernels.varies[:d])
     deviations = variances.clamp(0).sqrt()
-    numbers = torch.tensor([isinstance(m, NumericColumn) for m in mechanisms])
+    has_levels = [isinstance(m, CategoricalColumn) for m in mechanisms]
+    numbers = ~torch.tensor(has_levels)
     numbers &= deviations > NOTHING * (mean.abs() + deviations)
     return Moments(mean, covariance, numbers, is_exact)
 
 
-def _is_linear(mechanism: Any) -> bool:
-    if type(mechanism) is not NumericColumn or bool(mechanism.tied):
-        return False
-    return not len(mechanism.function.shift) and mechanism.function.is_constant(1)
+def _affine(model: GraphModule) -> tuple[Tensor, Tensor]:
+    """Columns where all noise is 0, and how they change with it, (d, n_noise)."""
+    unit = torch.eye(model.noise.n_columns, dtype=torch.float64)
+    values = model.graph(torch.cat([0 * unit[:1], unit]))[model.graph.data_node]
+    return values[0], (values[1:] - values[0]).T
+
+
+def is_affine(model: GraphModule, noise: Tensor, values: Tensor) -> bool:
+    """Whether these values of the columns are an affine function of their noise.
+
+    This is asked of what mechanisms do, so that none of another kind is taken for a
+    line.
+    """
+    start, slopes = _affine(model)
+    error = (start + noise @ slopes.T - values).abs().amax(0)
+    return bool((error <= NOTHING * (1 + values.abs().amax(0))).all())
 
 
 class Given(NamedTuple):
