@@ -86,7 +86,7 @@ def test_intervals_of_groups_count_estimation():
     graph = GraphGenerator(GRAPH, mechanism="linear", random_state=0)
     model = BootstrapGenerator(graph, n_estimators=5, random_state=0).fit(X)
     table = average_effect(model, *ASKED, X=X, by="plan")
-    assert table.attrs["counts"] == "the rows X and 5 refits"
+    assert table.attrs["counts"].startswith("the rows X and 5 refits")
     width = table["high"] - table["low"]
     single = average_effect(model.estimator_, *ASKED, X=X, by="plan")
     assert (width > 5 * (single["high"] - single["low"])).all()
