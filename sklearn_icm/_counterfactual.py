@@ -1,6 +1,5 @@
 """Questions about hidden nodes: abduction, their values, and their support."""
 
-import copy
 import math
 from numbers import Integral, Real
 
@@ -25,6 +24,7 @@ from .models._query import (
     check_rows_or_number,
     stacked,
 )
+from .models._state import in_double
 from .rows._columns import plain_rows
 from .utils._sklearn import in_output_container
 from .utils.checks import check_scalar
@@ -171,7 +171,7 @@ class CounterfactualMixin(HybridMixin):
 
     def _in_double(self, ask, *arrays):
         """Answers about rows in float64, so that none depends on its neighbours."""
-        model = copy.deepcopy(self._fitted.model).cpu().double().requires_grad_(False)
+        model = in_double(self._fitted.model)
         # Convolutions of larger chunks of doubles take twice the time.
         size = RowQueries(model, None).chunk // 8
         parts = [torch.from_numpy(a.astype(np.float64)).split(size) for a in arrays]

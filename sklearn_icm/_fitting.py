@@ -4,7 +4,6 @@ import copy
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import partial
 from numbers import Integral, Real
 from typing import Any
 from warnings import warn
@@ -12,8 +11,8 @@ from warnings import warn
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator
+from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted, validate_data
-from torch import nn
 
 from ._training import seeds
 from ._training.device import resolve_device
@@ -28,8 +27,9 @@ from .rows._columns import (
     check_fits_float32,
     fingerprint,
     plain_rows,
-    rows_of_numbers,
+    refuse_text_and_times,
 )
+from .rows._frames import plain_array
 from .rows._space import Space
 from .utils._sklearn import Interval, StrOptions, fit_context, is_fold_of_search
 from .utils.checks import plain, unchanged_on_error
@@ -233,16 +233,31 @@ class TrainedEstimator(DocumentedMixin, BaseEstimator):
 
     def _check_rows(self, X, space=None, *, reset=False, **options):
         """Validate rows of a space: finite numbers, within the range of float32."""
-        X = rows_of_numbers(X)
+        X = plain_rows(X)
+        return self._check_numbers(
+            X, self._check_names(X, reset), reset=reset, **options
+        )
+
+    def _check_names(self, X, reset):
+        """Validate the names of a frame; say whether it is one."""
+        named = hasattr(X, "columns")
+        if named:
+            validate_data(self, X, reset=reset, skip_check_array=True)
+        return named
+
+    def _check_numbers(self, X, named, *, reset, **options):
+        refuse_text_and_times(X)
         if getattr(X, "ndim", 2) > 2:
             raise ValueError(
                 f"Found array with dim {X.ndim}, while rows of numbers (dim 2) are "
                 "required: flatten them, X.reshape(len(X), -1), and give their shape "
                 "as data_shape."
             )
-        X = validate_data(
-            self, X, dtype=[np.float64, np.float32], reset=reset, **options
-        )
+        options["dtype"] = [np.float64, np.float32]
+        if named:
+            X = check_array(plain_array(X), estimator=self, input_name="X", **options)
+        else:
+            X = validate_data(self, X, reset=reset, **options)
         check_fits_float32(X)
         return X
 
@@ -337,7 +352,7 @@ class TrainedEstimator(DocumentedMixin, BaseEstimator):
         model.likelihood.names = names
         opened = model.prepare(opened, Streams(entropy))
         model = model.to(resolve_device(self.device))
-        params = {name: _kept(value) for name, value in params.items()}
+        params = {name: state.kept(value) for name, value in params.items()}
         kept = fingerprint(rows.x)
         return Fitted(model, space, Progress(), entropy, params, kept), opened
 
@@ -345,7 +360,7 @@ class TrainedEstimator(DocumentedMixin, BaseEstimator):
         """What a training goes on from: copies, so that a failure changes nothing."""
         for name, asked in self._shaping().items():
             kept = before.params[name]
-            if kept is not asked and _comparable(kept) != _comparable(asked):
+            if kept is not asked and state.comparable(kept) != state.comparable(asked):
                 raise ValueError(
                     f"{name} cannot change from {kept!r} to {asked!r} while training "
                     "continues. Set it back, or fit afresh with warm_start=False."
@@ -474,26 +489,3 @@ class TrainedEstimator(DocumentedMixin, BaseEstimator):
             tree["fingerprint"],
             tree["rows"],
         )
-
-
-def _kept(value):
-    """A copy that later edits leave alone; of functions the reference."""
-    if callable(value) and not isinstance(value, nn.Module):
-        return value
-    return copy.deepcopy(value)
-
-
-def _comparable(value):
-    """Sequences as lists, partial functions as what they bind, modules as arrays."""
-    if isinstance(value, np.ndarray):
-        value = value.tolist()
-    if isinstance(value, (list, tuple)):
-        return [_comparable(v) for v in value]
-    if isinstance(value, dict):
-        return {k: _comparable(v) for k, v in value.items()}
-    if isinstance(value, nn.Module):
-        arrays = state.to_arrays(value)
-        return [state.appearance(value), {k: v.tobytes() for k, v in arrays.items()}]
-    if isinstance(value, partial):
-        return [partial, value.func, *map(_comparable, (value.args, value.keywords))]
-    return value

@@ -106,7 +106,7 @@ FROM_ROWS = {
         "compose",
     },
     "plain_columns": {"generators"},
-    "rows_of_numbers": {"_fitting"},
+    "refuse_text_and_times": {"_fitting"},
     "check_fits_float32": {"_fitting"},
     "fingerprint": {"_fitting"},
     # Columns and levels that parameters and interventions name.
@@ -120,6 +120,7 @@ FROM_ROWS = {
     "as_frame": {"_conditional", "compose"},
     "as_numbers": {"compose"},
     "mean_change": {"_hybrids"},
+    "plain_array": {"_fitting"},
 }
 FILES = sorted(ROOT.rglob("*.py"))
 

@@ -51,6 +51,8 @@ class MechanismGraph(nn.Module):
         Parents of every node that a mechanism produces.
     data_node : str
         Name of the node that is observed: the last one.
+    kinds : dict of str to str
+        What every node is.
 
     Examples
     --------
@@ -89,12 +91,7 @@ class MechanismGraph(nn.Module):
         self.mechanisms = nn.ModuleList(m for _, m in mechanisms.values())
         self.data_node = name
         self.nodes = self._infer_shapes()
-        self._declared = kinds_of(self.nodes, kinds) if kinds else {}
-
-    @property
-    def kinds(self) -> dict[str, str]:
-        """What every node is."""
-        return self._declared or kinds_of(self.nodes, {})
+        self.kinds = kinds_of(self.nodes, kinds or {})
 
     def mechanism(self, name: str) -> nn.Module:
         """Module that produces the node ``name``."""
@@ -216,7 +213,6 @@ class MechanismGraph(nn.Module):
         rows = rows or slice(0, n)
         streams = streams or Streams(0)
         modules = dict(zip(self.parents, self.mechanisms, strict=True))
-        kinds = self.kinds
         for name in self._order(interventions):
             change = interventions.get(name)
             if name in self.roots:
@@ -235,7 +231,7 @@ class MechanismGraph(nn.Module):
                 value = observe(value)
             if change is not None:
                 read = {k: nodes[k].clone() for k in change.reads}
-                here = Here(name, rows, read, streams, kind=kinds[name])
+                here = Here(name, rows, read, streams, kind=self.kinds[name])
                 value = _finite(name, applied(change, value, here))
             nodes[name] = value
         return nodes
@@ -253,7 +249,7 @@ class MechanismGraph(nn.Module):
         modules = dict(zip(self.parents, self.mechanisms, strict=True))
         modules[self.data_node] = LinkedMechanism(modules[self.data_node], link)
         mechanisms = {k: (p, modules[k]) for k, p in self.parents.items()}
-        return MechanismGraph(self.roots, mechanisms, self._declared)
+        return MechanismGraph(self.roots, mechanisms, self.kinds)
 
     def _infer_shapes(self) -> dict[str, tuple[int, ...]]:
         values = {k: torch.zeros(PROBED, *s) for k, s in self.roots.items()}

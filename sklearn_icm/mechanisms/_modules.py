@@ -236,7 +236,7 @@ def called_apart(f: Callable[..., Any], *values: Tensor, what: str = "f") -> Any
         made_in = str(getattr(getattr(f, "func", f), "__module__", ""))
         own = made_in.split(".")[0] == PACKAGE
         return f(*(values if own else map(Tensor.clone, values)))
-    if any(value.is_inference() for value in values):
+    if any(map(Tensor.is_inference, values)):
         # They count no writes.
         return f(*map(Tensor.clone, values))
     known = _WROTE.setdefault(f, {})

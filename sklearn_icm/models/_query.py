@@ -14,7 +14,6 @@ from torch import Tensor
 
 from ..exceptions import ClippedInterventionWarning, UnexplainedRowsWarning
 from ..interventions._base import Intervention, acting_inside
-from ..mechanisms._modules import tensor_of
 from ..utils.checks import check_scalar
 from ..utils.streams import Streams
 from . import Exogenous, GenerativeModel
@@ -47,7 +46,8 @@ class RowQueries:
 
     def __init__(self, module: GenerativeModel, bounds: np.ndarray | None) -> None:
         self.module = module
-        self.device, self.dtype = tensor_of(module).device, tensor_of(module).dtype
+        # It is where the model computes, and how.
+        self.device, self.dtype = module.spread.device, module.spread.dtype
         self.data_node = module.graph.data_node
         self.low, self.high = (-np.inf, np.inf) if bounds is None else bounds
         # Rows that are asked about, once they are checked.

@@ -6,6 +6,7 @@ import copy
 import re
 import warnings
 from collections.abc import Iterator, Mapping
+from functools import partial
 from itertools import chain, zip_longest
 from typing import Any
 
@@ -18,6 +19,7 @@ from .. import __version__
 
 VERSIONS = {"sklearn_icm": __version__, "torch": str(torch.__version__)}
 MOST_FAULTS = 3
+PACKAGE = __name__.split(".")[0]
 
 
 def to_arrays(module: nn.Module) -> dict[str, np.ndarray]:
@@ -135,6 +137,43 @@ def restore(module: nn.Module, kept: Mapping[str, Tensor]) -> None:
                 setattr(owner, leaf, value.to(now))
 
 
+def in_double(module: nn.Module, known: dict[int, nn.Module] | None = None) -> Any:
+    """A module for queries on the CPU in double precision, whose own stays as it is.
+
+    Modules of this package hold their tensors where torch looks for them, and what is
+    beside can be shared; others are copied as a whole. What stands at several places is
+    one module there too, by ``known``. Parts that a module names in ``for_training``,
+    which no query asks, stay as they are.
+    """
+    known = {} if known is None else known
+    if id(module) in known:
+        return known[id(module)]
+    own = type(module).__module__
+    if own.split(".")[0] != PACKAGE and own != nn.ModuleList.__module__:
+        made = copy.deepcopy(module).cpu().double().requires_grad_(False)
+    else:
+        made = object.__new__(type(module))
+        tensors = {
+            kind: {k: _doubled(v) for k, v in vars(module)[kind].items()}
+            for kind in ("_parameters", "_buffers")
+        }
+        kept = getattr(module, "for_training", ())
+        parts = {
+            k: v if k in kept else in_double(v, known)
+            for k, v in vars(module)["_modules"].items()
+        }
+        vars(made).update(vars(module) | tensors, _modules=parts)
+    known[id(module)] = made
+    return made
+
+
+def _doubled(value: Tensor | None) -> Tensor | None:
+    if value is None:
+        return None
+    value = value.detach().cpu()
+    return value.double() if value.is_floating_point() else value
+
+
 class Packed:
     """A module that is a parameter, without torch's tensors: arrays beside its frame.
 
@@ -190,3 +229,26 @@ def unpacked(values: Mapping[str, Any]) -> dict[str, Any]:
         name: value.module() if isinstance(value, Packed) else value
         for name, value in values.items()
     }
+
+
+def kept(value: Any) -> Any:
+    """A copy that later edits leave alone; of functions the reference."""
+    if callable(value) and not isinstance(value, nn.Module):
+        return value
+    return copy.deepcopy(value)
+
+
+def comparable(value: Any) -> Any:
+    """Sequences as lists, partial functions as what they bind, modules as arrays."""
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    if isinstance(value, (list, tuple)):
+        return [comparable(v) for v in value]
+    if isinstance(value, dict):
+        return {k: comparable(v) for k, v in value.items()}
+    if isinstance(value, nn.Module):
+        arrays = to_arrays(value)
+        return [appearance(value), {k: v.tobytes() for k, v in arrays.items()}]
+    if isinstance(value, partial):
+        return [partial, value.func, *map(comparable, (value.args, value.keywords))]
+    return value

@@ -11,7 +11,7 @@ from scipy.sparse import issparse
 from torch.utils.data import DataLoader, Dataset
 
 from ..utils.checks import plain
-from ._frames import as_frame
+from ._frames import are_plain, as_frame
 
 
 def column_name(column, names, parameter="graph"):
@@ -58,8 +58,9 @@ def plain_columns(X):
         X = X.infer_objects()
         columns = [_as_numbers(X.iloc[:, k]) for k in range(X.shape[1])]
         X = pd.concat(columns, axis=1) if columns else X
-    for k in range(X.shape[1]):
-        _refuse_times(X.iloc[:, k])
+    for k, dtype in enumerate(X.dtypes):
+        if not (are_plain([dtype]) or isinstance(dtype, NO_TIMES)):
+            _refuse_times(X.iloc[:, k])
     return X
 
 
@@ -119,13 +120,6 @@ def plain_rows(X):
     )
 
 
-def rows_of_numbers(X):
-    """Plain rows, if they hold neither text nor times."""
-    X = plain_rows(X)
-    refuse_text_and_times(X)
-    return X
-
-
 def refuse_text_and_times(X):
     """Refuse them by column: numpy would read "1" as 1, and dates as microseconds."""
     if hasattr(X, "columns"):
@@ -135,8 +129,11 @@ def refuse_text_and_times(X):
         if X.ndim != 2 or X.dtype.kind not in "OUSmM":
             return
         frame = pd.DataFrame(X)
-    for name, column in frame.items():
-        values = getattr(column.dtype, "categories", column)
+    for k, (name, dtype) in enumerate(frame.dtypes.items()):
+        if are_plain([dtype]):
+            continue
+        column = frame.iloc[:, k]
+        values = getattr(dtype, "categories", column)
         if pd.api.types.is_numeric_dtype(values.dtype):
             continue
         _refuse_times(column)
@@ -150,6 +147,8 @@ def refuse_text_and_times(X):
             )
 
 
+# Types of columns that hold none.
+NO_TIMES = (pd.StringDtype, pd.CategoricalDtype)
 SINCE = "(pandas.to_datetime({0}) - pandas.to_datetime({0}).min())"
 # What to write instead of a column of times.
 TIMES = {

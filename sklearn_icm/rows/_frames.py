@@ -48,6 +48,18 @@ def as_polars(frame):
     return polars.DataFrame(columns)
 
 
+def are_plain(dtypes):
+    """Whether types of columns are numpy's types of numbers or truth values."""
+    return all(isinstance(own, np.dtype) and own.kind in "fiub" for own in dtypes)
+
+
+def plain_array(X):
+    """Array of a frame whose columns all have one type of floats, or X as it is."""
+    dtypes = getattr(X, "dtypes", ())
+    is_one = isinstance(X, pd.DataFrame) and len(set(dtypes)) == 1
+    return X.to_numpy() if is_one and are_plain(dtypes[:1]) else X
+
+
 def all_numbers(frame):
     """Whether every column of a DataFrame holds numbers or truth values."""
     return all(map(is_numeric_dtype, frame.dtypes))

@@ -8,6 +8,7 @@ import pandas as pd
 
 from ..utils.checks import plain
 from ._columns import are_names, column_name
+from ._frames import are_plain
 
 __all__ = [
     "codes_of",
@@ -158,32 +159,45 @@ def _warn_of_many(n_levels, n_rows):
 
 
 def encode_levels(X, levels):
-    """Rows with every categorical column as codes 0, 1, ...; missing ones are NaN."""
+    """Rows with every categorical column as codes 0, 1, ...; missing ones are NaN.
+
+    An array, if all other columns hold numbers of numpy.
+    """
     if not levels:
         return X
-    frame = pd.DataFrame(X).copy()
-    columns = [frame.iloc[:, k] for k in range(frame.shape[1])]
-    for k, known in levels.items():
-        if k < len(columns):
-            columns[k] = _codes(columns[k], known)
-    encoded = pd.concat(columns, axis=1)
-    return encoded if isinstance(X, pd.DataFrame) else encoded.to_numpy(np.float64)
+    frame = pd.DataFrame(X)
+    columns = dict(enumerate(column for _, column in frame.items()))
+    codes = {k: _codes(columns.pop(k), levels[k]) for k in levels if k in columns}
+    is_array = not isinstance(X, pd.DataFrame)
+    if is_array or are_plain(column.dtype for column in columns.values()):
+        rows = np.empty(frame.shape)
+        for k, own in {**columns, **codes}.items():
+            rows[:, k] = own
+        return rows
+    frame = frame.copy()
+    for k, own in codes.items():
+        frame.isetitem(k, own)
+    return frame
 
 
 def _codes(column, levels):
-    known = column.notna().to_numpy()
+    values = column.to_numpy()
+    known = pd.notna(values)
     codes = np.full(len(column), np.nan)
-    codes[known] = codes_of(column[known].infer_objects().to_numpy(), levels)
-    unknown = column[codes < 0]
-    if len(unknown):
+    values = values[known]
+    if values.dtype == object and levels.dtype.kind in "biuf":
+        values = pd.Series(values).infer_objects().to_numpy()
+    codes[known] = codes_of(values, levels)
+    if (codes < 0).any():
+        unknown = column[codes < 0].iloc[0]
         raise ValueError(
-            f"Column {column.name!r} has the level {plain(unknown.iloc[0])!r}, which "
+            f"Column {column.name!r} has the level {plain(unknown)!r}, which "
             f"was not seen in fit; its levels are {plain(levels)}. Declare all levels "
             "before fit, such as by X[column].astype(pandas.CategoricalDtype([...])); "
             "if the column holds numbers, categorical_features='from_dtype' takes "
             "whole ones as such."
         )
-    return pd.Series(codes, index=column.index, name=column.name)
+    return codes
 
 
 def codes_of(values, levels):
@@ -195,7 +209,8 @@ def codes_of(values, levels):
     if levels.dtype.kind in "iu" and values.dtype.kind == "f":
         # A larger float may stand for several whole numbers.
         values = np.where(abs(values) < EXACT, values, np.nan)
-    return pd.Index(levels).get_indexer(values)
+    codes = {level: code for code, level in enumerate(levels.tolist())}
+    return np.array([codes.get(value, -1) for value in values.tolist()], int)
 
 
 def decode_levels(rows, levels):

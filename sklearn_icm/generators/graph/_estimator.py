@@ -5,7 +5,6 @@ from numbers import Integral
 
 import numpy as np
 import torch
-from sklearn.utils.validation import validate_data
 
 from ..._fitting import CONSTRAINTS
 from ...base import BaseGenerator
@@ -402,9 +401,9 @@ class GraphGenerator(GraphQueriesMixin, BaseGenerator):
 
     def _check_rows(self, X, space=None, *, reset=False, **options):
         X, space = plain_columns(plain_rows(X)), space or self._fitted.space
-        if not reset and space.levels and hasattr(X, "columns"):
-            # Names first, as levels are looked up by position.
-            validate_data(self, X, reset=False, skip_check_array=True)
+        # Names first, as levels are looked up by position.
+        named = self._check_names(X, reset)
+        X = space.coded(X)
         fitting = "ensure_min_samples" in options
         if fitting and self.missing == "available":
             options["ensure_all_finite"] = "allow-nan"
@@ -413,8 +412,7 @@ class GraphGenerator(GraphQueriesMixin, BaseGenerator):
                 ADVICE_OF_TESTS if self.missing == "available" else ADVICE_OF_QUERIES
             )
             refuse_missing(X, ADVICE if fitting else takes)
-        X = space.coded(X)
-        return super()._check_rows(X, reset=reset, **options)
+        return self._check_numbers(X, named, reset=reset, **options)
 
     def _rows_to_fit(self, X, y, environments, before):
         rows, space = super()._rows_to_fit(X, y, environments, before)

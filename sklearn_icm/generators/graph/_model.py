@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 
 from ...interventions._affine import affine_map
@@ -48,6 +49,7 @@ class GraphModule(GenerativeModel, Explains, Scores):
     """
 
     sized_by_fit = any_number = ("residuals",)
+    for_training = ("fit",)
 
     def __init__(
         self,
@@ -383,24 +385,25 @@ class GraphModule(GenerativeModel, Explains, Scores):
         places: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Noise behind rows, and the log of d noise / d value of the columns."""
-        noise = x.new_zeros(len(x), self.noise.n_columns)
-        slopes = torch.zeros_like(noise)
         values = {name: x[:, k, None] for k, name in enumerate(self.names)}
         if self.hidden:
             posterior = self.posterior(x, known)
             own = posterior.mean if draw is None else posterior.at(draw)
-            noise[:, x.shape[1] :] = own
             values |= self._hidden_values(x, own)
-        for name, parents in self.parents.items():
+        found = {}
+        for (name, parents), mechanism in zip(
+            self.parents.items(), self.graph.mechanisms, strict=False
+        ):
             if name in self.hidden:
                 continue
-            mechanism = self.graph.mechanism(name)
             given = [values[p] for p in parents]
             place = None if places is None else places[:, mechanism.index, None]
-            found = mechanism.explain(values[name], given, place)
-            noise[:, mechanism.index], slopes[:, mechanism.index] = (
-                part[:, 0] for part in found
-            )
+            found[mechanism.index] = mechanism.explain(values[name], given, place)
+        columns = [found[k] for k in range(x.shape[1])]
+        noise, slopes = (torch.cat(parts, 1) for parts in zip(*columns, strict=True))
+        if self.hidden:
+            noise = torch.cat([noise, own], 1)
+            slopes = functional.pad(slopes, (0, own.shape[1]))
         return noise, slopes
 
 

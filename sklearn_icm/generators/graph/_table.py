@@ -86,7 +86,8 @@ def refuse_missing(X, advice):
     """Say what can be done about missing values, where some are found."""
     if not isinstance(X, (np.ndarray, pd.DataFrame)) or X.ndim != 2:
         return
-    missing = pd.DataFrame(X).isna().to_numpy().sum(0)
+    is_float = isinstance(X, np.ndarray) and X.dtype.kind == "f"
+    missing = (np.isnan(X) if is_float else pd.DataFrame(X).isna().to_numpy()).sum(0)
     if missing.any():
         column = int(np.flatnonzero(missing)[0])
         raise ValueError(
