@@ -68,7 +68,8 @@ class HybridMixin:
         units : int or sequence of int
             Channels of a map, entries of a vector, taken together.
         X : array-like of shape (n_samples, n_features), optional
-            Rows to hybridise with each other; None draws `n_samples` from the model.
+            Rows to hybridise with each other; None draws `n_samples` from the model,
+            whose noise is then known.
         n_samples : int
             At least 2.
         random_state : int, RandomState or None
@@ -88,19 +89,23 @@ class HybridMixin:
         check_is_fitted(self)
         check_scalar(n_samples, "n_samples", Integral, min_val=2)
         entropy = query_entropy(self, random_state)
+        # The noise behind drawn rows is known.
+        rows = {"X": X}
         if X is None:
-            X = self.space_.named(self.sample(n_samples, random_state=entropy))
-        values = self.node_values(X)
-        if len(X) < 2:
-            raise ValueError(f"influence_map needs at least 2 rows, got {len(X)}.")
+            rows = {"n_samples": n_samples, "random_state": entropy}
+        values = self.node_values(**rows)
+        n = len(next(iter(values.values())))
+        if n < 2:
+            raise ValueError(f"influence_map needs at least 2 rows, got {n}.")
         # Every row meets another one: all are shifted by one along a random order.
-        order = np.random.RandomState(entropy).permutation(len(X))
-        partner = np.empty(len(X), int)
+        order = np.random.RandomState(entropy).permutation(n)
+        partner = np.empty(n, int)
         partner[order] = np.roll(order, 1)
         source = {name: value[partner] for name, value in values.items()}
         given = _given_units(self, node, units, source)
+        means = {"observation_noise": False} if X is None else {"residual": "drop"}
         factual, changed = self.intervene(
-            {node: given}, X=X, return_factual=True, residual="drop"
+            {node: given}, return_factual=True, **rows, **means
         )
         return mean_change(factual, changed)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from helpers import TABLE, small
+from helpers import FAMILIES, TABLE, fitted_families, small
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import Bunch
 
@@ -126,6 +126,18 @@ def test_hybrids_have_the_units_of_their_source(table):
     assert np.array_equal(table.hybridise(base, base, "dense1", [0, 3]), base)
     frame = pd.DataFrame(base, index=range(5, 14))
     assert list(table.hybridise(base, source, "dense1", 0)[0]) != list(frame.iloc[0])
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_noise_behind_drawn_rows_is_not_sought(monkeypatch, family):
+    model = fitted_families()[family]
+    node = next(iter(model.nodes_))
+    asked = []
+    monkeypatch.setattr(type(model._fitted.model), "abduct", asked.append)
+    influence = model.influence_map(node, 0, n_samples=9)
+    assert influence.shape == (4,)
+    assert np.isfinite(influence).all()
+    assert not asked
 
 
 def test_influence_is_zero_where_the_graph_has_no_path(true):
