@@ -324,7 +324,7 @@ class TrainedEstimator(DocumentedMixin, BaseEstimator):
         models, rows, streams = zip(*map(next, steps), strict=True)
         if not are_alike(models, rows):
             return False
-        found = train_together(Trainer.of(self), models, rows, streams)
+        found = train_together(Trainer.of(self).over(rows[0]), models, rows, streams)
         for own, progress in zip(steps, found, strict=True):
             with suppress(StopIteration):
                 own.send(progress)
@@ -421,7 +421,7 @@ class TrainedEstimator(DocumentedMixin, BaseEstimator):
 
     def _trainer(self, rows, one_pass):
         """Who trains."""
-        trainer = Trainer.of(self)
+        trainer = Trainer.of(self).over(rows)
         return trainer.one_pass() if one_pass else trainer
 
     def _adapt(self, model):

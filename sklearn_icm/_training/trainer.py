@@ -33,14 +33,17 @@ OPTIMIZERS = {
     "sgd": torch.optim.SGD,
 }
 ADAM_EPS = 1e-8
+# What "auto" stands for: so many epochs of the least batches. Of many rows batches
+# grow at first, and then there are fewer epochs, so that there are no more steps.
+AUTO_EPOCHS, AUTO_STEPS, LEAST_BATCH, MOST_BATCH = 60, 3000, 128, 512
 
 
 @dataclass(frozen=True)
 class Trainer:
     """Parameters of training with their defaults: a family has those that it names."""
 
-    max_epochs: int = 200
-    batch_size: int | None = 128
+    max_epochs: int | str = 200
+    batch_size: int | str | None = 128
     lr: float = 2e-3
     lr_schedule: str = "one-cycle"
     optimizer: str = "adam"
@@ -77,6 +80,17 @@ class Trainer:
             early_stopping=False,
             validation_fraction=0,
         )
+
+    def over(self, rows: Rows) -> Trainer:
+        """Trainer whose epochs and batches are numbers, which may go by the rows."""
+        size, n_epochs = self.batch_size, self.max_epochs
+        if size == "auto":
+            size = -(-len(rows) * AUTO_EPOCHS // AUTO_STEPS)
+            size = min(max(size, LEAST_BATCH), MOST_BATCH)
+        if n_epochs == "auto":
+            n_epochs = AUTO_STEPS // rows.n_batches(size)
+            n_epochs = min(max(n_epochs, 1), AUTO_EPOCHS)
+        return replace(self, max_epochs=n_epochs, batch_size=size)
 
     def plan(self) -> dict[str, Any]:
         """The numbers and names among the parameters."""
