@@ -9,6 +9,7 @@ from sklearn_icm.datasets import make_faces, make_fluohair, make_scm
 from sklearn_icm.generators import FixedGenerator
 from sklearn_icm.interventions import Do, Reparametrise, Stretch
 from sklearn_icm.mechanisms import MechanismGraph
+from sklearn_icm.models._abduction import log_joint, most_probable_noise
 
 
 def generator_of(world, **params):
@@ -69,6 +70,58 @@ def test_a_table_answers_do_like_its_world():
     node = scm.feature_names[1]
     changed = model.intervene({node: Do(1.5)}, X=scm.data[:40])
     assert np.abs(changed - scm.render({node: 1.5})).max() < 0.05
+
+
+WORLDS = {
+    "sine": lambda: make_scm(60, n_nodes=4, mechanism="sine", random_state=1),
+    "product": lambda: make_scm(60, n_nodes=4, mechanism="product", random_state=1),
+    "faces": lambda: make_faces(60, random_state=1),
+}
+
+
+@pytest.mark.parametrize("noise_std", [0.0, 0.1])
+@pytest.mark.parametrize("world", WORLDS)
+def test_the_noise_found_is_no_less_probable_than_what_adam_finds(world, noise_std):
+    model = generator_of(WORLDS[world](), noise_std=noise_std, random_state=0)
+    module, X = model._fitted.model, model.sample(8, random_state=0)
+    x = module.layout.to_node(torch.tensor(X, dtype=torch.float32))
+    with torch.no_grad():
+        own = module.abduct(x)
+    # From what was found, and from the mean.
+    for start in (own, torch.zeros_like(own)):
+        other = most_probable_noise(module, x, start, max_steps=200, tol=1e-4)
+        gain = log_joint(module, x, other.noise) - log_joint(module, x, own)
+        assert gain.max() < 0.01 * X.shape[1]
+
+
+def test_rows_are_searched_as_they_are_alone(faces):
+    model = generator_of(faces, noise_std=0.02, random_state=0)
+    module, x = model._fitted.model, torch.tensor(faces.data, dtype=torch.float32)
+    x = module.layout.to_node(x)
+    with torch.no_grad():
+        alone = torch.cat([module.abduct(row[None]) for row in x])
+        # (Along flat directions values are less alike than their densities.)
+        joint = [log_joint(module, x, noise) for noise in (module.abduct(x), alone)]
+    assert torch.allclose(*joint, atol=0.05)
+
+
+def test_mechanisms_need_no_gradient():
+    class Numpy(nn.Module):
+        def forward(self, noise):
+            return torch.from_numpy(np.sinh(noise.detach().numpy()))
+
+    graph = MechanismGraph({"noise": (3,)}, {"data": ("noise", Numpy())})
+    X = np.sinh(np.random.RandomState(0).randn(50, 3))
+    found = FixedGenerator(graph, random_state=0).fit(X).abduct(X)
+    assert np.allclose(found.noise, np.arcsinh(X), atol=0.01)
+
+
+@pytest.mark.parametrize("n_latents", [64, 65])
+def test_few_latents_and_many_are_found(n_latents):
+    X = np.random.RandomState(0).randn(20, n_latents)
+    found = FixedGenerator(random_state=0).fit(X).abduct(X[:3])
+    standardised = (X - X.mean(0)) / X.std(0)
+    assert np.allclose(found.noise, standardised[:3], atol=0.1)
 
 
 def test_noise_has_the_stated_spread():

@@ -12,8 +12,10 @@ from ...models._abduction import most_probable_noise
 from ...models._noise import MixtureNoise
 from ...rows._batches import Batch, Rows
 from ...utils.streams import Streams
+from ._search import least_squares_noise
 
-N_STARTS = 1024
+N_STARTS, N_NEAREST = 1024, 4
+MOST_LATENTS = 64
 MOST_STEPS = 500
 TOLERANCE = 1e-4
 # Observation noise relative to the data, and in all, whose square float32 can hold.
@@ -86,7 +88,10 @@ class FixedModule(GenerativeModel, Explains):
         self.n_rows += len(x)
 
     def abduct(self, x: Tensor) -> Tensor:
-        """Most probable noise, from the nearest of many draws."""
+        """Most probable noise, from the nearest of many draws.
+
+        By least squares; of more latents than a matrix of slopes is made for, by Adam.
+        """
         starts = self.noise.draw(N_STARTS, Streams(0)).to(tensor_of(self))
         outputs = torch.cat(
             [self.graph(z)[self.graph.data_node] for z in starts.split(128)]
@@ -95,6 +100,9 @@ class FixedModule(GenerativeModel, Explains):
         distances = torch.cdist(
             standardised(x).flatten(1), standardised(outputs).flatten(1)
         )
+        nearest = starts[distances.topk(N_NEAREST, largest=False).indices]
+        if starts.shape[1] <= MOST_LATENTS:
+            return least_squares_noise(self, x, nearest)
         return most_probable_noise(
-            self, x, starts[distances.argmin(1)], max_steps=MOST_STEPS, tol=TOLERANCE
+            self, x, nearest[:, 0], max_steps=MOST_STEPS, tol=TOLERANCE
         ).noise
