@@ -309,12 +309,14 @@ class NumericReader(nn.Module):
 
     def value(self, read: Tensor) -> Tensor:
         """Value that is read so; nothing where rounding leaves as much of a zero."""
-        value = self.units(read)
-        return value.masked_fill(value.abs() < ROUNDING * self.units.offset.abs(), 0.0)
+        units = self.units
+        value = units.forward(read)
+        return value.masked_fill(value.abs() < ROUNDING * units.offset.abs(), 0.0)
 
     def size(self, value: Tensor) -> Tensor:
         """How large the terms of what is read are."""
-        return (value.abs() + self.units.offset.abs()) / self.units.scale
+        units = self.units
+        return (value.abs() + units.offset.abs()) / units.scale
 
 
 class CategoricalReader(nn.Module):
@@ -336,7 +338,8 @@ class ColumnMechanism(nn.Module):
     """Mechanism of one column.
 
     It is called with the parents' values ``(n, 1)`` in their own units and, last, with
-    the noise of all columns, of which it reads one.
+    the noise of all columns, of which it reads one. Its parts are asked by ``forward``,
+    without hooks, since one row is more calls than numbers.
     """
 
     # Entry of the noise that is what its parents leave, if a formula gives it.
@@ -371,7 +374,7 @@ class ColumnMechanism(nn.Module):
         if not parents:
             return like.new_empty(len(like), 0)
         pairs = zip(self.parents, parents, strict=True)
-        read = [(reader.size if sizes else reader)(value) for reader, value in pairs]
+        read = [(r.size if sizes else r.forward)(value) for r, value in pairs]
         return read[0] if len(read) == 1 else torch.cat(read, 1)
 
 
@@ -399,8 +402,9 @@ class NumericColumn(ColumnMechanism):
         The place in an interval of noise matters to columns of levels alone.
         """
         location, scale = self._moments(parents, value)
-        left = self._resolved(self.reader(value) - location, value, parents)
-        slope = (scale * self.reader.units.scale).expand_as(left)
+        reader = self.reader
+        left = self._resolved(reader.forward(value) - location, value, parents)
+        slope = (scale * reader.units.scale).expand_as(left)
         return left / scale, -slope.log()
 
     def _resolved(
@@ -412,14 +416,15 @@ class NumericColumn(ColumnMechanism):
         return left.masked_fill(is_rounding(left, terms), 0.0)
 
     def _moments(self, parents: Sequence[Tensor], like: Tensor) -> tuple:
-        inputs = self.inputs(parents, like)
+        inputs, function = self.inputs(parents, like), self.function
         if self.tied:
-            mean = self.reader.units.offset / self.reader.units.scale
-            scale = (self.function(inputs, 1) + mean).clamp(min=LEAST_MEAN * mean)
+            units = self.reader.units
+            mean = units.offset / units.scale
+            scale = (function.forward(inputs, 1) + mean).clamp(min=LEAST_MEAN * mean)
             return scale - mean, scale
-        if self.function.is_constant(1):
-            return self.function(inputs, 1), scale_of(self.function.bias[1:])
-        heads = self.function(inputs)
+        if function.is_constant(1):
+            return function.forward(inputs, 1), scale_of(function.bias[1:])
+        heads = function.forward(inputs)
         return heads[:, :1], scale_of(heads[:, 1:])
 
 
@@ -466,7 +471,7 @@ class CategoricalColumn(ColumnMechanism):
         return (own > below).sum(1, keepdim=True).to(noise)
 
     def _log_chances(self, parents: Sequence[Tensor], like: Tensor) -> Tensor:
-        logits = self.function(self.inputs(parents, like))
+        logits = self.function.forward(self.inputs(parents, like))
         # Training ends before it takes all chance from a level that no row has.
         own = logits.masked_fill(self.prior > 0, -torch.inf).log_softmax(1)
         return torch.logaddexp(own + torch.log1p(-self.prior.sum()), self.prior.log())
