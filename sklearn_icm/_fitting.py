@@ -234,9 +234,8 @@ class TrainedEstimator(DocumentedMixin, BaseEstimator):
     def _check_rows(self, X, space=None, *, reset=False, **options):
         """Validate rows of a space: finite numbers, within the range of float32."""
         X = plain_rows(X)
-        return self._check_numbers(
-            X, self._check_names(X, reset), reset=reset, **options
-        )
+        named = self._check_names(X, reset)
+        return self._check_numbers(plain_array(X), named, reset=reset, **options)
 
     def _check_names(self, X, reset):
         """Validate the names of a frame; say whether it is one."""
@@ -255,7 +254,7 @@ class TrainedEstimator(DocumentedMixin, BaseEstimator):
             )
         options["dtype"] = [np.float64, np.float32]
         if named:
-            X = check_array(plain_array(X), estimator=self, input_name="X", **options)
+            X = check_array(X, estimator=self, input_name="X", **options)
         else:
             X = validate_data(self, X, reset=reset, **options)
         check_fits_float32(X)

@@ -120,7 +120,7 @@ FROM_ROWS = {
     "as_frame": {"_conditional", "compose"},
     "as_numbers": {"compose"},
     "mean_change": {"_hybrids"},
-    "plain_array": {"_fitting"},
+    "plain_array": {"_fitting", "generators"},
 }
 FILES = sorted(ROOT.rglob("*.py"))
 

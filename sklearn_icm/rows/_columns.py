@@ -54,11 +54,13 @@ def plain_columns(X):
             f"The columns of X must be named by strings, got {names[:5]}: numbers "
             "would be taken for positions. Set X.columns = X.columns.astype(str)."
         )
-    if any(map(pd.api.types.is_object_dtype, X.dtypes)):
+    dtypes = list(X.dtypes)
+    if object in dtypes:
         X = X.infer_objects()
         columns = [_as_numbers(X.iloc[:, k]) for k in range(X.shape[1])]
-        X = pd.concat(columns, axis=1) if columns else X
-    for k, dtype in enumerate(X.dtypes):
+        X = pd.concat(columns, axis=1)
+        dtypes = list(X.dtypes)
+    for k, dtype in enumerate(dtypes):
         if not (are_plain([dtype]) or isinstance(dtype, NO_TIMES)):
             _refuse_times(X.iloc[:, k])
     return X

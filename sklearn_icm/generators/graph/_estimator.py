@@ -10,6 +10,7 @@ from ..._fitting import CONSTRAINTS
 from ...base import BaseGenerator
 from ...rows._batches import renewed
 from ...rows._columns import plain_columns, plain_rows
+from ...rows._frames import plain_array
 from ...rows._space import Space
 from ...utils._sklearn import Interval, StrOptions
 from ...utils.environments import find_rows, resolve_environments
@@ -409,7 +410,7 @@ class GraphGenerator(GraphQueriesMixin, BaseGenerator):
         X, space = plain_columns(plain_rows(X)), space or self._fitted.space
         # Names first, as levels are looked up by position.
         named = self._check_names(X, reset)
-        X = space.coded(X)
+        X = plain_array(space.coded(X))
         fitting = "ensure_min_samples" in options
         if fitting and self.missing == "available":
             options["ensure_all_finite"] = "allow-nan"
