@@ -54,7 +54,7 @@ def are_plain(dtypes):
 
 
 def plain_array(X):
-    """Array of a frame whose columns all have one type of floats, or X as it is."""
+    """Array of a frame whose columns all have one type of numbers, or X as it is."""
     dtypes = getattr(X, "dtypes", ())
     is_one = isinstance(X, pd.DataFrame) and len(set(dtypes)) == 1
     return X.to_numpy() if is_one and are_plain(dtypes[:1]) else X
