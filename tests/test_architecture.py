@@ -251,7 +251,8 @@ def test_torch_halves_are_annotated():
     rooms = ("models", "mechanisms", "_training")
     halves = [path for path in FILES if part_of(path) in rooms]
     halves += [*(ROOT / "generators").glob("*/_model.py")]
-    halves += [*(ROOT / "generators").glob("*/columns/*.py")]
+    for room in ("columns", "kinds"):
+        halves += [*(ROOT / "generators").glob(f"*/{room}/*.py")]
     for path in halves:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.FunctionDef) and not node.name.startswith("__"):

@@ -1,6 +1,7 @@
 """What every public estimator keeps: the contracts of scikit-learn and generators."""
 
 import pytest
+from sklearn.linear_model import SGDRegressor
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from sklearn_icm.compose import BootstrapGenerator
@@ -36,6 +37,9 @@ VARIANTS = [
     ChainGenerator("conv", kernel_size=3, max_iter=20),
     GraphGenerator([(0, 1), (1, 2), (0, 3)], max_epochs=2),
     GraphGenerator({3: [0, 1, 2]}, mechanism="location-scale", max_epochs=2),
+    GraphGenerator(
+        {3: [0, 1], 2: 3}, mechanism={3: SGDRegressor(), 2: "mixture"}, max_epochs=2
+    ),
     BootstrapGenerator(GraphGenerator([(0, 1)], max_epochs=2), n_estimators=2),
 ]
 

@@ -19,6 +19,8 @@ import pytest
 import torch
 from helpers import TABLE
 from second_device import second_device
+from sklearn.linear_model import SGDClassifier, SGDRegressor
+from torch import nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 from toy_families import EnergyGenerator, FlowGenerator
 
@@ -33,6 +35,7 @@ TRAINED = {"max_epochs": 2, "batch_size": 10}
 COLUMNS = {**TRAINED, "n_units": 4, "icm_weight": 1.0}
 NUMBERS = pd.DataFrame(TABLE, columns=NAMES)
 LEVELS = NUMBERS.assign(x1=np.where(TABLE[:, 1] > 0.5, "a", "b"))
+OWN = {"x1": SGDClassifier(loss="log_loss"), "x2": SGDRegressor(), "x3": nn.PReLU()}
 # (Linear chains compute on the CPU: in float64, which not all devices have.)
 FAMILIES = {
     "dense": (
@@ -44,6 +47,7 @@ FAMILIES = {
         ROWS,
     ),
     "levels": (GraphGenerator(EDGES, **COLUMNS), LEVELS),
+    "own": (GraphGenerator(EDGES, mechanism=OWN, **COLUMNS), LEVELS),
     "hidden": (GraphGenerator(HIDDEN, unobserved={"u": 2}, **COLUMNS), NUMBERS),
     "fixed": (FixedGenerator(), ROWS),
     "energy": (EnergyGenerator(max_epochs=2), TABLE),

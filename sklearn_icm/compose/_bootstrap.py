@@ -119,8 +119,8 @@ fit_intervention` and the displays of these take it and say so; `interval` gives
 
     Refits of a :class:`~sklearn_icm.generators.GraphGenerator` are trained as one on
     the CPU, twenty in the time of about five fits, unless it has unobserved nodes,
-    mechanism "energy", a penalty, callbacks or held-out rows, or prints. Others, and
-    those of pipelines, are fitted one by one.
+    mechanism "energy" or a ``torch.nn.Module`` as one, a penalty, callbacks or held-out
+    rows, or prints. Others, and those of pipelines, are fitted one by one.
 
     Ctrl-C keeps the refits that are finished, if there are two; else the earlier fit.
     Those that are trained as one are finished together.

@@ -31,10 +31,10 @@ from ._trace import TRACE
 SMALLEST_RATIO = 1e-3
 NEEDED = (
     "Spectral penalties need a hidden map, trace penalties a hidden vector, noise "
-    "penalties a numeric column with parents (whose mechanism is not 'energy'), 'auto' "
-    "takes any of them, IMAPenalty needs a decoder of two latents, and a "
-    "GenericPenalty of a distribution a hidden map with the grid of the data (such as "
-    "that of map_decoder), or a node of the graph;"
+    "penalties a numeric column with parents (whose mechanism is not 'energy', "
+    "'mixture' or an estimator), 'auto' takes any of them, IMAPenalty needs a decoder "
+    "of two latents, and a GenericPenalty of a distribution a hidden map with the grid "
+    "of the data (such as that of map_decoder), or a node of the graph;"
 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -114,8 +115,16 @@ class SwapMechanism(MechanismIntervention):
         """Return what equality and hash compare."""
         # By the values of the weights, so that a pickled copy is equal.
         state = self.estimator.graph_.mechanism(self.name).state_dict()
-        weights = (v.detach().cpu().numpy().tobytes() for v in state.values())
+        weights = (_bytes_of(value) for value in state.values())
         return (type(self), self.name, *state, *weights)
+
+
+def _bytes_of(value: Any) -> bytes:
+    """Of a tensor, or of what else is the state of a mechanism."""
+    if isinstance(value, Tensor):
+        return value.detach().cpu().numpy().tobytes()
+    # Of a copy, in which names that were shared are so no more, as in other copies.
+    return pickle.dumps(pickle.loads(pickle.dumps(value)))
 
 
 def swaps_of(interventions: Mapping[str, Intervention]) -> Iterator[tuple]:

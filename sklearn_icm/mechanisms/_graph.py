@@ -90,6 +90,8 @@ class MechanismGraph(nn.Module):
         # A list, not a ModuleDict: node names may be any string, such as "a.b".
         self.mechanisms = nn.ModuleList(m for _, m in mechanisms.values())
         self.data_node = name
+        # Whether rows whose parents did not change are taken from the factual ones.
+        self.keeps_rows = False
         self.nodes = self._infer_shapes()
         self.kinds = kinds_of(self.nodes, kinds or {})
 
@@ -184,8 +186,10 @@ class MechanismGraph(nn.Module):
         interventions : dict of node name to intervention, optional
             Each is applied to the value of its node, before any child reads it.
         factual : dict of node name to Tensor, optional
-            Result of a call with the same noise, no intervention and no `observe`.
-            Nodes upstream of the first changed one are then taken from it.
+            Result of a call with the same noise, no intervention and no `observe`, or
+            what rounding makes it differ from. Nodes upstream of the first changed one
+            are then taken from it, and further down those rows whose parents are those
+            of it.
         observe : callable, optional
             From the data node to what is seen of it, before an intervention on it.
         rows : slice, optional
@@ -225,6 +229,8 @@ class MechanismGraph(nn.Module):
                     value = factual[name]
                 else:
                     value = _value_of(name, module, parents, nodes)
+                    if known and self.keeps_rows:
+                        value = _kept(value, name, parents, nodes, factual)
                 if module is not own:
                     _check_made(change, name, value, (n, *self.nodes[name]))
             if name == self.data_node and observe is not None:
@@ -290,6 +296,17 @@ def _value_of(
 ) -> Tensor:
     what = f"The mechanism of node {name!r}"
     return called_apart(module, *(nodes[p] for p in parents), what=what)
+
+
+def _kept(
+    value: Tensor, name: str, parents: tuple[str, ...], nodes: Nodes, factual: Nodes
+) -> Tensor:
+    """A value, but that of the factual node in rows whose parents are the same."""
+    pairs = [(nodes[p], factual[p]) for p in parents if nodes[p] is not factual[p]]
+    if not pairs:
+        return factual[name]
+    same = torch.stack([(a == b).flatten(1).all(1) for a, b in pairs]).all(0)
+    return torch.where(same.view(-1, *[1] * (value.ndim - 1)), factual[name], value)
 
 
 def _check_made(

@@ -144,6 +144,10 @@ class GenerativeModel(nn.Module, ABC):
         draw = self.likelihood.draw(n, streams.torch("observations")).to(own.device)
         return Exogenous(roots, partial(self.likelihood.observe, draw=draw))
 
+    def factual(self, roots: Tensor, x: Tensor) -> Nodes:
+        """Values of the nodes for the noise behind values of the data node."""
+        return self.graph(roots)
+
     def log_prior(self, noise: Tensor) -> Tensor:
         """Log density of each value of the one root, (n,)."""
         if self.noise is not None:

@@ -104,11 +104,11 @@ class RowQueries:
         inside = acting_inside(interventions, self.data_node)
         for rows in self._chunks_of(len(X)):
             given = X[rows].astype(np.float64)
-            if noise is None:
-                roots = self.module.abduct(self.to_node(given).to(self.device))
-            else:
-                roots = self.to_noise(noise[rows])
-            before = self.module.graph(roots)
+            x = self.to_node(given).to(self.device)
+            roots = (
+                self.module.abduct(x) if noise is None else self.to_noise(noise[rows])
+            )
+            before = self.module.factual(roots, x)
             scatter, limits = None, (self.low, self.high)
             if keep:
                 means = self.to_rows(before[self.data_node])

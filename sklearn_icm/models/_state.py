@@ -20,19 +20,38 @@ from .. import __version__
 VERSIONS = {"sklearn_icm": __version__, "torch": str(torch.__version__)}
 MOST_FAULTS = 3
 PACKAGE = __name__.split(".")[0]
+# Under which torch keeps what of a module is no tensor.
+EXTRA = "_extra_state"
 
 
-def to_arrays(module: nn.Module) -> dict[str, np.ndarray]:
-    """Copy parameters and buffers to numpy; what modules share under its first name."""
+def to_arrays(module: nn.Module) -> dict[str, Any]:
+    """Copy parameters and buffers to numpy; what modules share under its first name.
+
+    Beside them is what modules say is their state, and is no tensor.
+    """
     state = _state(module)
-    return {name: value.detach().cpu().numpy().copy() for name, value in state.items()}
+    arrays = {k: value.detach().cpu().numpy().copy() for k, value in state.items()}
+    return arrays | {k: own.get_extra_state() for k, own in _extras(module).items()}
 
 
 def _state(module: nn.Module) -> dict[str, Tensor]:
     """Parameters and buffers by name; those of a shared module once."""
     owners = dict(module.named_modules())
     state = module.state_dict(keep_vars=True)
-    return {k: value for k, value in state.items() if k.rpartition(".")[0] in owners}
+    return {
+        name: value
+        for name, value in state.items()
+        if name.rpartition(".")[0] in owners and isinstance(value, Tensor)
+    }
+
+
+def _extras(module: nn.Module) -> dict[str, nn.Module]:
+    """Modules whose state is more than tensors, by the name of it."""
+    return {
+        f"{name}.{EXTRA}": part
+        for name, part in module.named_modules()
+        if type(part).get_extra_state is not nn.Module.get_extra_state
+    }
 
 
 def appearance(module: nn.Module) -> str:
@@ -53,9 +72,10 @@ def load_arrays(module: nn.Module, arrays: dict[str, np.ndarray], shown: str) ->
     ValueError
         If something does not fit; the module is then as it was.
     """
-    own = _state(module)
-    faults = [f"{name!r} is missing" for name in own if name not in arrays]
-    faults += [f"{name!r} is not of this model" for name in arrays if name not in own]
+    own, extras = _state(module), _extras(module)
+    known = {*own, *extras}
+    faults = [f"{name!r} is missing" for name in known if name not in arrays]
+    faults += [f"{name!r} is not of this model" for name in arrays if name not in known]
     for name in filter(arrays.__contains__, own):
         faults += _faults(module, name, own[name], arrays)
     here = appearance(module)
@@ -70,7 +90,9 @@ def load_arrays(module: nn.Module, arrays: dict[str, np.ndarray], shown: str) ->
             f"{f'; and {more} more faults' if more > 0 else ''}. Load it where its "
             "decoder and the package are as they were when it was saved, or fit anew."
         )
-    restore(module, {k: torch.from_numpy(np.array(v)) for k, v in arrays.items()})
+    restore(module, {k: torch.from_numpy(np.array(arrays[k])) for k in own})
+    for name, part in extras.items():
+        part.set_extra_state(arrays[name])
 
 
 def _faults(
@@ -215,20 +237,18 @@ class Packed:
         return module
 
 
-def packed(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Modules among some values as `Packed` ones."""
-    return {
-        name: Packed(value) if isinstance(value, nn.Module) else value
-        for name, value in values.items()
-    }
+def packed(value: Any) -> Any:
+    """A value, whose modules are `Packed` ones if it is a module or a dict of some."""
+    if type(value) is dict:
+        return {name: packed(part) for name, part in value.items()}
+    return Packed(value) if isinstance(value, nn.Module) else value
 
 
-def unpacked(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values that were `packed`."""
-    return {
-        name: value.module() if isinstance(value, Packed) else value
-        for name, value in values.items()
-    }
+def unpacked(value: Any) -> Any:
+    """The value that was `packed`."""
+    if type(value) is dict:
+        return {name: unpacked(part) for name, part in value.items()}
+    return value.module() if isinstance(value, Packed) else value
 
 
 def kept(value: Any) -> Any:
@@ -239,7 +259,11 @@ def kept(value: Any) -> Any:
 
 
 def comparable(value: Any) -> Any:
-    """Sequences as lists, partial functions as what they bind, modules as arrays."""
+    """A value that equals that of the same parameter.
+
+    Sequences are lists, partial functions what they bind, modules arrays, estimators
+    their parameters.
+    """
     if isinstance(value, np.ndarray):
         value = value.tolist()
     if isinstance(value, (list, tuple)):
@@ -247,8 +271,13 @@ def comparable(value: Any) -> Any:
     if isinstance(value, dict):
         return {k: comparable(v) for k, v in value.items()}
     if isinstance(value, nn.Module):
-        arrays = to_arrays(value)
-        return [appearance(value), {k: v.tobytes() for k, v in arrays.items()}]
+        arrays = {
+            k: v.tobytes() if isinstance(v, np.ndarray) else comparable(v)
+            for k, v in to_arrays(value).items()
+        }
+        return [appearance(value), arrays]
     if isinstance(value, partial):
         return [partial, value.func, *map(comparable, (value.args, value.keywords))]
+    if hasattr(value, "get_params") and not isinstance(value, type):
+        return [type(value), comparable(value.get_params(deep=False))]
     return value

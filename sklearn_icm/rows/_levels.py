@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from ..utils.checks import plain
+from ..utils.pipelines import is_predictor, predicts_levels
 from ._columns import are_names, column_name
 from ._frames import are_plain
 
@@ -29,11 +30,12 @@ def find_levels(X, categorical_features, mechanism="auto"):
 
     They are sorted; those of a categorical dtype are in its own order, with those that
     no row has. Which columns have levels `categorical_features` says, as
-    `GraphGenerator` has it, or a `mechanism` that is "categorical".
+    `GraphGenerator` has it, or a `mechanism` that is "categorical" or a classifier.
     """
     by_dtype = isinstance(categorical_features, str)
     given = {"categorical_features": [] if by_dtype else categorical_features}
     kinds = mechanism if isinstance(mechanism, Mapping) else {}
+    kinds = {c: _kind_of(own) for c, own in kinds.items()}
     given["mechanism"] = [c for c, kind in kinds.items() if kind == "categorical"]
     everywhere = isinstance(mechanism, str) and mechanism == "categorical"
     frame = _as_frame(X, everywhere or any(map(len, given.values())))
@@ -63,6 +65,15 @@ def find_levels(X, categorical_features, mechanism="auto"):
         _refuse_text([c for k, c in enumerate(columns) if k not in levels])
     _warn_of_many({names[k]: columns[k].nunique() for k in levels}, len(frame))
     return levels
+
+
+def _kind_of(own):
+    """What the mechanism of a column, be it a kind or an object, says of it."""
+    if isinstance(own, str):
+        return own
+    if not is_predictor(own):
+        return "auto"
+    return "categorical" if predicts_levels(own) else "regressor"
 
 
 def _as_frame(X, asked):

@@ -45,6 +45,19 @@ def seeded_clone(estimator, entropy, refit):
     return clone(estimator).set_params(**seeds)
 
 
+def is_predictor(value):
+    """Whether an object is fitted and predicts."""
+    is_class = isinstance(value, type)
+    return not is_class and hasattr(value, "fit") and hasattr(value, "predict")
+
+
+def predicts_levels(predictor):
+    """Whether a predictor is a classifier; one without tags, if it gives chances."""
+    if hasattr(predictor, "__sklearn_tags__"):
+        return get_tags(predictor).estimator_type == "classifier"
+    return hasattr(predictor, "predict_proba")
+
+
 def last_step(estimator):
     """Return the estimator, the last step of a pipeline, or the best of a search."""
     estimator = chosen_estimator(estimator)

@@ -21,6 +21,7 @@ from ._model import GraphModule
 from ._queries import GraphQueriesMixin
 from ._table import check_known, refuse_missing
 from .columns._structure import MECHANISMS, allowed_kinds
+from .kinds._given import NestedMechanisms, given_mechanisms
 
 __all__ = ["GraphGenerator"]
 
@@ -37,7 +38,7 @@ ADVICE_OF_TESTS = (
 )
 
 
-class GraphGenerator(GraphQueriesMixin, BaseGenerator):
+class GraphGenerator(NestedMechanisms, GraphQueriesMixin, BaseGenerator):
     """Structural causal model of a table: one mechanism per column of a known graph.
 
     Parameters
@@ -54,17 +55,20 @@ class GraphGenerator(GraphQueriesMixin, BaseGenerator):
         not in the table, or what lies between columns. An adjacency array counts them
         after the columns.
     mechanism : {"auto", "linear", "polynomial", "additive", "location-scale", \
-            "energy", "categorical"} or dict, default="auto"
+            "energy", "mixture", "categorical"} or dict, default="auto"
         How a numeric column depends on its parents: linearly, by a polynomial of degree
         two (revenue = price * units), both by least squares, or by small networks, plus
         noise; "location-scale" also scales the noise by networks (its mean is the
         simplest of the three that does); "energy" is an increasing curve of a linear
         function plus noise, trained by the energy score: if that is what the column is,
         it holds far from the data, and otherwise fails there. "auto" takes the simplest
-        of the first four that does (see Notes), and is
-        "additive" for effects of hidden nodes. "categorical" gives the probability of
-        each level, of numbers too; columns of levels need no such word. A dict gives
-        some columns' own, by name or position; the others are "auto".
+        of the first four that does (see Notes), and is "additive" for effects of hidden
+        nodes. "mixture" is one of three normal densities whose weights, means and
+        scales are small networks, for a column with several modes given its parents.
+        "categorical" gives the probability of each level, of numbers too; columns of
+        levels need no such word. A dict gives some columns' own, by name or position;
+        the others are "auto". In it a regressor, a classifier (for levels) or a
+        ``torch.nn.Module`` may stand for a kind: see the Notes.
     noise : {"kernel", "normal"}, default="kernel"
         Density of each numeric mechanism's noise: a mixture of kernels that are as
         narrow as its residuals are close, or a normal one.
@@ -135,8 +139,9 @@ class GraphGenerator(GraphQueriesMixin, BaseGenerator):
     mechanisms_ : dict of str to tuple of str
         Mechanisms, which bear the names of their nodes, with the nodes they read.
     mechanism_kinds_ : dict of str to str
-        What each column's mechanism is, chosen or given; of a column without parents,
-        which has only noise, the first that was allowed ("linear" for "energy").
+        What each column's mechanism is, chosen or given, "own" of a regressor,
+        classifier or module; of a column without parents, which has only noise, the
+        first that was allowed ("linear" for "energy", "mixture" and "own").
     categories_ : dict of str to ndarray
         Levels of the categorical columns.
     history_ : DataFrame
@@ -252,6 +257,25 @@ class GraphGenerator(GraphQueriesMixin, BaseGenerator):
     is not identified by observation. `score_samples` then is an importance-weighted
     lower bound, and what is missing in a row is unknown to the encoder.
 
+    Mechanisms of one's own are copied, and never changed. Regressors, and classifiers
+    with ``predict_proba``, are given the parents in the order of the columns, numbers
+    in their units and levels as indicators, and predict a number in its units, or codes
+    of levels. They are fitted to all rows after training, regressors four times more
+    without a quarter of them: what these leave of the rows that they did not see is the
+    density of the noise. The noise of a row is what the regressor leaves of it, so that
+    counterfactuals are exact; one that repeats its rows leaves too little, and is
+    warned of. Every level has half a row more than a classifier says, so that each can
+    be explained. A module is called with standardised numbers and indicators,
+    (n, n_inputs), and returns a standardised number, (n, 1), or logits, (n, n_levels).
+    It is trained with the others from the weights that it has, by squared error or
+    cross-entropy, and its noise is what it leaves of the fitted rows. Parameters are
+    reached as ``mechanism__column`` and ``mechanism__column__name``; seeds that are
+    None come from `random_state`. An estimator has no gradient: where one is needed
+    (``abduction="optimise"``) it is refused, and no penalty sees its noise;
+    `partial_fit` asks for its own. Effects of hidden nodes have none of these, nor
+    mixtures. The noise of a mixture is the quantile of a value, as a normal number, so
+    that a row keeps its place in the order when its parents change.
+
     There is no observation noise beside that of the columns, so that
     ``observation_noise`` and ``residual`` change nothing.
 
@@ -272,6 +296,7 @@ class GraphGenerator(GraphQueriesMixin, BaseGenerator):
     prior). Shen, Meinshausen
     (2023), *Engression: extrapolation through the lens of distributional regression*,
     arXiv 2307.00835 (energy; here the curve is increasing, so that abduction is exact).
+    Bishop (1994), *Mixture density networks*.
     Louizos, Shalit, Mooij, Sontag, Zemel, Welling (2017), *Causal effect inference with
     deep latent-variable models*, arXiv 1705.08821 (hidden nodes).
 
@@ -283,6 +308,14 @@ class GraphGenerator(GraphQueriesMixin, BaseGenerator):
     >>> est = GraphGenerator(scm.graph, max_epochs=2, random_state=0).fit(scm.data)
     >>> est.intervene({"x0": 1.0}, n_samples=2).shape
     (2, 3)
+
+    A column with a regressor:
+
+    >>> from sklearn.neighbors import KNeighborsRegressor
+    >>> own = GraphGenerator(scm.graph, mechanism={"x1": KNeighborsRegressor(20)})
+    >>> own = own.set_params(mechanism__x1__n_neighbors=30).fit(scm.data)
+    >>> own.mechanism_kinds_["x1"]
+    'own'
     """
 
     model_class = GraphModule
@@ -367,8 +400,9 @@ class GraphGenerator(GraphQueriesMixin, BaseGenerator):
         hidden = check_unobserved(self.unobserved, names)
         levels = {names[k]: len(v) for k, v in space.levels.items()}
         kinds = allowed_kinds(self.mechanism, parents, names, levels, set(hidden))
-        n_units = int(self.n_units)
-        module = GraphModule(space.layout, parents, kinds, levels, n_units, hidden)
+        given = given_mechanisms(self.mechanism, names, levels)
+        options = int(self.n_units), hidden, given
+        module = GraphModule(space.layout, parents, kinds, levels, *options)
         if self.noise == "normal":
             module.noise.options = (1,)
         module.fit.penalise(self._is_penalised())

@@ -6,6 +6,7 @@ import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +33,8 @@ from .columns._hidden import NoiseEncoder, Posterior, VectorReader
 from .columns._lines import N_FOLDS, copies
 from .columns._mechanisms import CategoricalReader, NumericReader
 from .columns._structure import ChangedColumn, column_graph
+from .kinds._banks import OwnBank, more_banks
+from .kinds._own import GivenInputs, check_renewable, fit_given
 
 # Residuals that are kept of a stream; rows that choose kinds and noise.
 MOST_POINTS, MOST_RESIDUALS = 4096, 2**18
@@ -45,7 +48,8 @@ class GraphModule(GenerativeModel, Explains, Scores):
 
     ``parents`` are those of every column and unobserved node, in topological order;
     ``kinds`` the mechanisms that each column may have, in the order of the columns;
-    ``n_levels`` and ``hidden`` the levels and dimensions of those that have some.
+    ``n_levels`` and ``hidden`` the levels and dimensions of those that have some;
+    ``given`` the mechanisms of their own that columns were given.
     """
 
     sized_by_fit = any_number = ("residuals",)
@@ -59,6 +63,7 @@ class GraphModule(GenerativeModel, Explains, Scores):
         n_levels: Mapping[str, int],
         n_units: int,
         hidden: Mapping[str, int],
+        given: Mapping[str, Any],
     ) -> None:
         super().__init__()
         self.names = list(kinds)
@@ -71,11 +76,14 @@ class GraphModule(GenerativeModel, Explains, Scores):
         }
         self.readers, self.is_numeric = nn.ModuleList(readers.values()), not n_levels
         readers |= {name: VectorReader(n_dims) for name, n_dims in hidden.items()}
-        self.graph = column_graph(self.parents, readers, kinds, n_units)
+        self.graph = column_graph(self.parents, readers, kinds, n_units, given)
+        self.graph.keeps_rows = True
         widths = [reader.width for reader in self.readers]
         owners = [name for name, r in readers.items() for _ in range(r.width)]
         reads = torch.tensor([[p in self.parents[k] for p in owners] for k in kinds])
         self.fit = FittedBanks(kinds, reads, widths, n_levels, n_units)
+        banks = more_banks(kinds, reads, n_units, self._functions(), self.fit.seen)
+        self.fit.banks.update(banks)
         if hidden:
             self.encoder = NoiseEncoder(widths, n_units, sum(hidden.values()))
         n_noise = len(kinds) + sum(hidden.values())
@@ -87,11 +95,34 @@ class GraphModule(GenerativeModel, Explains, Scores):
     @property
     def stacks(self) -> bool:
         """Whether it draws nothing in training, so that several are trained as one."""
-        return not self.hidden and "energy" not in self.fit.banks
+        banks = self.fit.banks
+        own = any(isinstance(bank, OwnBank) for bank in banks.values())
+        return not (self.hidden or own or "energy" in banks)
+
+    def _functions(self) -> dict[int, nn.Module]:
+        """What is in the place of mechanisms' functions, by column."""
+        return {
+            k: self.graph.mechanism(name).function for k, name in enumerate(self.names)
+        }
+
+    def _predicted(self) -> dict[int, tuple[nn.Module, list[int]]]:
+        """Mechanisms by a regressor or classifier, and the places of their parents."""
+        mechanisms = map(self.graph.mechanism, self.names)
+        return {
+            k: (own, [self.names.index(p) for p in self.parents[self.names[k]]])
+            for k, own in enumerate(mechanisms)
+            if isinstance(own, GivenInputs)
+        }
 
     def train(self, mode: bool = True) -> GraphModule:
-        """Change the mode of the whole alone: it has many parts, and none differs."""
+        """Change the mode of the whole, and of modules of one's own.
+
+        It has many parts, and no other differs.
+        """
         self.training = mode
+        for bank in self.fit.banks.values():
+            if isinstance(bank, OwnBank):
+                bank.train(mode)
         return self
 
     def prepare(self, rows: Rows, streams: Streams) -> Rows:
@@ -101,6 +132,8 @@ class GraphModule(GenerativeModel, Explains, Scores):
 
     def resume(self, rows: Rows, streams: Streams, *, renew: bool) -> Rows:
         """Solve what is linear for the rows, to `renew` also for earlier ones."""
+        if renew:
+            check_renewable(self._predicted())
         return self._solved(rows, streams, add=renew, start=False)
 
     def _solved(self, rows: Rows, streams: Streams, *, add: bool, start: bool) -> Rows:
@@ -238,11 +271,17 @@ class GraphModule(GenerativeModel, Explains, Scores):
             zeros = -link.offset / link.scale
             self.fit.choose(lambda: map(self._known_rows, some.chunks(CHUNK)), zeros)
         self.fit.place(self.graph)
+        given = self._predicted(), rows.chunks(CHUNK), streams.entropy
+        left_out, doubts = fit_given(*given, renew=renew)
         self.renewals = self.renewals + 1 if renew else torch.zeros_like(self.renewals)
         # Another stream each time, so that none of the old residuals is safe.
         name = f"residuals {int(self.renewals)}" if renew else "residuals"
         stream = streams.torch(name)
         residuals = self._residuals(rows, stream)
+        for k, left in left_out.items():
+            order = torch.randperm(len(left), generator=stream).to(left.device)
+            own = left[order[:MOST_RESIDUALS], None]
+            residuals[k] = torch.cat([own, torch.ones_like(own)], 1)
         kept = [own[:MOST_POINTS] for own in residuals]
         if renew:
             kept = residuals = [
@@ -251,7 +290,7 @@ class GraphModule(GenerativeModel, Explains, Scores):
             ]
         self.residuals = pad_sequence(kept, padding_value=torch.nan)
         self.noise.set(residuals, choose=not renew)
-        return self.fit.doubts()
+        return self.fit.doubts() + doubts
 
     def _residuals(self, rows: Rows, stream: torch.Generator) -> list[Tensor]:
         """Known noise of each column in some of the rows; none of categorical ones."""
@@ -296,6 +335,18 @@ class GraphModule(GenerativeModel, Explains, Scores):
         without any, the middle.
         """
         return self.explain(x, draw, places=places)[0]
+
+    def factual(self, roots: Tensor, x: Tensor) -> dict[str, Tensor]:
+        """Values of the nodes for the noise behind rows: the rows themselves.
+
+        What rounding made of them would be on another side of a step of a mechanism.
+        """
+        values = dict(zip(self.names, x.split(1, 1), strict=True))
+        if self.hidden:
+            values |= self._hidden_values(x, roots[:, x.shape[1] :])
+        nodes = {name: values[name] for name in self.parents}
+        (root,) = self.graph.roots
+        return {root: roots, **nodes, self.graph.data_node: x}
 
     def under(self, interventions: Mapping[str, Callable]) -> GraphModule:
         """A copy whose columns are explained as what interventions made of them.

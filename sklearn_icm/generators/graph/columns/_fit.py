@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from ....mechanisms import MechanismGraph
 from ....models._noise import is_clear
 from ....rows._batches import Batch
+from ..kinds._banks import LOSSES
 from ._energy import PreAdditiveBank
 from ._lines import (
     MEANS,
@@ -330,11 +331,12 @@ class FittedBanks(nn.Module):
     ) -> Tensor:
         """Losses of rows in a bank, (n, n_copies, n_columns)."""
         own = heads[name]
+        if name in LOSSES:
+            return LOSSES[name](own, targets, self.banks[name].heads)
         if name == "categorical":
-            widths = self.banks[name].heads
-            prior = self.levels_of_prior
+            widths, prior = self.banks[name].heads, self.levels_of_prior
             return cross_entropies(own[..., 0, :], targets, prior, widths)[..., None, :]
-        if name in ("linear", "additive"):
+        if name in ("linear", "additive", "own"):
             return 0.5 * (targets[..., None, :] - own).square()
         if name == "location-scale":
             means, columns = (self.banks[k].columns for k in ("additive", name))
@@ -372,7 +374,7 @@ class FittedBanks(nn.Module):
         means = {
             name: _of_others(own, fold)
             for name, own in heads.items()
-            if name != "categorical"
+            if name not in ("categorical", *LOSSES)
         }
         lines, networks, scales = {}, {}, {}
         if "location-scale" in means:
@@ -442,7 +444,7 @@ class FittedBanks(nn.Module):
             is_whole = kind == "location-scale"
             return [part] if is_whole else [part, Part(self.noise_scale[k, None])]
         trains = self._trains(kind, k)
-        if trains and kind in ("energy", "categorical"):
+        if trains and kind in ("energy", "mixture", "categorical"):
             return [self.banks[kind].part(k)]
         mean = MEANS[int(self.means[k])]
         if mean == "additive":

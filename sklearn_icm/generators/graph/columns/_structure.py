@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence, Set
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,14 +12,23 @@ from torch import Tensor, nn
 from ....mechanisms import MechanismGraph
 from ....rows._columns import column_name
 from ....utils.checks import plain
+from ..kinds._mixture import MixtureColumn
+from ..kinds._own import own_column
 from ._energy import PreAdditiveColumn
 from ._hidden import HiddenMechanism
-from ._mechanisms import CategoricalColumn, ColumnMechanism, NumericColumn
+from ._mechanisms import (
+    CategoricalColumn,
+    CategoricalReader,
+    ColumnMechanism,
+    NumericColumn,
+)
 
 # From simple to rich: an earlier one is kept unless a later one is clearly better.
 AUTO = ("linear", "polynomial", "additive", "location-scale")
-KINDS = (*AUTO, "categorical", "energy")
-MECHANISMS = ("auto", *AUTO, "energy", "categorical")
+KINDS = (*AUTO, "categorical", "energy", "mixture", "own")
+# Those that a column without parents does not have.
+BY_NAME = ("polynomial", "energy", "mixture", "own")
+MECHANISMS = ("auto", *AUTO, "energy", "mixture", "categorical")
 
 
 class Columns(nn.Module):
@@ -51,7 +61,10 @@ class ChangedColumn(nn.Module):
         return noise, log_slope - math.log(abs(self.slope))
 
 
-CLASSES = {"categorical": CategoricalColumn, "energy": PreAdditiveColumn}
+CLASSES = {
+    "energy": PreAdditiveColumn,
+    "mixture": MixtureColumn,
+}
 
 
 def column_graph(
@@ -59,6 +72,7 @@ def column_graph(
     readers: Mapping[str, nn.Module],
     kinds: Mapping[str, Sequence[str]],
     n_units: int,
+    given: Mapping[str, Any],
 ) -> MechanismGraph:
     """Graph from the noise to the data by way of columns and unobserved nodes."""
     noise, data = unused_names(list(readers))
@@ -68,24 +82,30 @@ def column_graph(
         starts[name] = n_noise
         n_noise += 1 if name in kinds else reader.width
     for name, read in parents.items():
-        given = [readers[p] for p in read]
+        seen = [readers[p] for p in read]
         if name in kinds:
-            options = (n_units,) if kinds[name][0] == "energy" else ()
-            made = CLASSES.get(kinds[name][0], NumericColumn)
-            mechanism = made(starts[name], readers[name], given, *options)
+            kind = kinds[name][0]
+            own = starts[name], readers[name], seen
+            options = (n_units,) if kind == "energy" else ()
+            made = CLASSES.get(kind, NumericColumn)
+            if isinstance(readers[name], CategoricalReader):
+                made = CategoricalColumn
+            mechanism = made(*own, *options)
+            if kind == "own":
+                mechanism = own_column(name, given[name], made, *own)
         else:
             width = readers[name].width
-            mechanism = HiddenMechanism(starts[name], width, given, n_units)
+            mechanism = HiddenMechanism(starts[name], width, seen, n_units)
         mechanisms[name] = ((*read, noise), mechanism)
     mechanisms[data] = (list(kinds), Columns())
-    levels = [k for k, own in kinds.items() if own[0] == "categorical"]
+    levels = [k for k in kinds if isinstance(readers[k], CategoricalReader)]
     return MechanismGraph(
         {noise: (n_noise,)}, mechanisms, dict.fromkeys(levels, "levels")
     )
 
 
 def allowed_kinds(
-    mechanism: str | Mapping[str | int, str],
+    mechanism: str | Mapping[str | int, Any],
     parents: Mapping[str, Sequence[str]],
     names: Sequence[str],
     categorical: Collection[str],
@@ -100,26 +120,30 @@ def allowed_kinds(
     for name in names:
         if not hidden.isdisjoint(parents[name]):
             allowed[name] = _with_likelihood(name, kinds[name])
-    allowed.update(dict.fromkeys(categorical, ("categorical",)))
+    for name in categorical:
+        if allowed[name] != ("own",) or not parents[name]:
+            allowed[name] = ("categorical",)
     # Without parents there is only noise, which all kinds describe alike.
     for name, kinds in allowed.items():
         if not parents[name]:
-            allowed[name] = (
-                ("linear",) if kinds[0] in ("energy", "polynomial") else kinds[:1]
-            )
+            allowed[name] = ("linear",) if kinds[0] in BY_NAME else kinds[:1]
     return allowed
 
 
 def _kinds_by_name(
-    mechanism: Mapping[str | int, str],
+    mechanism: Mapping[str | int, Any],
     names: Sequence[str],
     categorical: Collection[str],
 ) -> dict[str, str]:
     kinds = dict.fromkeys(names, "auto")
     for column, kind in mechanism.items():
+        if not isinstance(kind, str):
+            kinds[column_name(column, names, "mechanism")] = "own"
+            continue
         if kind not in MECHANISMS:
             raise ValueError(
-                f"mechanism must map columns to one of {list(MECHANISMS)}, got "
+                f"mechanism must map columns to one of {list(MECHANISMS)}, or to a "
+                "regressor, a classifier or a torch.nn.Module, got "
                 f"{plain(column)!r}: {plain(kind)!r}."
             )
         name = column_name(column, names, "mechanism")
@@ -135,8 +159,9 @@ def _kinds_by_name(
 
 def _with_likelihood(name: str, kind: str) -> tuple[str, ...]:
     """Kind of mechanism of an effect of unobserved nodes."""
-    if kind in ("energy", "polynomial"):
-        reason = "inference needs a likelihood" if kind == "energy" else "it is solved"
+    if kind in BY_NAME:
+        is_solved = kind == "polynomial"
+        reason = "it is solved" if is_solved else "inference needs a likelihood"
         allowed = [own for own in AUTO if own != "polynomial"]
         raise ValueError(
             f"mechanism of the column {name!r} cannot be {kind!r}, as a cause of it is "
