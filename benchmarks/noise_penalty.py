@@ -28,7 +28,7 @@ N_HELD_OUT = 2000
 
 def measured(mechanism, weight, n_nodes, seed):
     """Dependence of the noise in new rows, and skill inside and outside."""
-    world = _make_world("additive", n_nodes, seed)
+    world = _make_world("additive", n_nodes, 1000, seed)
     scm = make_scm(1000, n_nodes=n_nodes, mechanism="additive", random_state=seed)
     truth = FixedGenerator(scm.mechanisms).fit(scm.data)
     rows = np.asarray(truth.sample(N_HELD_OUT, random_state=seed))
