@@ -1,15 +1,27 @@
-"""Errors and warnings of the package; each builds its own message."""
+"""Errors and warnings of the package: a class for each cause, for Python's filters.
+
+All warnings are an `ICMWarning`. Some build their own message.
+"""
 
 __all__ = [
     "ClippedInterventionWarning",
+    "ClippedValuesWarning",
     "CollapsedDecoderWarning",
     "DegenerateMechanismWarning",
+    "DoubtfulInputWarning",
     "FarInterventionWarning",
+    "FewRowsWarning",
     "FitDivergedError",
     "FitInterruptedWarning",
+    "ICMWarning",
     "OutOfSpanWarning",
+    "PoorFitWarning",
+    "SearchLimitWarning",
+    "SupportWarning",
     "UnexplainedRowsWarning",
     "UnreadMechanismWarning",
+    "UnseenLevelsWarning",
+    "UntoldEffectsWarning",
 ]
 
 
@@ -56,7 +68,61 @@ class FitDivergedError(ArithmeticError):
         return type(self), (self.epoch, self.term)
 
 
-class CollapsedDecoderWarning(UserWarning):
+class ICMWarning(UserWarning):
+    """Any warning of this package.
+
+    Examples
+    --------
+    Answers about values that the model does not know become errors:
+
+    >>> import warnings
+    >>> import numpy as np
+    >>> from sklearn_icm.exceptions import SupportWarning
+    >>> from sklearn_icm.generators import GraphGenerator
+    >>> X = np.random.RandomState(0).randn(100, 2)
+    >>> model = GraphGenerator([(0, 1)], max_epochs=1, random_state=0).fit(X)
+    >>> with warnings.catch_warnings():
+    ...     warnings.simplefilter("error", SupportWarning)
+    ...     model.intervene({"x0": 20.0}, n_samples=2)
+    Traceback (most recent call last):
+        ...
+    sklearn_icm.exceptions.FarInterventionWarning: The intervention on node 'x0' is ...
+    """
+
+
+class DoubtfulInputWarning(ICMWarning):
+    """What was given can be meant in another way, or names what is not there."""
+
+
+class FewRowsWarning(ICMWarning):
+    """There are too few rows to tell what is asked of them."""
+
+
+class UntoldEffectsWarning(ICMWarning):
+    """The rows do not tell the effects of some parents apart."""
+
+
+class PoorFitWarning(ICMWarning):
+    """A fit did not find what the rows hold, or a part of it diverged."""
+
+
+class SearchLimitWarning(ICMWarning):
+    """The best value lies at the end of the range that was searched."""
+
+
+class ClippedValuesWarning(ICMWarning):
+    """Values were clipped to a range: that of their type, or of the rows."""
+
+
+class SupportWarning(ICMWarning):
+    """The answer is about values that no fitted row had, and is extrapolated."""
+
+
+class UnseenLevelsWarning(SupportWarning):
+    """A level is asked about that no fitted row had."""
+
+
+class CollapsedDecoderWarning(PoorFitWarning):
     """The decoder of images or signals hardly varies with its noise after `fit`."""
 
     def __init__(self, share, linear, n_latents):
@@ -74,7 +140,7 @@ class CollapsedDecoderWarning(UserWarning):
         return type(self), (self.share, self.linear, self.n_latents)
 
 
-class FitInterruptedWarning(UserWarning):
+class FitInterruptedWarning(ICMWarning):
     """`fit` was interrupted (Ctrl-C) and leaves a usable model."""
 
     def __init__(self, done, wanted, unit="epochs"):
@@ -92,23 +158,24 @@ class FitInterruptedWarning(UserWarning):
         return type(self), (self.done, self.wanted, self.unit)
 
 
-class DegenerateMechanismWarning(UserWarning):
+class DegenerateMechanismWarning(ICMWarning):
     """Some pairs of mechanisms have rho = 1 whatever they learned."""
 
-    def __init__(self, pairs):
-        self.pairs = list(pairs)
+    def __init__(self, pairs, reason=None):
+        self.pairs, self.reason = list(pairs), reason
         super().__init__(
-            f"Nothing can be read from rho for the pairs {self.pairs}: one of their "
+            reason
+            or f"Nothing can be read from rho for the pairs {self.pairs}: one of their "
             "mechanisms is isotropic at the hidden node, so that rho is 1 whatever the "
             "other one does (a kernel no longer than its stride, a single unit, an "
             "identity), or the later one ignores the hidden node."
         )
 
     def __reduce__(self):
-        return type(self), (self.pairs,)
+        return type(self), (self.pairs, self.reason)
 
 
-class UnreadMechanismWarning(UserWarning):
+class UnreadMechanismWarning(ICMWarning):
     """Some pairs of mechanisms are not measured: no measure applies to them."""
 
     def __init__(self, pairs):
@@ -124,7 +191,7 @@ class UnreadMechanismWarning(UserWarning):
         return type(self), (self.pairs,)
 
 
-class FarInterventionWarning(UserWarning):
+class FarInterventionWarning(SupportWarning):
     """A node was set far outside the range that its children were fitted in."""
 
     def __init__(self, node, distance, low, high):
@@ -144,7 +211,7 @@ class FarInterventionWarning(UserWarning):
         return type(self), (self.node, self.distance, self.low, self.high)
 
 
-class OutOfSpanWarning(UserWarning):
+class OutOfSpanWarning(SupportWarning):
     """A combination or dose of perturbations that those seen do not determine."""
 
     def __init__(self, label, why):
@@ -158,7 +225,7 @@ class OutOfSpanWarning(UserWarning):
         return type(self), (self.label, self.why)
 
 
-class ClippedInterventionWarning(UserWarning):
+class ClippedInterventionWarning(ClippedValuesWarning):
     """Intervened values lay outside the bounds, and were clipped to them."""
 
     def __init__(self, excess):
@@ -174,7 +241,7 @@ class ClippedInterventionWarning(UserWarning):
         return type(self), (self.excess,)
 
 
-class UnexplainedRowsWarning(UserWarning):
+class UnexplainedRowsWarning(ICMWarning):
     """Much of given rows is kept as it is, since the model does not explain it."""
 
     def __init__(self, share):

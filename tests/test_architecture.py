@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import sklearn_icm
+from sklearn_icm import exceptions
 
 ROOT = Path(sklearn_icm.__file__).parent
 TESTS = Path(__file__).parent
@@ -31,7 +32,7 @@ ALLOWED = {
         "exceptions",
         "utils",
     },
-    "utils": set(),
+    "utils": {"exceptions"},
     "_hybrids": {"interventions", "rows", "utils"},
     "_counterfactual": {"_hybrids", "models", "interventions", "rows", "utils"},
     "_fitting": {"_training", "models", "rows", "exceptions", "utils"},
@@ -64,7 +65,14 @@ ALLOWED = {
         "utils",
     },
     "datasets": {"mechanisms", "interventions", "utils"},
-    "metrics": {"base", "compose", "independence", "interventions", "utils"},
+    "metrics": {
+        "base",
+        "compose",
+        "exceptions",
+        "independence",
+        "interventions",
+        "utils",
+    },
     "model_selection": {
         "base",
         "compose",
@@ -123,6 +131,7 @@ FROM_ROWS = {
     "plain_array": {"_fitting", "generators"},
 }
 FILES = sorted(ROOT.rglob("*.py"))
+WARN = {"warn", "warnings.warn"}
 
 
 def part_of(path):
@@ -268,6 +277,23 @@ def test_tests_mirror_the_package():
     for path in FILES:
         part, in_folder = part_of(path), path.parent != ROOT
         assert not in_folder or (TESTS / part).is_dir() or part == "_training", part
+
+
+def test_every_warning_has_a_class_that_says_its_cause():
+    """A message alone, or a class of Python's, could not be told apart by filters."""
+    known = {*exceptions.__all__, "InconsistentVersionWarning"}
+    # Warnings that were made elsewhere.
+    made = {"doubt", "interrupted", "unfinished"}
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in WARN:
+                first, *others = node.args
+                cause = others[0] if others else first
+                name = getattr(cause, "func", cause)
+                assert ast.unparse(name) in known | made, f"{path}:{node.lineno}"
+    for name in exceptions.__all__:
+        cause = getattr(exceptions, name)
+        assert issubclass(cause, (exceptions.ICMWarning, ArithmeticError)), name
 
 
 def test_import_is_light():

@@ -10,6 +10,7 @@ from sklearn_icm.exceptions import (
     DegenerateMechanismWarning,
     FitDivergedError,
     FitInterruptedWarning,
+    SupportWarning,
 )
 from sklearn_icm.generators import VAEGenerator
 from sklearn_icm.independence import Measure
@@ -89,12 +90,15 @@ def test_node_values_are_those_of_the_graph(fitted, pairs):
         FitDivergedError(1, "kl"),
         FitInterruptedWarning(2, 9),
         DegenerateMechanismWarning(["a -> b"]),
+        DegenerateMechanismWarning([], "Nothing is seen."),
+        SupportWarning("far"),
     ],
 )
 def test_messages_survive_worker_processes(message):
     import pickle
 
-    assert str(pickle.loads(pickle.dumps(message))) == str(message)
+    again = pickle.loads(pickle.dumps(message))
+    assert (type(again), str(again)) == (type(message), str(message))
 
 
 def test_a_million_values_in_chunks_equal_one_seed(fitted):

@@ -17,7 +17,7 @@ from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted
 
 from ..base import BaseGenerator, is_generator
-from ..exceptions import FitDivergedError, FitInterruptedWarning
+from ..exceptions import FitDivergedError, FitInterruptedWarning, PoorFitWarning
 from ..rows._columns import plain_rows
 from ..rows._frames import as_frame
 from ..utils._sklearn import Interval, fit_context, is_fold_of_search
@@ -202,7 +202,7 @@ fit_intervention` and the displays of these take it and say so; `interval` gives
 
         Warns
         -----
-        UserWarning
+        PoorFitWarning
             If some refits diverged, which are left out.
         FitInterruptedWarning
             If Ctrl-C ended the refits early.
@@ -276,7 +276,7 @@ fit_intervention` and the displays of these take it and say so; `interval` gives
         warnings.warn(
             f"{told} (places {diverged}) and count for nothing: intervals may be too "
             "narrow. Lower lr.",
-            UserWarning,
+            PoorFitWarning,
             stacklevel=5,
         )
 

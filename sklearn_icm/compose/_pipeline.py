@@ -12,6 +12,7 @@ from .._conditional import intervened_given
 from .._draws import joined, parted
 from .._hybrids import HybridMixin
 from ..base import is_generator
+from ..exceptions import PoorFitWarning
 from ..interventions._per_row import aligned
 from ..rows._columns import are_names
 from ..rows._frames import as_frame
@@ -127,7 +128,7 @@ class GenerativePipeline(DocumentedMixin, HybridMixin, Pipeline):
             with warnings.catch_warnings():
                 if self._space.has_choices:
                     # Draws between two values become one of them, as often as in rows.
-                    warnings.filterwarnings("ignore", "Of two values", UserWarning)
+                    warnings.filterwarnings("ignore", "Of two values", PoorFitWarning)
                 return super().fit(self._space.aligned(X), labels, **params)
 
     def _fit(self, X, *args, **kwargs):

@@ -13,6 +13,7 @@ import torch
 from sklearn.utils import check_random_state
 from torch import Tensor, nn
 
+from ..exceptions import DegenerateMechanismWarning
 from ..interventions import InterventionFamily
 from ..interventions._groups import as_group
 from ..mechanisms._modules import called_apart
@@ -105,7 +106,7 @@ def generic_ratio(
 
     Warns
     -----
-    UserWarning
+    DegenerateMechanismWarning
         If the mean contrast over the group is zero, and no gradient is recorded.
 
     See Also
@@ -161,12 +162,11 @@ def generic_ratio(
             )
         rho = ratio_to_mean(observed, draws)
     if not rho.requires_grad and not bool(_is_seen(draws.mean())):
-        warnings.warn(
+        reason = (
             f"The mean contrast {contrast!r} over {group!r} is zero, so that nothing "
-            "can be seen; rho is set to 1.",
-            UserWarning,
-            stacklevel=2,
+            "can be seen; rho is set to 1."
         )
+        warnings.warn(DegenerateMechanismWarning([], reason), stacklevel=2)
     if not return_draws:
         return like_input(rho, v)
     return like_input(rho, v), draws if isinstance(v, Tensor) else draws.cpu().numpy()

@@ -10,6 +10,7 @@ from scipy.ndimage import gaussian_filter
 
 from ..base import is_generator
 from ..compose._wrap import in_input_space, rows_under
+from ..exceptions import FewRowsWarning
 from ..independence import PatchDistribution
 from ..interventions import Flip, Rotate, Stretch
 from ..interventions._base import applied, as_intervention
@@ -153,6 +154,7 @@ class AppearanceScorer(PredictingScorer):
                 "of images as they are, as far as these rows can tell: the appearance "
                 "is in units of chance. More rows tell more, or a change that alters "
                 "what it moves (a stretch, no translation).",
+                FewRowsWarning,
                 stacklevel=5,
             )
         return distance(predicted), max(changed, chance)

@@ -10,6 +10,7 @@ from sklearn.utils import Bunch
 
 from ..base import is_generator
 from ..compose._wrap import over_refits, what_is_counted, widened
+from ..exceptions import FewRowsWarning
 from ..utils.checks import check_choice, is_count
 from ..utils.reports import Report
 from ..utils.units import check_units
@@ -259,6 +260,7 @@ class ExtrapolationScorer(PredictingScorer):
                 f"from the baseline {parts['baseline']!r} than chance: its skill is "
                 "the distance that is saved, in units of chance. More rows in a test "
                 "fold (fewer folds) tell more.",
+                FewRowsWarning,
                 stacklevel=4,
             )
         n_rows = len(prediction.X_env)

@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ..base import is_generator
 from ..compose._wrap import in_input_space, rows_under
+from ..exceptions import SearchLimitWarning
 from ..interventions import families_for
 from ..interventions._base import check_interventions
 from ..interventions._families import as_family
@@ -355,6 +356,7 @@ def warn_of_ends(candidates):
                 f"{value:.4g}, lies at the end of the range that was searched, "
                 f"{low:.4g} to {high:.4g}: a better one may lie beyond. Give as family "
                 "an InterventionFamily with wider bounds.",
+                SearchLimitWarning,
                 stacklevel=3,
             )
 

@@ -125,7 +125,7 @@ def fit_intervention(
 
     Warns
     -----
-    UserWarning
+    SearchLimitWarning
         If there is a shift and the best value of a parameter lies at the end of its
         range, of the chosen candidate or, where this one leaves something to explain,
         of another that explains a part: a better one may lie beyond, and the interval,

@@ -10,6 +10,7 @@ from functools import cached_property
 
 from torch import Tensor
 
+from ..exceptions import DoubtfulInputWarning
 from ..utils.checks import is_count
 
 MOST_COLOURS = 4
@@ -80,6 +81,7 @@ class DataLayout:
                 "channels come first in the rows of X, move them to the end: "
                 f"np.moveaxis(X.reshape(-1, *{shape}), 1, -1).reshape(len(X), -1), "
                 f"with data_shape={(*shape[1:], shape[0])}.",
+                DoubtfulInputWarning,
                 stacklevel=2,
             )
         return layout

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
+from ..exceptions import FewRowsWarning
 from ..utils.checks import plain
 from ..utils.pipelines import is_predictor, predicts_levels
 from ._columns import are_names, column_name
@@ -164,7 +165,7 @@ def _warn_of_many(n_levels, n_rows):
                 f"Column {name!r} has {n} levels in {n_rows} rows, too many to learn "
                 "of each. If it holds numbers, make it a numeric column; if it "
                 "identifies rows, leave it out.",
-                UserWarning,
+                FewRowsWarning,
                 stacklevel=10,
             )
 

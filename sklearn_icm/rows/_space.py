@@ -13,6 +13,7 @@ import pandas as pd
 from pandas.api.types import is_bool_dtype, is_integer_dtype, is_numeric_dtype
 from sklearn.utils import check_array
 
+from ..exceptions import ClippedValuesWarning
 from ..utils.rows import in_dtype, integer_limits
 from ._columns import are_names, dtype_of, plain_dtype
 from ._frames import as_floats, as_frame, contained
@@ -358,6 +359,7 @@ class Space:
                 f"The columns {self._told(places[beyond])} hold integers, and values "
                 "outside the range of their types were clipped to it. Fit with "
                 "bounds='data', or make them floats.",
+                ClippedValuesWarning,
                 stacklevel=2,
             )
         return numbers

@@ -6,6 +6,7 @@ from numbers import Real
 import numpy as np
 from sklearn.utils import check_array
 
+from ..exceptions import DoubtfulInputWarning
 from .pipelines import last_step
 
 __all__ = ["check_units", "column_units", "in_units", "row_units"]
@@ -102,7 +103,7 @@ def row_units(estimator, usual, X_env=None, *, units="auto", distance="energy"):
 
     Warns
     -----
-    UserWarning
+    DoubtfulInputWarning
         If a column is constant in the usual rows, but not in the others.
     """
     check_units(units)
@@ -141,5 +142,6 @@ def _warn_of_constant(names, columns):
         f"The columns {told} are constant in the rows without an intervention, so they "
         "have no unit of their own there: the spread of the environment's rows is "
         "taken. Set units= to weigh them otherwise.",
+        DoubtfulInputWarning,
         stacklevel=4,
     )

@@ -8,6 +8,7 @@ from numbers import Integral
 import numpy as np
 import pandas as pd
 
+from ...exceptions import DoubtfulInputWarning
 from ...rows._columns import column_name
 from ...utils.checks import plain
 
@@ -201,4 +202,4 @@ def _check_labels(targeted, labels):
     )
     if len(absent) == len(targeted):
         raise ValueError(message)
-    warnings.warn(message, UserWarning, stacklevel=8)
+    warnings.warn(message, DoubtfulInputWarning, stacklevel=8)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import torch
 
+from ...exceptions import UnseenLevelsWarning
 from ...interventions import (
     Compose,
     Do,
@@ -152,7 +153,7 @@ def warn_of_unseen(name, change, levels, n_rows):
             warnings.warn(
                 f"The intervention on node {name!r} sets the levels {plain(unseen)}, "
                 "which no fitted row had: what its children make of them is a guess.",
-                UserWarning,
+                UnseenLevelsWarning,
                 stacklevel=4,
             )
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ...exceptions import FarInterventionWarning
+from ...exceptions import FarInterventionWarning, FewRowsWarning, SupportWarning
 from ...interventions import Compose, Do, Intervention
 from ...interventions._base import applied, replaces_mechanism, steps_of
 from ...interventions._places import EachRow
@@ -77,7 +77,7 @@ def check_known(X, known, parents, names):
             warnings.warn(
                 f"{rows}, fewer than {FEW_JOINT}: what is fitted to them is not to be "
                 "trusted.",
-                UserWarning,
+                FewRowsWarning,
                 stacklevel=6,
             )
 
@@ -194,6 +194,6 @@ def warn_of_other_constants(rows, limits, names):
                 f"Column {name!r} was {low:g} in all fitted rows, but is not so in "
                 f"{int(other.sum())} of {len(rows)} rows: it counts for nothing in "
                 "their scores, though the model gives no such row.",
-                UserWarning,
+                SupportWarning,
                 stacklevel=6,
             )

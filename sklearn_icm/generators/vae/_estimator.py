@@ -130,7 +130,7 @@ class VAEGenerator(BaseGenerator):
     CollapsedDecoderWarning
         From `fit`, with a `data_shape`: the decoder's output hardly depends on its
         noise. The most common cause is that too few steps were made.
-    UserWarning
+    PoorFitWarning
         From `fit`, of entries of two values whose mean or standard deviation is another
         one in samples (by a tenth of the latter), since `bounds` clip their noise.
 

@@ -10,7 +10,7 @@ import torch
 from sklearn.mixture import GaussianMixture
 from torch import Tensor, nn
 
-from ...exceptions import CollapsedDecoderWarning
+from ...exceptions import CollapsedDecoderWarning, PoorFitWarning
 from ...interventions._base import Intervention
 from ...mechanisms import MechanismGraph
 from ...models import Explains, GenerativeModel, Scores
@@ -324,7 +324,7 @@ def doubts_of_two_values(
     names: np.ndarray,
     n_rows: int,
     entropy: int,
-) -> list[str]:
+) -> list[PoorFitWarning]:
     """What to warn of: entries of two values whose moments clipping to bounds moves.
 
     Columns of a table each, else all entries together.
@@ -352,9 +352,11 @@ def doubts_of_two_values(
     if moved.max() <= MOST_MOVED:
         return []
     return [
-        f"Of two values ({which}), samples have another mean or standard deviation, by "
-        f"{moved.max():.0%} of the latter, since bounds clip their Gaussian noise. Set "
-        "likelihood='bernoulli' if all of X is 0 or 1; else bounds=None keeps the "
-        "moments, and GraphGenerator draws the values of such columns. An image may "
-        "need more epochs."
+        PoorFitWarning(
+            f"Of two values ({which}), samples have another mean or standard "
+            f"deviation, by {moved.max():.0%} of the latter, since bounds clip their "
+            "Gaussian noise. Set likelihood='bernoulli' if all of X is 0 or 1; else "
+            "bounds=None keeps the moments, and GraphGenerator draws the values of "
+            "such columns. An image may need more epochs."
+        )
     ]

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from ....exceptions import ICMWarning, PoorFitWarning, UntoldEffectsWarning
 from ....mechanisms import MechanismGraph
 from ....models._noise import is_clear
 from ....rows._batches import Batch
@@ -256,12 +257,15 @@ class FittedBanks(nn.Module):
                 found[name] = [parents[i] for i in lost]
         return {name: parents for name, parents in found.items() if parents}
 
-    def doubts(self) -> list[str]:
+    def doubts(self) -> list[ICMWarning]:
         """Warnings of what the rows do not tell, or the fit did not find."""
         told = [
-            f"The other parents of column {name!r} determine {parents} in these rows, "
-            "so that no rows tell their effects apart: a line shares these out by the "
-            "smallest weights. Leave out some parents, or give more rows."
+            UntoldEffectsWarning(
+                f"The other parents of column {name!r} determine {parents} in these "
+                "rows, so that no rows tell their effects apart: a line shares these "
+                "out by the smallest weights. Leave out some parents, or give more "
+                "rows."
+            )
             for name, parents in self.lost().items()
         ]
         told += [
@@ -271,8 +275,11 @@ class FittedBanks(nn.Module):
             for k, n_terms, n_rows in self._undetermined()
         ]
         return told + [
-            f"The network of column {name!r} predicts left-out rows clearly worse than "
-            "a line. Train it longer (max_epochs), or choose mechanism='auto' for it."
+            PoorFitWarning(
+                f"The network of column {name!r} predicts left-out rows clearly worse "
+                "than a line. Train it longer (max_epochs), or choose mechanism='auto' "
+                "for it."
+            )
             for name in self.worse
         ]
 
