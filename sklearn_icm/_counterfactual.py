@@ -4,7 +4,6 @@ import math
 from numbers import Integral, Real
 
 import numpy as np
-import pandas as pd
 import torch
 from scipy.special import ndtri
 from sklearn.base import TransformerMixin
@@ -13,24 +12,17 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from ._hybrids import HybridMixin
-from .interventions import Do, Resample
-from .interventions._base import as_intervention, replaces_mechanism
+from ._support import SupportMixin
 from .interventions._per_row import each_row
 from .models import Explains, GenerativeModel
 from .models._abduction import most_probable_noise
-from .models._query import (
-    ABDUCTIONS,
-    RowQueries,
-    check_rows_or_number,
-    stacked,
-)
+from .models._query import ABDUCTIONS, RowQueries, check_rows_or_number
 from .models._state import in_double
 from .rows._columns import plain_rows
 from .utils._sklearn import in_output_container
 from .utils.checks import check_scalar
 from .utils.rows import draws_by_content
-from .utils.streams import numpy_stream, query_streams, stream_seed
-from .utils.support import MOST_FITTED, support_distances
+from .utils.streams import query_streams, stream_seed
 
 __all__ = ["CounterfactualMixin"]
 
@@ -49,7 +41,7 @@ def explains(estimator):
     return True
 
 
-class CounterfactualMixin(HybridMixin):
+class CounterfactualMixin(SupportMixin, HybridMixin):
     """Verbs on hidden nodes; some are for models that explain given rows alone.
 
     What a model can is said by its class, `model_class`.
@@ -256,101 +248,6 @@ class CounterfactualMixin(HybridMixin):
             return queries.nodes_of_rows(self._rows_to_explain(X))
         return queries.nodes_of_prior(n_samples, query_streams(self, random_state))
 
-    def support(self, interventions, X=None, *, n_samples=1000, random_state=0):
-        """Say which mechanisms an intervention asks about values they do not know.
-
-        Parameters
-        ----------
-        interventions : dict of str to intervention
-            As `intervene` takes them.
-        X : array-like of shape (n_samples, n_features), optional
-            Rows to change; None draws `n_samples` from the model.
-        n_samples : int
-        random_state : int, RandomState or None
-            Of the draws, and of random interventions.
-
-        Returns
-        -------
-        DataFrame
-            One row for every mechanism (the index) that is replaced or downstream of a
-            changed node, but for nodes that are set themselves: ``parents``;
-            ``outside``, the share of the rows in which the parents' values under the
-            interventions leave the joint support of the fitted ones; ``distance`` and
-            ``distance_95``, median and 95 % quantile of the distance to the nearest
-            fitted values, in robust standard deviations of each parent; ``limit``, the
-            distance beyond which a row is outside: 1 % of the fitted rows are farther
-            from the others.
-
-        Notes
-        -----
-        Outside, the answer is extrapolated: right as far as the mechanism holds there.
-        The fitted values of a :class:`~sklearn_icm.generators.GraphGenerator` are those
-        of 1,000 rows of the fit. Of other models 1,000 draws without an intervention
-        stand for them, which fill gaps that the data had.
-
-        A distance is the mean of those to the 5 nearest rows, in which levels are 1
-        apart. It is infinite, and the row outside, for a combination of levels that
-        never occurred (unless more than 1 % of the fitted rows are the only ones of
-        theirs), and for another value of a constant. A node of many entries has one
-        unit. The noise of a mechanism is no parent if it has others, and the columns
-        of a table side by side are no mechanism of a GraphGenerator.
-
-        References
-        ----------
-        Angiulli, Pizzuti (2002), *Fast outlier detection in high dimensional spaces*.
-
-        Examples
-        --------
-        >>> import numpy as np
-        >>> from sklearn_icm.generators import GraphGenerator
-        >>> X = np.random.RandomState(0).randn(300, 2)
-        >>> est = GraphGenerator([(0, 1)], max_epochs=2, random_state=0).fit(X)
-        >>> est.support({"x0": 0.5})["outside"].to_dict()
-        {'x1': 0.0}
-        >>> est.support({"x0": 4.0})["outside"].to_dict()
-        {'x1': 1.0}
-        """
-        record = []
-        n_samples = n_samples if X is None else None
-        interventions = self._each_row(interventions, X, n_samples)
-        *_, chunks, _ = self._query(
-            interventions,
-            X,
-            n_samples,
-            random_state,
-            paired=False,
-            noisy=False,
-            residual="keep",
-            abduction="encode",
-            record=record,
-        )
-        # Rows are not wanted, but nodes are recorded as they are made.
-        for _ in chunks:
-            pass
-        values = stacked(after for _, after in record)
-        fitted, counts = self._fitted_values()
-        levels, rows = getattr(self, "categories_", {}), {}
-        for name, parents in _asked_mechanisms(self.graph_, interventions).items():
-            parents = [p for p in parents if p in fitted]
-            if name not in fitted or not parents:
-                continue
-            known = counts.get(name, slice(None))
-            distances, limit = support_distances(
-                [fitted[p][known] for p in parents],
-                [values[p] for p in parents],
-                [len(levels.get(p, ())) for p in parents],
-            )
-            rows[name] = {
-                "parents": ", ".join(parents),
-                "outside": np.mean(distances > limit),
-                "distance": np.median(distances),
-                "distance_95": np.quantile(distances, 0.95, method="higher"),
-                "limit": limit,
-            }
-        columns = ["parents", "outside", "distance", "distance_95", "limit"]
-        table = pd.DataFrame.from_dict(rows, "index", columns=columns)
-        return table.rename_axis("mechanism")
-
     def _each_row(self, interventions, X, n_samples):
         """Interventions in which arrays of a value for each row are marked."""
         check_is_fitted(self)
@@ -359,33 +256,6 @@ class CounterfactualMixin(HybridMixin):
     def _codes(self):
         """By node with levels: a function of levels, one per row, to their codes."""
         return {}
-
-    def _fitted_values(self):
-        """Values of nodes in rows of the fit, or in draws that stand for them.
-
-        Beside them by mechanism which of these rows it was fitted to, if not all.
-        """
-        stream = numpy_stream(self._fitted.entropy, "support")
-        return self.node_values(n_samples=MOST_FITTED, random_state=stream), {}
-
-
-def _asked_mechanisms(graph, interventions):
-    """``{name: parents}`` of mechanisms that are replaced or have a changed parent.
-
-    Roots are noise of a mechanism's own, unless it has no other parents. What is set
-    does not ask its mechanism.
-    """
-    moved, asked = graph.descendants(list(interventions)), {}
-    for name, parents in graph.parents.items():
-        change = interventions.get(name)
-        if name in interventions:
-            # Names of levels are no numbers for `as_intervention`.
-            change = as_intervention(change) if callable(change) else Do(change)
-        is_set = isinstance(change, (Do, Resample))
-        asks = replaces_mechanism(change) or moved.intersection(parents)
-        if asks and not is_set:
-            asked[name] = [p for p in parents if p in graph.parents] or parents
-    return asked
 
 
 def _explained(queries, x, method, max_steps, tol):

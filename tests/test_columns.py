@@ -124,7 +124,7 @@ VERBS = {
     "abduct": lambda m, X: m.abduct(X).noise,
     "node_values": lambda m, X: m.node_values(X)["data"],
     "independence": lambda m, X: m.independence(X, measure="activation"),
-    "support": lambda m, X: m.support(change(m), X),
+    "support": lambda m, X: m.support(change(m), X).table_,
     "hybridise": lambda m, X: m.hybridise(X[:20], X[20:], one_node(m), [0]),
     "influence_map": lambda m, X: m.influence_map(one_node(m), [0], X),
     "was_fitted_on": lambda m, X: m.was_fitted_on(X),

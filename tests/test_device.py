@@ -124,7 +124,7 @@ def verbs(model, X):
         "independence X": lambda: model.independence(X, n_draws=9, random_state=0),
         "hybridise": lambda: model.hybridise(few, X[5:10], node, 0),
         "influence_map": lambda: model.influence_map(node, 0, n_samples=9),
-        "support": lambda: model.support({node: Scale(1.5)}, few),
+        "support": lambda: model.support({node: Scale(1.5)}, few).table_,
         "transform": lambda: model.transform(few),
         "inverse_transform": lambda: model.inverse_transform(model.transform(few)),
         "score_samples": lambda: model.score_samples(few),

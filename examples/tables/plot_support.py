@@ -51,7 +51,7 @@ def means(fitted):
 
 found = model.interval(means)
 outside = np.array(
-    [model.support({"dose": d}).loc["response", "outside"] for d in doses]
+    [model.support({"dose": d}).table_.loc["response", "outside"] for d in doses]
 )
 
 # %%

@@ -270,7 +270,7 @@ class GenerativePipeline(DocumentedMixin, HybridMixin, Pipeline):
         return self._generator.node_values(inner, **params)
 
     def support(self, interventions, X=None, **params):
-        """Say which of the generator's mechanisms would extrapolate.
+        """Say which of the generator's mechanisms would extrapolate, and on what.
 
         Parameters
         ----------
@@ -281,7 +281,7 @@ class GenerativePipeline(DocumentedMixin, HybridMixin, Pipeline):
 
         Returns
         -------
-        DataFrame
+        Report
         """
         inner = None if X is None else self._to_generator(X)
         return self._generator.support(interventions, inner, **params)

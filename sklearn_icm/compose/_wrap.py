@@ -118,6 +118,27 @@ def what_is_counted(what, n_refits):
     return f"{counted}, not of {NOT_COVERED}"
 
 
+def beyond_rows(estimator, changes, X=None, n_samples=1000):
+    """Verdicts of a bootstrap on questions that leave the fitted rows, if some do.
+
+    No interval over refits covers what these rely on. Questions are asked of the rows
+    X, or of draws, as `intervene` takes them.
+    """
+    if not refits_of(estimator):
+        return []
+    model = in_input_space(estimator)
+    with warnings.catch_warnings():
+        # What there is to warn of, the answer did.
+        warnings.simplefilter("ignore")
+        reports = [
+            model.support(change, X, n_samples=n_samples)
+            for change in changes
+            if change
+        ]
+    left = [r for r in reports if (r.table_["verdict"] != "inside").any()]
+    return list(dict.fromkeys(report.sentences_["query"] for report in left))
+
+
 def _check_alike(generator, interventions):
     """Refuse what tells units of hidden nodes apart, as refits name them in no order.
 

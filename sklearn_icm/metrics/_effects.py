@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ..base import is_generator
 from ..compose._wrap import (
+    beyond_rows,
     in_input_space,
     over_refits,
     rows_under,
@@ -94,7 +95,8 @@ def average_effect(
     AverageEffect, or DataFrame
         ``effect``, the mean difference in the units of the target; ``low`` and
         ``high``, the ends of its interval; ``level``; ``n_samples``, pairs of rows that
-        it is the mean over; ``counts``, what the interval covers. By groups a row for
+        it is the mean over; ``counts``, what the interval covers, and, of a bootstrap
+        that is asked beyond its rows, what the answer relies on there. By groups a row for
         each, with the first three and ``n_samples``; ``attrs`` has the other two. Rows
         whose group is missing are in none.
 
@@ -115,7 +117,8 @@ def average_effect(
     be all that is unsure: if all rows change by the same, as under ``Shift`` in a
     linear model, it has no width. That of a bootstrap is about as wide as both
     together. It does not cover what its refits share: a wrong graph, a hidden cause,
-    values beyond the range of the rows. A target of whole numbers is rounded, which
+    values beyond the range of the rows, where ``counts`` has the sentence of
+    ``support``. A target of whole numbers is rounded, which
     widens it; what is cut off at the ends of its range is lost to the effect. Of a
     target that is True or False, or a level of two numbers, it is the adjusted interval
     of Bonett and Price, which has a width where no pair differs.
@@ -194,6 +197,7 @@ def average_effect(
     reach = np.where(reach > 0, reach, np.inf)
     low, high = widened(effect, low, high, half[:, 0], (-reach, reach))
     counts = what_is_counted("the draws" if X is None else "the rows X", n_refits)
+    counts = ". ".join([counts, *beyond_rows(estimator, sides, X, n_samples)])
     if by is None:
         numbers = (float(part[0]) for part in (effect, low, high))
         return AverageEffect(*numbers, level, int(n_rows[0]), counts)

@@ -9,7 +9,7 @@ from scipy.spatial.distance import cdist
 from sklearn.utils import Bunch
 
 from ..base import is_generator
-from ..compose._wrap import over_refits, what_is_counted, widened
+from ..compose._wrap import beyond_rows, over_refits, what_is_counted, widened
 from ..exceptions import FewRowsWarning
 from ..utils.checks import check_choice, is_count
 from ..utils.reports import Report
@@ -151,12 +151,13 @@ class ExtrapolationScorer(PredictingScorer):
             ``pairs=`` also what :func:`counterfactual_errors` finds of the same rows
             and change (``composition`` to ``minimality_se``; NaN where an axiom is not
             defined): these ask the model about itself, and need no truth.
-            ``sentences_``: by environment. The interval of a skill, ``low`` to
+            ``sentences_``: by environment, of a bootstrap with the verdict of its
+            ``support`` where that is not "inside". The interval of a skill, ``low`` to
             ``high``, counts the choice of the rows, and that of a
             :class:`~sklearn_icm.compose.BootstrapGenerator` estimation too; noise
             floor and p-value are of the rows alone.
         """
-        rows, axioms = {}, {}
+        rows, axioms, beyond = {}, {}, {}
         labels = self._labels(X, y, environments)
         for asked in self._predictions(estimator, X, labels, pairs):
             prediction = self._with_peers(*asked)
@@ -172,8 +173,13 @@ class ExtrapolationScorer(PredictingScorer):
             label = prediction.environment
             axioms[label] = {} if pairs is None else self._axioms(estimator, prediction)
             rows[label] = Bunch(**found, n_rows=len(prediction.X_env))
+            query = {k: v for k, v in prediction.query.items() if k != "residual"}
+            beyond[label] = beyond_rows(estimator, [prediction.interventions], **query)
         counts = self._count_estimation(rows, level, estimator, X, labels, pairs)
-        told = {k: _explained(v, counts) + _obeyed(axioms[k]) for k, v in rows.items()}
+        told = {
+            k: " ".join([_explained(v, counts) + _obeyed(axioms[k]), *beyond[k]])
+            for k, v in rows.items()
+        }
         names = pd.Index(list(rows), name="environment")
         table = [{**found, **axioms[label]} for label, found in rows.items()]
         return Report(pd.DataFrame(table, index=names), pd.Series(told))

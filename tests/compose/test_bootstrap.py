@@ -1,6 +1,7 @@
 """Intervals of estimation: refits to resampled rows, beside the fit to all of them."""
 
 import pickle
+import re
 import warnings
 
 import numpy as np
@@ -77,7 +78,7 @@ def test_every_verb_is_that_of_the_fit_to_all_rows(fitted):
         lambda model: model.score(X),
         lambda model: model.abduct(X).noise,
         lambda model: model.node_values(X)["effect"],
-        lambda model: model.support({"cause": 9.0}).to_numpy()[:, 1:].astype(float),
+        lambda model: model.support({"cause": 9.0}).table_.select_dtypes("number"),
         lambda model: model.independence(X).to_numpy()[:, 2:].astype(float),
         lambda model: model.influence_map("cause", [0], X),
         lambda model: model.hybridise(X, X[::-1], "cause", [0]),
@@ -190,6 +191,15 @@ def test_draws_and_estimation_are_joined(fitted):
     parts = own.high - own.effect, refits.high - refits.estimate
     assert found.high - found.effect == pytest.approx(np.hypot(*parts))
     assert found.counts.startswith("the draws and 20 refits, not of a wrong graph")
+    beyond = average_effect(fitted, "cause", 4.0, 0.0, "effect", random_state=0)
+    assert re.search(
+        r"\. Beyond the fitted rows at effect \(100 % .*: the answer relies on the line "
+        r"of effect going on .* No interval covers that\.$",
+        beyond.counts,
+    )
+    values = np.linspace(0, 4, 50)
+    found = average_effect(fitted, "cause", values, 0.0, "effect", n_samples=50)
+    assert "Beyond" in found.counts
     text = "of the draws only; BootstrapGenerator counts estimation too"
     assert text in repr(own)
     assert text not in repr(found)

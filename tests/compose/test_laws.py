@@ -76,7 +76,7 @@ VERBS = {
     "was_fitted_on": lambda pipe, X: pipe.was_fitted_on(X),
     "hybridise": lambda pipe, X: pipe.hybridise(X[:20], X[20:], "dense1", [0]),
     "influence_map": lambda pipe, X: pipe.influence_map("dense1", [0], X),
-    "support": lambda pipe, X: pipe.support({"dense1": 0.5}, X)["distance"],
+    "support": lambda pipe, X: pipe.support({"dense1": 0.5}, X).table_["distance"],
 }
 
 

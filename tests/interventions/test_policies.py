@@ -84,8 +84,8 @@ def test_series_are_aligned_and_numbers_exact(customers):
     )
     drawn = customers.intervene({"dose": shuffled}, n_samples=len(X), random_state=0)
     assert np.array_equal(drawn["dose"], shuffled)
-    support = customers.support({"dose": shuffled}, X=X)
-    assert support.equals(customers.support({"dose": values.to_numpy()}, X=X))
+    support = customers.support({"dose": shuffled}, X=X).table_
+    assert support.equals(customers.support({"dose": values.to_numpy()}, X=X).table_)
 
 
 def test_levels_per_row(customers):

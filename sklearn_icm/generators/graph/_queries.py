@@ -30,6 +30,7 @@ from ._table import (
     Rounded,
     Watched,
     as_columns_hold,
+    going_on,
     is_set,
     set_numbers,
     warn_of_other_constants,
@@ -355,6 +356,15 @@ class GraphQueriesMixin:
         for k, name in enumerate(module.names):
             counts[name] &= unknown[:, k] == 0
         return values, counts
+
+    def _going_on(self, name):
+        names, fit = self._fitted.model.names, self._fitted.model.fit
+        if name not in names:
+            return None, going_on(name, "additive", is_bent=True)
+        k, kind = names.index(name), self.mechanism_kinds_[name]
+        is_bent = bool(fit.bent[k]) or (fit.confounded[k] and kind != "linear")
+        is_chosen = len(fit.kinds[k]) > 1
+        return kind, going_on(name, kind, is_bent=is_bent, is_chosen=is_chosen)
 
     def _names_of_levels(self):
         return {k: self._fitted.model.names[k] for k in self._fitted.space.levels}

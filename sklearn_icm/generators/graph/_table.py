@@ -17,6 +17,7 @@ __all__ = [
     "Watched",
     "as_columns_hold",
     "check_known",
+    "going_on",
     "is_set",
     "refuse_missing",
     "set_numbers",
@@ -80,6 +81,20 @@ def check_known(X, known, parents, names):
                 FewRowsWarning,
                 stacklevel=6,
             )
+
+
+def going_on(name, kind, *, is_bent, is_chosen=True):
+    """What an answer relies on where the parents of a column left the fitted rows."""
+    if kind == "categorical":
+        return f"the chances of {name} becoming level"
+    if kind == "energy":
+        return f"the curve of {name} going on as a line"
+    if is_bent:
+        return f"the network of {name} becoming level"
+    if kind in ("linear", "location-scale"):
+        why = "no row refutes it" if is_chosen else "it was given"
+        return f"the line of {name} going on ({why})"
+    return f"the mechanism of {name} ({kind}) going on"
 
 
 def refuse_missing(X, advice):
