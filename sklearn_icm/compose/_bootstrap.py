@@ -27,6 +27,7 @@ from ..utils.environments import resolve_environments
 from ..utils.pipelines import last_step, seeded_clone, seeds_of
 from ..utils.rows import take_rows
 from ..utils.streams import new_entropy, stream_seed
+from ._trust import TrustMixin
 from ._wrap import in_input_space, over_refits, widened
 
 LEAST_REFITS = 2
@@ -53,7 +54,9 @@ def _verb(name):
     return available_if(has)(ask)
 
 
-class BootstrapGenerator(DocumentedMixin, MetaEstimatorMixin, BaseEstimator):
+class BootstrapGenerator(
+    TrustMixin, DocumentedMixin, MetaEstimatorMixin, BaseEstimator
+):
     """A generator, beside refits of it to resampled rows that make intervals honest.
 
     Intervals of a single fit count what is drawn, as if the fit were the truth. Those
@@ -355,7 +358,6 @@ fit_intervention` and the displays of these take it and say so; `interval` gives
     intervene = _verb("intervene")
     abduct = _verb("abduct")
     node_values = _verb("node_values")
-    support = _verb("support")
     hybridise = _verb("hybridise")
     influence_map = _verb("influence_map")
     transform = _verb("transform")

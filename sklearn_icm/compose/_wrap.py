@@ -89,7 +89,7 @@ def over_refits(estimator, ask, *, level=0.95, changes=(), answer=None):
     if not refits:
         return answer, np.zeros_like(answer), 0
     for change in changes:
-        _check_alike(last_step(estimator), change)
+        check_alike(last_step(estimator), change)
     with warnings.catch_warnings():
         # What there is to warn of, the first answer did.
         warnings.simplefilter("ignore")
@@ -139,7 +139,7 @@ def beyond_rows(estimator, changes, X=None, n_samples=1000):
     return list(dict.fromkeys(report.sentences_["query"] for report in left))
 
 
-def _check_alike(generator, interventions):
+def check_alike(generator, interventions):
     """Refuse what tells units of hidden nodes apart, as refits name them in no order.
 
     Units of the data have names, and so have the columns of a graph over them.

@@ -5,7 +5,7 @@ from html import escape
 
 import pandas as pd
 
-__all__ = ["Report"]
+__all__ = ["Report", "Verdict"]
 
 
 @dataclass(frozen=True, repr=False)
@@ -30,3 +30,13 @@ class Report:
         return table + "".join(
             f"<p>{escape(line)}</p>" for line in repr(self).split("\n")
         )
+
+
+@dataclass(frozen=True, repr=False)
+class Verdict(Report):
+    """A report on a question, and how far its answer is to be trusted, from 0 to 1.
+
+    Trust is NaN where nothing tells, as of a single fit.
+    """
+
+    trust_: float = float("nan")

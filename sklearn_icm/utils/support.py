@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from sklearn.neighbors import NearestNeighbors
 
-from .reports import Report
+from .reports import Verdict
 from .rows import RESOLUTION
 from .units import column_units
 
@@ -123,13 +123,13 @@ def verdict_on(rows):
 
     Returns
     -------
-    Report
+    Verdict
     """
     table = pd.DataFrame.from_dict(rows, "index", columns=[*COLUMNS, "relies on"])
     told = {"query": _of_query(table)}
     told |= {name: _of_mechanism(own) for name, own in table.iterrows()}
     table = table[COLUMNS].rename_axis("mechanism")
-    return Report(table, pd.Series(told, dtype=object))
+    return Verdict(table, pd.Series(told, dtype=object))
 
 
 def _of_query(table):
