@@ -133,7 +133,7 @@ def test_words_follow_the_distance():
 @pytest.mark.parametrize(
     ("params", "told"),
     [
-        ({}, r"line of effect going on \(no row refutes it\)"),
+        ({}, r"line of effect going on \(the rows do not refute it\)"),
         ({"mechanism": "linear"}, r"line of effect going on \(it was given\)"),
         ({"mechanism": "additive"}, "network of effect becoming level"),
         ({"mechanism": "energy"}, "curve of effect going on as a line"),

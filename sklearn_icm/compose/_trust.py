@@ -5,8 +5,10 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
+from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from ..utils.checks import is_count
 from ..utils.pipelines import last_step, refits_of
 from ._wrap import check_alike, in_input_space, rows_under
 
@@ -71,6 +73,12 @@ class TrustMixin:
 
 def _with_trust(bootstrap, interventions, X, n_samples, random_state):
     model, refits = in_input_space(bootstrap), refits_of(bootstrap)
+    if not is_count(random_state, 0):
+        # One number, so that refits are asked with the same draws.
+        stream = (
+            last_step(model).random_state_ if random_state is None else random_state
+        )
+        random_state = check_random_state(stream).randint(2**31 - 1)
     number = {"n_samples": n_samples, "random_state": random_state}
     report = model.support(interventions, X, **number)
     try:
@@ -82,15 +90,17 @@ def _with_trust(bootstrap, interventions, X, n_samples, random_state):
     with warnings.catch_warnings():
         # The verdict says what these would.
         warnings.simplefilter("ignore")
-        rows = [_numbers(model, change, query) for change in ({}, interventions)]
-        means = [_numbers(refit, interventions, query).mean(0) for refit in refits]
+        rows = [rows_under(model, change, **query) for change in ({}, interventions)]
+        others = [rows_under(refit, interventions, **query) for refit in refits]
+    rows, others = (list(map(model.space_.numeric, part)) for part in (rows, others))
     changed = _changed_columns(model, interventions, *rows)
     if not changed.any():
         return report
     before, after = (part[:, changed] for part in rows)
     unit = before.std(0)
     unit[unit == 0] = np.inf
-    apart = (np.array(means)[:, changed] - after.mean(0)) / unit
+    means = np.array([own[:, changed].mean(0) for own in others])
+    apart = (means - after.mean(0)) / unit
     moved = (after.mean(0) - before.mean(0)) / unit
     spread, effect = (np.sqrt(np.square(v).mean()) for v in (apart, moved))
     trust = 1 / (1 + spread**2 / max(effect, TINY) / HALF)
@@ -100,11 +110,6 @@ def _with_trust(bootstrap, interventions, X, n_samples, random_state):
     )
     sentences = pd.concat([report.sentences_, pd.Series({"trust": told})])
     return replace(report, sentences_=sentences, trust_=float(trust))
-
-
-def _numbers(estimator, interventions, query):
-    estimator = in_input_space(estimator)
-    return estimator.space_.numeric(rows_under(estimator, interventions, **query))
 
 
 def _changed_columns(model, interventions, before, after):

@@ -53,6 +53,10 @@ def test_trust_is_what_its_formula_says(model, given):
 def test_trust_in_a_line_falls_beyond_the_rows(model):
     near, far = (model.support({"cause": v}).trust_ for v in (2.0, 8.0))
     assert 1 > near > far > 0
+    # Refits are asked with the same draws, wherever these come from.
+    for stream in (None, np.random.RandomState(1), np.int64(1)):
+        found = model.support({"cause": 2.0}, random_state=stream)
+        assert found.trust_ == pytest.approx(near, rel=0.02)
 
 
 def test_units_and_steps_before_change_nothing(model):

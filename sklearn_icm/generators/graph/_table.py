@@ -92,7 +92,7 @@ def going_on(name, kind, *, is_bent, is_chosen=True):
     if is_bent:
         return f"the network of {name} becoming level"
     if kind in ("linear", "location-scale"):
-        why = "no row refutes it" if is_chosen else "it was given"
+        why = "the rows do not refute it" if is_chosen else "it was given"
         return f"the line of {name} going on ({why})"
     return f"the mechanism of {name} ({kind}) going on"
 
