@@ -88,6 +88,7 @@ def answers(family, n_nodes, n_refits, seed):
                 "skill": skill,
                 "trust": report.trust_,
                 "nearness": -distances.max(),
+                "mean nearness": -distances.mean(),
             }
         )
     return found
@@ -124,6 +125,7 @@ def compare(table, title):
     parts = {"all": table, "one node": table[table["kind"] != "two nodes"]}
     parts |= {"two nodes": table[table["kind"] == "two nodes"]}
     parts |= dict(iter(table.groupby("family")))
+    parts["all, no skill below -1"] = table.assign(skill=table["skill"].clip(lower=-1))
     rows = [
         [name, own["world"].nunique(), len(own), f"{own['skill'].mean():.3f}"]
         + [f"{trusted(own, score):.3f}" for score in ("trust", "nearness", "skill")]
@@ -136,6 +138,8 @@ def compare(table, title):
     print_table(f"{title}: mean skills", header, rows)
     own = resampled(table, within)
     print(f"Trusted - nearest half of each world's own questions, mean: {own}")
+    own = resampled(table, lambda drawn: gain(drawn, other="mean nearness"))
+    print(f"Trusted - nearest half by the mean distance of mechanisms: {own}")
     rows = [
         [f"{share:.0%}"]
         + [f"{trusted(table, s, share):.3f}" for s in ("trust", "nearness", "skill")]
