@@ -101,6 +101,17 @@ class FewRowsWarning(ICMWarning):
 class UntoldEffectsWarning(ICMWarning):
     """The rows do not tell the effects of some parents apart."""
 
+    def __init__(self, column, parents):
+        self.column, self.parents = column, parents
+        super().__init__(
+            f"The other parents of column {column!r} determine {parents} in these "
+            "rows, so that no rows tell their effects apart: a line shares these out "
+            "by the smallest weights. Leave out some parents, or give more rows."
+        )
+
+    def __reduce__(self):
+        return type(self), (self.column, self.parents)
+
 
 class PoorFitWarning(ICMWarning):
     """A fit did not find what the rows hold, or a part of it diverged."""

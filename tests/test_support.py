@@ -135,7 +135,9 @@ def test_words_follow_the_distance():
     [
         ({}, r"line of effect going on \(the rows do not refute it\)"),
         ({"mechanism": "linear"}, r"line of effect going on \(it was given\)"),
+        ({"mechanism": "polynomial"}, "polynomial of effect going on"),
         ({"mechanism": "additive"}, "network of effect becoming level"),
+        ({"mechanism": "location-scale"}, "(network|line|polynomial) of effect"),
         ({"mechanism": "energy"}, "curve of effect going on as a line"),
         ({"categorical_features": ["effect"]}, "chances of effect becoming level"),
         ({"unobserved": {"H": 1}}, "network of effect becoming level"),

@@ -36,6 +36,7 @@ from ._table import (
     warn_of_other_constants,
 )
 from .columns._hidden import generic_effects
+from .columns._lines import MEANS
 from .columns._structure import KINDS
 from .given._conditions import conditioned
 from .given._missing import versions
@@ -360,11 +361,12 @@ class GraphQueriesMixin:
     def _going_on(self, name):
         names, fit = self._fitted.model.names, self._fitted.model.fit
         if name not in names:
-            return None, going_on(name, "additive", is_bent=True)
+            return None, going_on(name, "additive")
         k, kind = names.index(name), self.mechanism_kinds_[name]
-        is_bent = bool(fit.bent[k]) or (fit.confounded[k] and kind != "linear")
-        is_chosen = len(fit.kinds[k]) > 1
-        return kind, going_on(name, kind, is_bent=is_bent, is_chosen=is_chosen)
+        form = kind
+        if kind == "location-scale":
+            form = "additive" if fit.confounded[k] else MEANS[int(fit.means[k])]
+        return kind, going_on(name, form, is_chosen=len(fit.kinds[k]) > 1)
 
     def _names_of_levels(self):
         return {k: self._fitted.model.names[k] for k in self._fitted.space.levels}

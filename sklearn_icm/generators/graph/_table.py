@@ -83,18 +83,23 @@ def check_known(X, known, parents, names):
             )
 
 
-def going_on(name, kind, *, is_bent, is_chosen=True):
-    """What an answer relies on where the parents of a column left the fitted rows."""
-    if kind == "categorical":
-        return f"the chances of {name} becoming level"
-    if kind == "energy":
-        return f"the curve of {name} going on as a line"
-    if is_bent:
-        return f"the network of {name} becoming level"
-    if kind in ("linear", "location-scale"):
+def going_on(name, form, *, is_chosen=True):
+    """What an answer relies on where the parents of a column left the fitted rows.
+
+    `form` is the kind of the mechanism, or of its mean.
+    """
+    known = {
+        "categorical": "the chances of {} becoming level",
+        "energy": "the curve of {} going on as a line",
+        "additive": "the network of {} becoming level",
+    }
+    if form in known:
+        return known[form].format(name)
+    if form in ("linear", "polynomial"):
+        what = {"linear": "line"}.get(form, form)
         why = "the rows do not refute it" if is_chosen else "it was given"
-        return f"the line of {name} going on ({why})"
-    return f"the mechanism of {name} ({kind}) going on"
+        return f"the {what} of {name} going on ({why})"
+    return f"the mechanism of {name} ({form}) going on"
 
 
 def refuse_missing(X, advice):

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from ....exceptions import ICMWarning, PoorFitWarning, UntoldEffectsWarning
+from ....exceptions import FewRowsWarning, PoorFitWarning, UntoldEffectsWarning
 from ....mechanisms import MechanismGraph
 from ....models._noise import is_clear
 from ....rows._batches import Batch
@@ -257,28 +257,22 @@ class FittedBanks(nn.Module):
                 found[name] = [parents[i] for i in lost]
         return {name: parents for name, parents in found.items() if parents}
 
-    def doubts(self) -> list[ICMWarning]:
+    def doubts(self) -> list[Warning]:
         """Warnings of what the rows do not tell, or the fit did not find."""
-        told = [
-            UntoldEffectsWarning(
-                f"The other parents of column {name!r} determine {parents} in these "
-                "rows, so that no rows tell their effects apart: a line shares these "
-                "out by the smallest weights. Leave out some parents, or give more "
-                "rows."
-            )
-            for name, parents in self.lost().items()
-        ]
+        told = [UntoldEffectsWarning(*lost) for lost in self.lost().items()]
         told += [
-            f"The polynomial of column {self.names[k]!r} has {n_terms} coefficients "
-            f"for {n_rows} rows, which do not tell them: the smallest that fit are "
-            "taken. Choose 'linear', leave out some parents, or give more rows."
+            FewRowsWarning(
+                f"The polynomial of column {self.names[k]!r} has {n_terms} "
+                f"coefficients for {n_rows} rows, which do not tell them: the smallest "
+                "that fit are taken. Choose 'linear', leave out some parents, or give "
+                "more rows."
+            )
             for k, n_terms, n_rows in self._undetermined()
         ]
         return told + [
             PoorFitWarning(
                 f"The network of column {name!r} predicts left-out rows clearly worse "
-                "than a line. Train it longer (max_epochs), or choose mechanism='auto' "
-                "for it."
+                "than a line. Train it longer (max_epochs), or choose mechanism='auto'."
             )
             for name in self.worse
         ]
