@@ -105,7 +105,7 @@ def what_if_report(
         ``moved``, the share of the rows that change, and whether the column is ``set``
         by the intervention itself. ``affected_``: the rows that move most, over columns
         that are not set: by how many units in all, and in those columns that move most.
-        ``support_``: what `support` says. ``errors_``:
+        ``support_``: the table of `support`. ``errors_``:
         :func:`~sklearn_icm.metrics.counterfactual_errors`, by the axioms.
         ``sentences_``: all of this in words; `str` and `print` give them. In notebooks
         it is a page with a figure, which ``plot()`` draws.
@@ -168,7 +168,9 @@ def what_if_report(
     index = getattr(X, "index", range(len(moves)))
     moves = pd.DataFrame(moves[:, free & is_shown], index, names[free & is_shown])
     table = table[is_shown]
-    support = asked.support(interventions, X, random_state=random_state)
+    # A bootstrap tells its trust as well.
+    support = getattr(estimator, "support", asked.support)
+    support = support(interventions, X, random_state=random_state)
     named = {"the intervention": interventions}
     errors = counterfactual_errors(asked, X, named, random_state=random_state)
     axioms = errors.sentences_.droplevel(0)
@@ -176,12 +178,13 @@ def what_if_report(
     told = {
         "effects": _told_effects(table, level, counts),
         "most affected": _told_affected(total, before, names),
-        "support": _told_support(support),
+        "support": support.sentences_["query"],
+        **support.sentences_[support.sentences_.index == "trust"],
         "unexplained": _told_unexplained(asked, X),
         **axioms[errors.table_.iloc[0][axioms.index].notna()],
     }
     affected = _affected(moves, total, n_affected)
-    return WhatIfReport(table, pd.Series(told), affected, support, errors.table_)
+    return WhatIfReport(table, pd.Series(told), affected, support.table_, errors.table_)
 
 
 def _check(estimator, X, level, n_affected):
@@ -312,18 +315,6 @@ def _told_affected(total, before, names):
     return (
         f"{text}; those with {more} values of {names[k]} most (rank correlation "
         f"{found[k]:.2f})."
-    )
-
-
-def _told_support(support):
-    outside = support["outside"][support["outside"] > 0]
-    if outside.empty:
-        return "All mechanisms are asked about values among those they were fitted to."
-    parts = (f"{name} ({part:.0%} of the rows)" for name, part in outside.items())
-    return (
-        "Parents leave the values that were fitted together, so that mechanisms are "
-        f"extrapolated: {', '.join(parts)}. There an answer is right as far as the "
-        "fitted function goes on."
     )
 
 

@@ -69,7 +69,10 @@ def test_sentences_say_what_is_counted_and_what_is_not(model, table):
     text = repr(report)
     assert "the rows X and 3 refits" in text
     assert "not of a wrong graph, a hidden cause" in text
-    assert "extrapolated: plan (100% of the rows), score (100% of the rows)" in text
+    beyond = report.sentences_["support"]
+    assert beyond.startswith("Beyond the fitted rows at plan (100 % of the units, by ")
+    assert "and score (100 % of the units" in beyond
+    assert "3 refits differ" in report.sentences_["trust"]
     assert "less than 0.01 % of their spread" in report.sentences_["composition"]
     single = what_if_report(model.estimator_, SHIFT, table)
     assert "BootstrapGenerator counts estimation too" in repr(single)
