@@ -193,8 +193,8 @@ def test_draws_and_estimation_are_joined(fitted):
     assert found.counts.startswith("the draws and 20 refits, not of a wrong graph")
     beyond = average_effect(fitted, "cause", 4.0, 0.0, "effect", random_state=0)
     assert re.search(
-        r"\. Beyond the fitted rows at effect \(100 % .*: the answer relies on the line "
-        r"of effect going on .* No interval covers that\.$",
+        r"\. Beyond the fitted rows at effect \(100 % .*: the answer relies on the "
+        r"line of effect going on .* No interval covers that\.$",
         beyond.counts,
     )
     values = np.linspace(0, 4, 50)

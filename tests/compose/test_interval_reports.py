@@ -60,6 +60,11 @@ def test_skills_count_estimation(rows):
     assert np.all(wide > narrow)
     assert "of the rows and 5 refits, not of a wrong" in found.sentences_["there"]
     assert "of the rows only; BootstrapGenerator" in alone.sentences_["there"]
+    far = {"there": {"cause": Shift(3.0)}}
+    scorer = make_extrapolation_scorer(far, observational="here")
+    for own, told in ((model, True), (model.estimator_, False)):
+        sentence = scorer.report(own, X, labels).sentences_["there"]
+        assert ("No interval covers that." in sentence) == told
 
 
 def test_fitted_interventions_count_estimation(rows):
