@@ -96,9 +96,9 @@ def average_effect(
         ``effect``, the mean difference in the units of the target; ``low`` and
         ``high``, the ends of its interval; ``level``; ``n_samples``, pairs of rows that
         it is the mean over; ``counts``, what the interval covers, and, of a bootstrap
-        that is asked beyond its rows, what the answer relies on there. By groups a row for
-        each, with the first three and ``n_samples``; ``attrs`` has the other two. Rows
-        whose group is missing are in none.
+        that is asked beyond its rows, what the answer relies on there. By groups a row
+        for each, with the first three and ``n_samples``; ``attrs`` has the other two.
+        Rows whose group is missing are in none.
 
     Raises
     ------

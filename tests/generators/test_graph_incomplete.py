@@ -160,7 +160,7 @@ def test_all_verbs_see_the_same_draw(bent):
     again = model.intervene(changes, X=X, abduction=found)
     pd.testing.assert_frame_equal(once, again)
     np.testing.assert_allclose(model.node_values(X)["a"][:, 0], filled["a"], rtol=1e-5)
-    assert model.support({"a": 1.0}, X=X)["outside"].notna().all()
+    assert model.support({"a": 1.0}, X=X).table_["outside"].notna().all()
     assert np.isfinite(model.transform(X).to_numpy()).all()
 
 
