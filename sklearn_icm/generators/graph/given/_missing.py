@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from ...._fitting import Fitted
+from ....exceptions import SupportWarning
 from ....models._noise import log_density
 from ....utils.rows import draws_by_content
 from ....utils.streams import stream_seed
@@ -51,7 +52,7 @@ def versions(
             "worst one): such rows are improbable under the model, or much of them is "
             "missing. Compare their score_samples with those of others, or leave them "
             "out.",
-            UserWarning,
+            SupportWarning,
             stacklevel=_level_of_user(),
         )
     whole = list(fitted.space.whole)
