@@ -123,7 +123,7 @@ def test_every_verb(model):
     assert np.isfinite(model.score_samples(TABLE)).all()
     changed = model.score_samples(TABLE, interventions={"step": Shift(1.0)})
     assert np.isfinite(changed).all()
-    assert not model.support({"dose": 1.0}, TABLE[:5]).empty
+    assert len(model.support({"dose": 1.0}, TABLE[:5]).table_)
     tested = model.independence(TABLE, n_draws=0)
     assert np.isfinite(tested["dependence"]).all()
     assert set(GRAPH) <= set(evaluate(model, TABLE, n_draws=2).table_.index)

@@ -264,8 +264,7 @@ class FittedBanks(nn.Module):
             FewRowsWarning(
                 f"The polynomial of column {self.names[k]!r} has {n_terms} "
                 f"coefficients for {n_rows} rows, which do not tell them: the smallest "
-                "that fit are taken. Choose 'linear', leave out some parents, or give "
-                "more rows."
+                "that fit are taken. Choose 'linear', fewer parents, or more rows."
             )
             for k, n_terms, n_rows in self._undetermined()
         ]
