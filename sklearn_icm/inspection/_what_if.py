@@ -138,7 +138,7 @@ def what_if_report(
     >>> est = GraphGenerator([("dose", "outcome")], mechanism="linear").fit(X)
     >>> report = what_if_report(est, {"dose": 0.0}, X)
     >>> report.table_.loc["outcome", ["after", "moved"]].round(1).to_dict()
-    {'after': 0.0, 'moved': 1.0}
+    {'after': 0.1, 'moved': 1.0}
     """
     _check(estimator, X, level, n_affected)
     asked = in_input_space(estimator)

@@ -218,7 +218,7 @@ def fit_perturbations(
     >>> world = make_perturbations(100, n_perturbations=2, random_state=0)
     >>> vae = VAEGenerator(n_latents=4, max_epochs=2, bounds=None, random_state=0)
     >>> found = fit_perturbations(vae.fit(world.data), world.data, world.environments)
-    >>> found.span("A+B").weights.to_dict()
+    >>> found.span("A+B").weights.round(6).to_dict()
     {'control': -1.0, 'A': 1.0, 'B': 1.0}
     >>> control = world.data[world.environments == "control"]
     >>> both = vae.intervene(found.intervention("A+B"), X=control)

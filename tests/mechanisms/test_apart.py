@@ -149,6 +149,7 @@ def asked(model, X):
 
 @pytest.mark.filterwarnings("ignore::sklearn_icm.exceptions.DegenerateMechanismWarning")
 @pytest.mark.filterwarnings("ignore::sklearn_icm.exceptions.ClippedInterventionWarning")
+@pytest.mark.filterwarnings("ignore::sklearn_icm.exceptions.FarInterventionWarning")
 @pytest.mark.parametrize("name", FAMILIES)
 def test_no_verb_writes_to_the_model(families, name):
     model, X = families[name]

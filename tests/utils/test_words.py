@@ -38,10 +38,19 @@ def test_parts_in_words():
         check_part(part_of(part, "explains"), part, "explains")
 
 
+def about(name, has_parents, skill, linear, p_value, half=np.nan):
+    """Sentence about a mechanism, with intervals of a half width."""
+    row = {"skill": skill, "linear_skill": linear, "p_value": p_value}
+    for kind in ("", "linear_"):
+        value = row[f"{kind}skill"]
+        row |= {f"{kind}low": value - half, f"{kind}high": value + half}
+    return _sentence(name, has_parents, pd.Series(row))
+
+
 def test_sentences_about_mechanisms():
     p_values, parts = [1e-9, 0.009, 0.01, 0.03, 0.099, 0.5, np.nan], [*PARTS, np.nan]
     for p_value, skill, linear in product(p_values, parts, parts):
-        told = _sentence("income", True, skill, linear, p_value)
+        told = about("income", True, skill, linear, p_value)
         assert "nan" not in told
         if np.isnan(skill):
             assert "the same in all rows" in told
@@ -56,7 +65,9 @@ def test_sentences_about_mechanisms():
 
 @pytest.mark.parametrize("part", PARTS)
 def test_sentences_about_roots_environments_and_latents(part):
-    check_part(_sentence("a", False, part, np.nan, 0.5), part, "saves", "adds")
+    check_part(about("a", False, part, np.nan, 0.5), part, "saves", "adds")
+    sure = about("a", False, part, np.nan, 0.5, half=0.1)
+    assert f"(interval {part - 0.1:.0%} to {part + 0.1:.0%})" in sure
     for distance, is_shifted in product([0.1, 0.3], [True, False]):
         found = Bunch(
             skill=part,
