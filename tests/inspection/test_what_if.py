@@ -83,10 +83,11 @@ def test_sentences_say_what_is_counted_and_what_is_not(model, table):
 
 def test_the_page_and_the_figure(model, table):
     report = what_if_report(model, SHIFT, table)
+    open_ones = plt.get_fignums()
     html = report._repr_html_()
     assert html.startswith("<img alt=")
     assert "Most affected" in html
-    assert not plt.get_fignums()
+    assert plt.get_fignums() == open_ones
     display = report.plot()
     names = [label.get_text() for label in display.ax_.get_yticklabels()]
     assert names == ["dose", "score", "plan = pro", "age"]
