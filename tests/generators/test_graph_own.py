@@ -25,6 +25,7 @@ from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 from torch import nn
 
 from sklearn_icm.compose import BootstrapGenerator
+from sklearn_icm.exceptions import FewRowsWarning, PoorFitWarning
 from sklearn_icm.generators import GraphGenerator
 from sklearn_icm.interventions import Shift, SwapMechanism
 from sklearn_icm.metrics import evaluate
@@ -181,7 +182,7 @@ def test_a_regressor_is_the_one_that_all_rows_fit():
 
 
 def test_noise_is_what_is_left_of_rows_that_were_left_out():
-    with pytest.warns(UserWarning, match="'step'.* leaves 0 % of the squared error"):
+    with pytest.warns(PoorFitWarning, match="'step'.* errs at its own rows by 0 %"):
         model = made({"step": KNeighborsRegressor(1)}).fit(TABLE)
     drawn = model.sample(2000, random_state=0)
     found = model.graph_.mechanism("step").function.fitted.value
@@ -348,7 +349,7 @@ def test_poor_rows_are_served_with_a_warning():
     rows = TABLE[["age", "dose", "step"]][:5]
     graph = {"step": ["age", "dose"]}
     with pytest.warns(
-        UserWarning, match="'step': Ridge.fit saw 5 different rows, too few"
+        FewRowsWarning, match="'step': Ridge.fit saw 5 different rows, too few"
     ):
         made({"step": Ridge()}, graph).fit(rows)
     for constant in ("step", "dose"):

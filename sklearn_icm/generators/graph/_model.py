@@ -255,7 +255,7 @@ class GraphModule(GenerativeModel, Explains, Scores):
         ]
 
     @torch.no_grad()
-    def finish(self, rows: Rows, streams: Streams, *, renew: bool = False) -> list[str]:
+    def finish(self, rows: Rows, streams: Streams, *, renew: bool = False) -> list:
         """Give every column its mechanism, and its residuals as noise.
 
         To renew it is to keep kinds and earlier residuals, and let these fade. Returns

@@ -11,6 +11,7 @@ import torch
 from sklearn.base import clone
 from torch import Tensor, nn
 
+from ....exceptions import FewRowsWarning, PoorFitWarning
 from ....rows._batches import Batch
 from ....utils.pipelines import seeds_of
 from ....utils.streams import stream_seed
@@ -262,7 +263,7 @@ class PredictorFunction(GivenFunction):
     # ------------------------------------------------------------------- fitting
     def fit(
         self, inputs: Tensor, value: Tensor, fold: Tensor, entropy: int
-    ) -> tuple[Tensor | None, list[str]]:
+    ) -> tuple[Tensor | None, list[Warning]]:
         """Fit it to rows, of a column of numbers also without each fold of them.
 
         Returns what is left of rows that were left out, standardised, and what makes it
@@ -285,10 +286,11 @@ class PredictorFunction(GivenFunction):
         )
         fold = fold.cpu().numpy()[first][place.ravel()]
         if len(first) < FEWEST_ROWS or len(np.unique(fold)) < 2:
-            doubts.append(
+            told = (
                 f"{self._what('fit')} saw {len(first)} different rows, too few to "
                 "leave some out: its noise is what it leaves of these, too little."
             )
+            doubts.append(FewRowsWarning(told))
         else:
             for j in np.unique(fold):
                 rows = fold == j
@@ -299,18 +301,19 @@ class PredictorFunction(GivenFunction):
         left = torch.from_numpy(left / scale).to(inputs.dtype)
         return left.to(inputs.device), doubts
 
-    def _repeating(self, own: np.ndarray, left: np.ndarray) -> list[str]:
+    def _repeating(self, own: np.ndarray, left: np.ndarray) -> list[Warning]:
         """A warning of a regressor that knows its own rows much too well."""
         part = np.square(own).mean() / max(np.square(left).mean(), 1e-300)
         spread = self.reader.units.scale.item()
         if part > REPEATS or np.square(left).mean() < (1e-4 * spread) ** 2:
             return []
-        return [
-            f"{self._what('fit')} leaves {100 * part:.0f} % of the squared error of "
-            "rows that it is not fitted to of those that it is: what-ifs about fitted "
-            "rows (X=) then carry too little noise. Give one that repeats its rows "
-            "less (such as by a larger min_samples_leaf), or ask about other rows."
-        ]
+        told = (
+            f"{self._what('predict')} errs at its own rows by {100 * part:.0f} % of "
+            "what it does at rows left out (squared): what-ifs about fitted rows "
+            "(X=) then carry too little noise. Give one that repeats its rows less "
+            "(such as by a larger min_samples_leaf), or ask about other rows."
+        )
+        return [PoorFitWarning(told)]
 
     def _fitted_to(self, table: np.ndarray, target: np.ndarray, entropy: int) -> Any:
         estimator = clone(self.template)
@@ -358,7 +361,7 @@ def fit_given(
     entropy: int,
     *,
     renew: bool,
-) -> tuple[dict[int, Tensor], list[str]]:
+) -> tuple[dict[int, Tensor], list[Warning]]:
     """Fit the regressors and classifiers of columns, or renew them.
 
     Columns have a mechanism and the places of their parents.
@@ -367,7 +370,7 @@ def fit_given(
     -------
     left : dict of int to Tensor
         Standardised residuals of rows that were left out, by column.
-    doubts : list of str
+    doubts : list of Warning
     """
     if not predicted:
         return {}, []
