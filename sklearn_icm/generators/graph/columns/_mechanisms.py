@@ -221,6 +221,7 @@ class _TanhSums(torch.autograd.Function):
 class Products(nn.Module):
     """Weighted sum of products of inputs, (n, n_inputs) -> (n, 1); perhaps of none."""
 
+    # Of a module all buffers that a fit sizes have as many rows: hence one apart.
     sized_by_fit = ("weight",)
 
     def __init__(self, n_inputs: int) -> None:
