@@ -174,7 +174,7 @@ def fit_perturbations(
     FittedPerturbations
         With the attributes
 
-        - ``effects_`` (n_perturbations, *node shape), shifts at dose 1;
+        - ``effects_`` of shape (n_perturbations,) + node shape, shifts at dose 1;
         - ``design_``, DataFrame of the doses of every label;
         - ``table_``, a row per perturbation: ``n_rows`` that have it, the ``length`` of
           its effect in standard deviations of the node within labels (the root of the
