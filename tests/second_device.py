@@ -12,6 +12,8 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
 from torch.utils._pytree import tree_leaves, tree_map
 
+from sklearn_icm.independence._correlations import lag_matrices
+
 aten, T = torch.ops.aten, torch.Tensor
 READERS = (T.tolist, T.item, T.__float__, T.__bool__, T.__int__, T.__index__)
 # These may take tensors of both devices: copies, and indices of the CPU.
@@ -126,5 +128,10 @@ def _renamed(value):
 @contextmanager
 def second_device():
     """Let "cuda" be the second device; the reads from it are listed."""
-    with _Operators() as operators, _Functions():
-        yield operators.reads
+    # Kept by device, of which torch takes the second one for its meta device.
+    lag_matrices.cache_clear()
+    try:
+        with _Operators() as operators, _Functions():
+            yield operators.reads
+    finally:
+        lag_matrices.cache_clear()
