@@ -98,7 +98,12 @@ def make_perturbations(
     interaction = check_number("interaction", interaction, 0, closed="left")
     noise = check_number("noise", noise, 0, closed="left")
     names = [chr(ord("A") + k) for k in range(n_perturbations)]
-    labels = names if labels is None else list(labels)
+    labels = names if labels is None else labels
+    if isinstance(labels, str) or len(set(labels)) < len(labels):
+        raise ValueError(
+            "labels must be a list of different ones, such as ['A', 'B', 'A:0.5'], got "
+            f"{labels!r}."
+        )
     rng = new_stream(random_state)
     effects = LENGTH * _directions(n_perturbations, n_latents, rng)
     pairs = list(combinations(range(n_perturbations), 2))

@@ -165,7 +165,7 @@ def what_if_report(
     free = ~table["set"].to_numpy()
     # A change of level is one, though two shares change.
     total = np.abs(moves[:, free]) @ np.where(is_level, 0.5, 1.0)[free]
-    index = getattr(X, "index", range(len(moves)))
+    index = X.index if isinstance(X, pd.DataFrame) else range(len(moves))
     moves = pd.DataFrame(moves[:, free & is_shown], index, names[free & is_shown])
     table = table[is_shown]
     # A bootstrap tells its trust as well.

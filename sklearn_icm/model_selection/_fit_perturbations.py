@@ -2,6 +2,7 @@
 
 import warnings
 from dataclasses import dataclass
+from numbers import Real
 
 import numpy as np
 import pandas as pd
@@ -92,14 +93,25 @@ class FittedPerturbations(Report):
 
     def _doses(self, label):
         names = list(self.design_.columns)
-        if not isinstance(label, dict):
-            return design_matrix([label], names)[0]
-        unknown = [name for name in label if name not in names]
-        if unknown:
-            raise ValueError(
-                f"There is no perturbation {unknown[0]!r}; there are {names}."
+        if isinstance(label, dict):
+            unknown = [name for name in label if name not in names]
+            if unknown:
+                raise ValueError(
+                    f"There is no perturbation {unknown[0]!r}; there are {names}."
+                )
+            strange = {k: v for k, v in label.items() if not _is_finite(v)}
+            if strange:
+                raise ValueError(f"Doses must be finite numbers, got {strange}.")
+            return np.array([float(label.get(name, 0.0)) for name in names])
+        # A label of the design, such as the control, need not be readable.
+        if label in self.design_.index:
+            return self.design_.loc[label].to_numpy()
+        if not isinstance(label, str):
+            raise TypeError(
+                "label must be a string, such as 'A+B', or doses by perturbation, such "
+                f"as {{'A': 0.5}}, got {label!r}."
             )
-        return np.array([float(label.get(name, 0.0)) for name in names])
+        return design_matrix([label], names)[0]
 
     def _lost(self, query):
         """Words for what no seen rows tell."""
@@ -179,7 +191,7 @@ def fit_perturbations(
         - ``table_``, a row per perturbation: ``n_rows`` that have it, the ``length`` of
           its effect in standard deviations of the node within labels (the root of the
           mean square over its entries), the standard error ``se`` of an entry, and
-          whether it was seen ``alone``;
+          whether it was seen ``alone``; NaN where the rows do not tell;
         - ``sentences_``, in words;
 
         and the methods ``span(label)``, a verdict on what the rows determine, and
@@ -248,8 +260,17 @@ def fit_perturbations(
     )
 
 
+def _is_finite(dose):
+    return isinstance(dose, Real) and bool(np.isfinite(dose))
+
+
 def _design_of(labels, control, design):
     """Doses of the labels that rows have, a DataFrame; the control's are 0."""
+    if design is not None and not isinstance(design, pd.DataFrame):
+        raise TypeError(
+            "design must be a DataFrame of doses with a row per label and a column per "
+            f"perturbation, got {type(design).__name__}."
+        )
     if design is None:
         others = [str(label) for label in labels if label != control]
         names = names_of(others)
@@ -277,6 +298,11 @@ def _node_values(est, X, node):
     values = last_step(est).node_values(before_last(est, X))
     if node not in values:
         raise ValueError(f"node must be one of {list(values)}, got {node!r}.")
+    if node in getattr(last_step(est), "categories_", ()):
+        raise ValueError(
+            f"node must hold numbers, but the column {node!r} has levels, which no "
+            "shift changes. Choose another one."
+        )
     return values[node].astype(float)
 
 
@@ -288,6 +314,11 @@ def _table(design, counts, effects, solve, left):
     length = np.sqrt(np.mean(scaled**2, axis=1))
     # Of one entry of the effect, in its own deviations.
     error = np.sqrt(np.square(solve).sum(axis=1))
+    # Of what these rows do not tell apart nothing is known.
+    rows = np.column_stack([np.ones(len(design)), design.to_numpy()])
+    left_out = np.eye(rows.shape[1]) - np.linalg.pinv(rows) @ rows
+    lost = np.abs(left_out[1:]).max(axis=1) > ROUNDING
+    length[lost], error[lost] = np.nan, np.nan
     has = design.to_numpy() != 0
     return pd.DataFrame(
         {
@@ -302,7 +333,12 @@ def _table(design, counts, effects, solve, left):
 
 def _sentence(name, row):
     alone = "" if row["alone"] else ", never alone"
+    if np.isnan(row["se"]):
+        return (
+            f"The rows do not tell what {name} does from what others do, or from the "
+            f"control ({row['n_rows']:.0f} rows{alone})."
+        )
     return (
         f"{name} shifts the node by {row['length']:.2g} of its standard deviations "
-        f"(standard error {row['se']:.1g}; {row['n_rows']} rows{alone})."
+        f"(standard error {row['se']:.1g}; {row['n_rows']:.0f} rows{alone})."
     )

@@ -57,6 +57,8 @@ def test_features_are_of_about_unit_scale_and_seeds_give_one_world():
     ("params", "match"),
     [
         ({"labels": ["A+Z"]}, "names the perturbation 'Z'"),
+        ({"labels": "A+B"}, "labels must be a list of different ones"),
+        ({"labels": ["A", "A"]}, "labels must be a list of different ones"),
         ({"n_perturbations": 27}, "n_perturbations"),
         ({"decoder": "deep"}, "decoder"),
         ({"dose_response": "flat"}, "dose_response"),

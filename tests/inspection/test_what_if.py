@@ -63,6 +63,12 @@ def test_who_moves_most_is_the_row_that_does(table):
     assert alike.startswith("All rows move alike")
 
 
+def test_rows_may_be_a_list(table):
+    rows = table[["age", "dose"]].to_numpy().tolist()
+    lines = GraphGenerator([(0, 1)], mechanism="linear").fit(rows)
+    assert len(what_if_report(lines, {"x0": 0.0}, rows, n_affected=7).affected_) == 7
+
+
 def test_sentences_say_what_is_counted_and_what_is_not(model, table):
     with pytest.warns(FarInterventionWarning, match="'dose' is"):
         report = what_if_report(model, {"dose": 50.0}, table)

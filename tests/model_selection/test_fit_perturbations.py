@@ -8,7 +8,7 @@ from sklearn.preprocessing import StandardScaler
 
 from sklearn_icm.datasets import make_perturbations
 from sklearn_icm.exceptions import OutOfSpanWarning
-from sklearn_icm.generators import FixedGenerator, VAEGenerator
+from sklearn_icm.generators import FixedGenerator, GraphGenerator, VAEGenerator
 from sklearn_icm.model_selection import fit_perturbations
 
 
@@ -74,6 +74,8 @@ def test_what_is_not_determined_is_warned_of(world, model):
     found = fit_perturbations(model, world.data[kept], world.environments[kept])
     assert not found.span("A").in_span
     assert "do not tell A, B apart" in found.span("A").why
+    assert found.table_["length"].isna().all()
+    assert "do not tell what A does" in found.sentences_["A"]
     with pytest.warns(OutOfSpanWarning, match="'A' does cannot be told"):
         found.intervention("A")
     with warnings.catch_warnings():
@@ -109,6 +111,25 @@ def test_what_cannot_be_fitted_is_refused(world, model, params, match):
     params = {"y": world.environments, **params}
     with pytest.raises(ValueError, match=match):
         fit_perturbations(model, world.data, **params)
+
+
+def test_what_cannot_be_asked_is_refused(world, model):
+    found = fit_perturbations(model, world.data, world.environments)
+    assert found.span("control").in_span
+    assert not np.any(found.intervention("control")["noise"].value)
+    for doses in ({"A": np.nan}, {"A": "much"}):
+        with pytest.raises(ValueError, match="Doses must be finite numbers"):
+            found.span(doses)
+    with pytest.raises(ValueError, match="no perturbation 'Q'"):
+        found.span({"Q": 1.0})
+    with pytest.raises(TypeError, match="label must be a string"):
+        found.span(None)
+    with pytest.raises(TypeError, match="design must be a DataFrame"):
+        fit_perturbations(model, world.data, world.environments, design=np.eye(4))
+    rows = pd.DataFrame({"x": np.arange(40.0), "g": ["u", "v"] * 20})
+    graph = GraphGenerator({"g": ["x"]}, max_epochs=1).fit(rows)
+    with pytest.raises(ValueError, match="'g' has levels"):
+        fit_perturbations(graph, rows, ["control", "A"] * 20, node="g")
 
 
 def test_only_generators_that_explain_rows(world):
