@@ -7,6 +7,7 @@ from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.decomposition import PCA
 
 from sklearn_icm.base import GeneratorMixin
+from sklearn_icm.compose import BootstrapGenerator
 from sklearn_icm.generators import (
     ChainGenerator,
     FixedGenerator,
@@ -125,3 +126,23 @@ class Chain(GeneratorMixin, TransformerMixin, BaseEstimator):
         for node, step in (("hidden", self.W_), ("data", np.eye(2))):
             value = interventions.get(node, lambda v: v)(value) @ step
         return value
+
+
+def line(n=100, seed=0, moved=0.0):
+    """Rows of a linear pair with normal noise."""
+    rng = np.random.RandomState(seed)
+    cause = rng.randn(n) + moved
+    effect = 0.8 * cause + 0.6 * rng.randn(n)
+    return pd.DataFrame({"cause": cause, "effect": effect})
+
+
+def linear(**params):
+    """A graph of that pair."""
+    edges = [("cause", "effect")]
+    return GraphGenerator(edges, mechanism="linear", random_state=0, **params)
+
+
+def bootstrap_of(estimator, n_estimators=5, **params):
+    return BootstrapGenerator(
+        estimator, n_estimators=n_estimators, random_state=0, **params
+    )

@@ -7,6 +7,7 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
+from helpers import bootstrap_of, line, linear
 from scipy.stats import t
 from sklearn import config_context
 from sklearn.base import clone
@@ -30,24 +31,6 @@ from sklearn_icm.model_selection import LeaveEnvironmentOut
 
 NAMES = ["cause", "effect"]
 CHANGE = {"there": {"cause": Shift(1.0)}}
-
-
-def line(n=100, seed=0, moved=0.0):
-    rng = np.random.RandomState(seed)
-    cause = rng.randn(n) + moved
-    effect = 0.8 * cause + 0.6 * rng.randn(n)
-    return pd.DataFrame({"cause": cause, "effect": effect})
-
-
-def linear(**params):
-    edges = [("cause", "effect")]
-    return GraphGenerator(edges, mechanism="linear", random_state=0, **params)
-
-
-def bootstrap_of(estimator, n_estimators=5, **params):
-    return BootstrapGenerator(
-        estimator, n_estimators=n_estimators, random_state=0, **params
-    )
 
 
 @pytest.fixture(scope="module")

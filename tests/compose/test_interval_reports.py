@@ -3,9 +3,10 @@
 import numpy as np
 import pandas as pd
 import pytest
+from helpers import bootstrap_of, line, linear
 from sklearn.preprocessing import StandardScaler
 
-from sklearn_icm.compose import BootstrapGenerator, GenerativePipeline
+from sklearn_icm.compose import GenerativePipeline
 from sklearn_icm.generators import GraphGenerator
 from sklearn_icm.inspection import GraphInterventionDisplay
 from sklearn_icm.interventions import Do, Shift
@@ -18,22 +19,6 @@ from sklearn_icm.metrics import (
 from sklearn_icm.model_selection import fit_intervention
 
 CHANGE = {"there": {"cause": Shift(1.0)}}
-
-
-def line(n=100, seed=0, moved=0.0):
-    rng = np.random.RandomState(seed)
-    cause = rng.randn(n) + moved
-    effect = 0.8 * cause + 0.6 * rng.randn(n)
-    return pd.DataFrame({"cause": cause, "effect": effect})
-
-
-def linear(**params):
-    edges = [("cause", "effect")]
-    return GraphGenerator(edges, mechanism="linear", random_state=0, **params)
-
-
-def bootstrap_of(estimator, n_estimators=5):
-    return BootstrapGenerator(estimator, n_estimators=n_estimators, random_state=0)
 
 
 @pytest.fixture(scope="module")
