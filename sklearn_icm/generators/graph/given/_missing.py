@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import inspect
 import warnings
 from typing import Any
@@ -15,6 +14,7 @@ from torch.nn.functional import softplus
 from ...._fitting import Fitted
 from ....exceptions import SupportWarning
 from ....models._noise import log_density
+from ....models._state import in_double
 from ....utils.rows import draws_by_content
 from ....utils.streams import stream_seed
 from .._model import GraphModule
@@ -42,7 +42,7 @@ def versions(
     rows that few draws fit.
     """
     holes = np.isnan(rows).any(1)
-    double = copy.deepcopy(fitted.model).cpu().double().requires_grad_(False)
+    double = in_double(fitted.model)
     found, effective = completed(double, rows[holes], fitted.entropy, n_draws)
     few = int((effective < FEW).sum())
     if few:
